@@ -1,1 +1,2 @@
-fn main(){}
+//! Starts ccgate: arguments in, exit code out. Nothing else.
+fn main() {}
