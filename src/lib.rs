@@ -1,3 +1,26 @@
-//! ccgate: an authenticating reverse proxy in front of CC-Gateway.
+//! ccgate: an authenticating reverse proxy in front of Huawei's CC-Gateway.
+//!
+//! One download, from left to right; each step consumes the value of the step before, so none can be left out:
+//!
+//! ```text
+//!  route        authn       policy        session + audit      upstream      relay
+//! Download ---> Caller ---> Authorized ---> OpenEntry -------> File ------> Response
+//!  400/404/405   401/503     403           409/503 (durable)    502/504       the bytes
+//! ```
+//!
+//! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
+//!
+//! ```text
+//! cc clock ready yaml net | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
+//! ```
+
+pub mod authn;
+pub mod cc;
+pub mod clock;
+pub mod net;
+pub mod policy;
+pub mod ready;
+pub mod route;
 #[cfg(feature = "demo")]
 pub mod sim;
+pub mod yaml;

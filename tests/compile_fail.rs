@@ -12,9 +12,7 @@ fn forbidden_orders_do_not_compile() {
 #[test]
 fn every_program_has_the_answer_that_it_must_get() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fail");
-    let programs = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let programs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let silent: Vec<PathBuf> = programs
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .filter(|path| !path.with_extension("stderr").is_file())

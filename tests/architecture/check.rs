@@ -40,11 +40,7 @@ pub(crate) enum Rule {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {:?}: {}",
-            self.path, self.line, self.rule, self.detail
-        )
+        write!(f, "{}:{}: {:?}: {}", self.path, self.line, self.rule, self.detail)
     }
 }
 
@@ -65,43 +61,18 @@ pub(crate) fn check(files: &[File]) -> Vec<Violation> {
 fn looks(file: &File) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut report = |line, rule, detail| {
-        found.push(Violation {
-            path: file.path.clone(),
-            line,
-            rule,
-            detail,
-        });
+        found.push(Violation { path: file.path.clone(), line, rule, detail });
     };
     let lines = file.text.lines().count();
     if lines > MAX_LINES {
-        report(
-            lines,
-            Rule::TooLong,
-            format!("{lines} lines, at most {MAX_LINES}"),
-        );
+        report(lines, Rule::TooLong, format!("{lines} lines, at most {MAX_LINES}"));
     }
-    if let Some(name) = file
-        .path
-        .trim_end_matches(".rs")
-        .split('/')
-        .find(|part| BANNED_NAMES.contains(part))
-    {
-        report(
-            1,
-            Rule::Name,
-            format!("`{name}` says nothing of what lives here"),
-        );
+    if let Some(name) = file.path.trim_end_matches(".rs").split('/').find(|part| BANNED_NAMES.contains(part)) {
+        report(1, Rule::Name, format!("`{name}` says nothing of what lives here"));
     }
     let first = file.text.lines().next().unwrap_or_default();
-    if first
-        .strip_prefix("//!")
-        .is_none_or(|doc| doc.trim().is_empty())
-    {
-        report(
-            1,
-            Rule::Doc,
-            "the first line must be a `//!` doc".to_owned(),
-        );
+    if first.strip_prefix("//!").is_none_or(|doc| doc.trim().is_empty()) {
+        report(1, Rule::Doc, "the first line must be a `//!` doc".to_owned());
     }
     found
 }
@@ -125,11 +96,7 @@ struct SourceFile {
 
 impl Tree {
     fn read(files: &[File]) -> Self {
-        let mut tree = Self {
-            files: Vec::new(),
-            listed: BTreeSet::new(),
-            lib: false,
-        };
+        let mut tree = Self { files: Vec::new(), listed: BTreeSet::new(), lib: false };
         let mut tests = Vec::new();
         for file in files {
             let Some(within) = file.path.strip_prefix("src/") else {
@@ -137,12 +104,7 @@ impl Tree {
             };
             let production = production(&tokens(&file.text));
             let module = module_path(within);
-            tests.extend(
-                production
-                    .test_modules
-                    .into_iter()
-                    .map(|name| [module.clone(), vec![name]].concat()),
-            );
+            tests.extend(production.test_modules.into_iter().map(|name| [module.clone(), vec![name]].concat()));
             let paths = paths(&production.tokens);
             tree.files.push(SourceFile {
                 path: file.path.clone(),
@@ -152,8 +114,7 @@ impl Tree {
                 paths,
             });
         }
-        tree.files
-            .retain(|file| !tests.iter().any(|test| file.module.starts_with(test)));
+        tree.files.retain(|file| !tests.iter().any(|test| file.module.starts_with(test)));
         if let Some(lib) = tree.files.iter().find(|file| file.within == "lib.rs") {
             tree.lib = true;
             tree.listed = listed_modules(&lib.tokens);
@@ -163,30 +124,17 @@ impl Tree {
 
     /// Every top-level module is a `pub mod` line of lib.rs, and every such line has its place in the table.
     fn unlisted(&self) -> Vec<Violation> {
-        let report = |path: &str, rule, detail| Violation {
-            path: path.to_owned(),
-            line: 1,
-            rule,
-            detail,
-        };
+        let report = |path: &str, rule, detail| Violation { path: path.to_owned(), line: 1, rule, detail };
         let mut found = Vec::new();
         for file in &self.files {
             let Some(top) = file.module.first() else {
                 continue;
             };
             if self.lib && !self.listed.contains(top) {
-                found.push(report(
-                    &file.path,
-                    Rule::Unlisted,
-                    format!("`{top}` is not a `pub mod` of lib.rs"),
-                ));
+                found.push(report(&file.path, Rule::Unlisted, format!("`{top}` is not a `pub mod` of lib.rs")));
             }
             if allowed(top).is_none() {
-                found.push(report(
-                    &file.path,
-                    Rule::UnknownModule,
-                    format!("`{top}` has no place in the line"),
-                ));
+                found.push(report(&file.path, Rule::UnknownModule, format!("`{top}` has no place in the line")));
             }
         }
         found
@@ -199,24 +147,13 @@ impl Tree {
             let Some(top) = file.module.first() else {
                 continue;
             };
-            let targets = file
-                .paths
-                .iter()
-                .filter_map(Path::crate_module)
-                .filter(|to| to != top);
+            let targets = file.paths.iter().filter_map(Path::crate_module).filter(|to| to != top);
             edges.entry(top).or_default().extend(targets);
         }
         let mut done = BTreeSet::new();
-        let circle = edges
-            .keys()
-            .find_map(|start| circle(start, &edges, &mut Vec::new(), &mut done))?;
+        let circle = edges.keys().find_map(|start| circle(start, &edges, &mut Vec::new(), &mut done))?;
         let detail = circle.join(" -> ");
-        Some(Violation {
-            path: "src".to_owned(),
-            line: 1,
-            rule: Rule::Cycle,
-            detail,
-        })
+        Some(Violation { path: "src".to_owned(), line: 1, rule: Rule::Cycle, detail })
     }
 }
 
@@ -233,11 +170,7 @@ fn circle<'t>(
         return None;
     }
     trail.push(at);
-    let found = edges
-        .get(at)
-        .into_iter()
-        .flatten()
-        .find_map(|to| circle(to, edges, trail, done));
+    let found = edges.get(at).into_iter().flatten().find_map(|to| circle(to, edges, trail, done));
     trail.pop();
     done.insert(at);
     found
@@ -249,31 +182,14 @@ impl SourceFile {
         let Some(top) = self.module.first() else {
             return Vec::new();
         };
-        self.paths
-            .iter()
-            .filter_map(|path| self.import(top, path))
-            .collect()
+        self.paths.iter().filter_map(|path| self.import(top, path)).collect()
     }
 
     fn import(&self, top: &str, path: &Path) -> Option<Violation> {
-        let report = |rule, detail| {
-            Some(Violation {
-                path: self.path.clone(),
-                line: path.line,
-                rule,
-                detail,
-            })
-        };
-        let supers = path
-            .segments
-            .iter()
-            .take_while(|segment| *segment == "super")
-            .count();
+        let report = |rule, detail| Some(Violation { path: self.path.clone(), line: path.line, rule, detail });
+        let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
         if supers > 0 && supers >= self.module.len() + path.inline_depth {
-            return report(
-                Rule::RootPath,
-                "`super` reaches the root: write `crate::module`".to_owned(),
-            );
+            return report(Rule::RootPath, "`super` reaches the root: write `crate::module`".to_owned());
         }
         if !path.starts_with(&["crate"]) {
             return None;
@@ -282,17 +198,11 @@ impl SourceFile {
             Some(target) if target == top => return None,
             Some(target) if allowed(target).is_some() => target,
             _ => {
-                return report(
-                    Rule::RootPath,
-                    format!("`{}` names no module of the line", path.segments.join("::")),
-                );
+                return report(Rule::RootPath, format!("`{}` names no module of the line", path.segments.join("::")));
             }
         };
         if APART.contains(&top) {
-            return report(
-                Rule::Apart,
-                format!("`{top}` imports nothing of the crate, but names `{target}`"),
-            );
+            return report(Rule::Apart, format!("`{top}` imports nothing of the crate, but names `{target}`"));
         }
         if may_import(top, target) {
             return None;
@@ -304,9 +214,7 @@ impl SourceFile {
         let mut found = Vec::new();
         for ban in &BANS {
             let inside = |prefix: &&str| self.within.starts_with(*prefix);
-            if ban.but.iter().any(inside)
-                || !(ban.within.is_empty() || ban.within.iter().any(inside))
-            {
+            if ban.but.iter().any(inside) || !(ban.within.is_empty() || ban.within.iter().any(inside)) {
                 continue;
             }
             let hit = |path: &&Path| match ban.what {
@@ -336,18 +244,13 @@ impl Path {
 
 /// The row of the table for a module.
 pub(crate) fn allowed(module: &str) -> Option<Allowed> {
-    IMPORTS
-        .iter()
-        .find(|(name, _)| *name == module)
-        .map(|(_, allowed)| *allowed)
+    IMPORTS.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed)
 }
 
 /// Whether the table lets `from` import `to`.
 pub(crate) fn may_import(from: &str, to: &str) -> bool {
     let place = |module: &str| LINE.iter().position(|name| *name == module);
-    let left = place(to)
-        .zip(place(from))
-        .is_some_and(|(to, from)| to < from);
+    let left = place(to).zip(place(from)).is_some_and(|(to, from)| to < from);
     match allowed(from) {
         // The demo is the simulator's other user.
         Some(Allowed::AllLeft) => left || (from == "demo" && APART.contains(&to)),
@@ -358,11 +261,7 @@ pub(crate) fn may_import(from: &str, to: &str) -> bool {
 
 /// `serve/problem.rs` is `["serve", "problem"]`; lib.rs and main.rs are the root.
 fn module_path(within: &str) -> Vec<String> {
-    let mut parts: Vec<String> = within
-        .trim_end_matches(".rs")
-        .split('/')
-        .map(str::to_owned)
-        .collect();
+    let mut parts: Vec<String> = within.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if parts.last().is_some_and(|last| last == "mod") || matches!(within, "lib.rs" | "main.rs") {
         parts.pop();
     }

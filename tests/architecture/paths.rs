@@ -5,18 +5,12 @@ use crate::source::{Kind, Path, Token, ident};
 /// Every path of two or more segments, in `use` items as well as in code, and strings that are such a path of the crate
 /// (`#[serde(with = "crate::yaml::duration")]`).
 pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
-    let mut reader = Reader {
-        out: Vec::new(),
-        inline: Vec::new(),
-        braces: 0,
-    };
+    let mut reader = Reader { out: Vec::new(), inline: Vec::new(), braces: 0 };
     let mut rest = tokens;
     while let Some((first, tail)) = rest.split_first() {
         reader.track(rest);
         rest = match &first.kind {
-            Kind::Ident(word)
-                if word == "use" && !tail.first().is_some_and(|t| t.is_punct('<')) =>
-            {
+            Kind::Ident(word) if word == "use" && !tail.first().is_some_and(|t| t.is_punct('<')) => {
                 reader.use_tree(tail, &mut Vec::new())
             }
             Kind::Ident(_) => reader.path(rest),
@@ -40,19 +34,13 @@ struct Reader {
 impl Reader {
     fn push(&mut self, segments: Vec<String>, line: usize) {
         if segments.len() > 1 || segments.first().is_some_and(|only| only == "crate") {
-            self.out.push(Path {
-                segments,
-                line,
-                inline_depth: self.inline.len(),
-            });
+            self.out.push(Path { segments, line, inline_depth: self.inline.len() });
         }
     }
 
     fn track(&mut self, rest: &[Token]) {
         match rest {
-            [keyword, name, open, ..]
-                if keyword.is_ident("mod") && ident(name).is_some() && open.is_punct('{') =>
-            {
+            [keyword, name, open, ..] if keyword.is_ident("mod") && ident(name).is_some() && open.is_punct('{') => {
                 self.inline.push(self.braces);
             }
             [token, ..] if token.is_punct('{') => self.braces += 1,
@@ -87,15 +75,10 @@ impl Reader {
         let depth = prefix.len();
         prefix.extend(own);
         let rest = match rest {
-            [sep, open, tail @ ..] if sep.kind == Kind::Sep && open.is_punct('{') => {
-                self.use_group(tail, prefix)
-            }
+            [sep, open, tail @ ..] if sep.kind == Kind::Sep && open.is_punct('{') => self.use_group(tail, prefix),
             [open, tail @ ..] if open.is_punct('{') => self.use_group(tail, prefix),
             [sep, star, tail @ ..] if sep.kind == Kind::Sep && star.is_punct('*') => {
-                self.push(
-                    prefix.iter().cloned().chain(["*".to_owned()]).collect(),
-                    line,
-                );
+                self.push(prefix.iter().cloned().chain(["*".to_owned()]).collect(), line);
                 tail
             }
             all => {
@@ -117,20 +100,13 @@ impl Reader {
                 [close, tail @ ..] if close.is_punct('}') => return tail,
                 [comma, tail @ ..] if comma.is_punct(',') => tokens = tail,
                 [star, tail @ ..] if star.is_punct('*') => {
-                    self.push(
-                        prefix.iter().cloned().chain(["*".to_owned()]).collect(),
-                        star.line,
-                    );
+                    self.push(prefix.iter().cloned().chain(["*".to_owned()]).collect(), star.line);
                     tokens = tail;
                 }
                 all => {
                     let rest = self.use_tree(all, prefix);
                     // Not a use tree after all (a macro's `use`): step over one token, so that the walk ends.
-                    tokens = if rest.len() == all.len() {
-                        all.get(1..).unwrap_or_default()
-                    } else {
-                        rest
-                    };
+                    tokens = if rest.len() == all.len() { all.get(1..).unwrap_or_default() } else { rest };
                 }
             }
         }

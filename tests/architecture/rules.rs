@@ -50,18 +50,7 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     ("telemetry", Allowed::These(&["config"])),
     ("demo", Allowed::AllLeft),
     ("app", Allowed::AllLeft),
-    (
-        "cli",
-        Allowed::These(&[
-            "policy",
-            "audit",
-            "config",
-            "telemetry",
-            "demo",
-            "app",
-            "sim",
-        ]),
-    ),
+    ("cli", Allowed::These(&["policy", "audit", "config", "telemetry", "demo", "app", "sim"])),
     ("sim", Allowed::These(&[])),
 ];
 
@@ -100,171 +89,46 @@ const EVERYWHERE: &[&str] = &[];
 
 /// What must never be named, and where.
 pub(crate) const BANS: [Ban; 25] = [
-    Ban {
-        within: EVERYWHERE,
-        but: &[],
-        what: EndsWith(&["tokio", "spawn"]),
-        why: "an unowned task",
-    },
-    Ban {
-        within: EVERYWHERE,
-        but: &[],
-        what: EndsWith(&["task", "spawn"]),
-        why: "an unowned task",
-    },
-    Ban {
-        within: EVERYWHERE,
-        but: &[],
-        what: EndsWith(&["task", "spawn_local"]),
-        why: "an unowned task",
-    },
-    Ban {
-        within: EVERYWHERE,
-        but: &["clock"],
-        what: EndsWith(&["SystemTime", "now"]),
-        why: "time from `clock` only",
-    },
-    Ban {
-        within: EVERYWHERE,
-        but: &["clock"],
-        what: EndsWith(&["Timestamp", "now"]),
-        why: "time from `clock` only",
-    },
-    Ban {
-        within: EVERYWHERE,
-        but: &[],
-        what: StartsWith(&["std", "time", "Instant"]),
-        why: "a test cannot pause it",
-    },
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["tokio", "spawn"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn_local"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &["clock"], what: EndsWith(&["SystemTime", "now"]), why: "time from `clock` only" },
+    Ban { within: EVERYWHERE, but: &["clock"], what: EndsWith(&["Timestamp", "now"]), why: "time from `clock` only" },
+    Ban { within: EVERYWHERE, but: &[], what: StartsWith(&["std", "time", "Instant"]), why: "a test cannot pause it" },
     Ban {
         within: EVERYWHERE,
         but: &[],
         what: StartsWith(&["prometheus", "default_registry"]),
         why: "a global registry",
     },
-    Ban {
-        within: EVERYWHERE,
-        but: &[],
-        what: StartsWith(&["prometheus", "register"]),
-        why: "a global registry",
-    },
-    Ban {
-        within: SERVE,
-        but: &[],
-        what: StartsWith(&["std", "fs"]),
-        why: "file IO in serve",
-    },
-    Ban {
-        within: SERVE,
-        but: &[],
-        what: StartsWith(&["tokio", "fs"]),
-        why: "file IO in serve",
-    },
-    Ban {
-        within: SERVE,
-        but: &[],
-        what: StartsWith(&["rustix", "fs"]),
-        why: "file IO in serve",
-    },
-    Ban {
-        within: OFFLINE,
-        but: &[],
-        what: StartsWith(&["std", "net"]),
-        why: "network in the audit log's own files",
-    },
-    Ban {
-        within: OFFLINE,
-        but: &[],
-        what: StartsWith(&["tokio", "net"]),
-        why: "network in the audit log's own files",
-    },
-    Ban {
-        within: OFFLINE,
-        but: &[],
-        what: StartsWith(&["hyper"]),
-        why: "network in the audit log's own files",
-    },
-    Ban {
-        within: OFFLINE,
-        but: &[],
-        what: StartsWith(&["hyper_util"]),
-        why: "network in the audit log's own files",
-    },
-    Ban {
-        within: PURE,
-        but: &[],
-        what: StartsWith(&["tokio"]),
-        why: "a runtime in the vocabulary",
-    },
-    Ban {
-        within: PURE,
-        but: &[],
-        what: StartsWith(&["hyper"]),
-        why: "IO in the vocabulary",
-    },
-    Ban {
-        within: PURE,
-        but: &[],
-        what: StartsWith(&["std", "fs"]),
-        why: "IO in the vocabulary",
-    },
-    Ban {
-        within: PURE,
-        but: &[],
-        what: StartsWith(&["std", "net", "TcpStream"]),
-        why: "IO in the vocabulary",
-    },
-    Ban {
-        within: PURE,
-        but: &[],
-        what: StartsWith(&["std", "io", "Read"]),
-        why: "IO in the vocabulary",
-    },
-    Ban {
-        within: DECISIONS,
-        but: &[],
-        what: StartsWith(&["tokio"]),
-        why: "same input, same decision",
-    },
-    Ban {
-        within: DECISIONS,
-        but: &[],
-        what: StartsWith(&["hyper"]),
-        why: "same input, same decision",
-    },
+    Ban { within: EVERYWHERE, but: &[], what: StartsWith(&["prometheus", "register"]), why: "a global registry" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["std", "fs"]), why: "file IO in serve" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["tokio", "fs"]), why: "file IO in serve" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["rustix", "fs"]), why: "file IO in serve" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["std", "net"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["tokio", "net"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["hyper"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["hyper_util"]), why: "network in the audit log's own files" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["tokio"]), why: "a runtime in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["hyper"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "fs"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "net", "TcpStream"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "io", "Read"]), why: "IO in the vocabulary" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["tokio"]), why: "same input, same decision" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["hyper"]), why: "same input, same decision" },
     Ban {
         within: DECISIONS,
         but: &[],
         what: StartsWith(&["std", "net", "TcpStream"]),
         why: "same input, same decision",
     },
-    Ban {
-        within: DECISIONS,
-        but: &[],
-        what: StartsWith(&["uuid"]),
-        why: "randomness in a decision",
-    },
-    Ban {
-        within: DECISIONS,
-        but: &[],
-        what: StartsWith(&["aws_lc_rs", "rand"]),
-        why: "randomness in a decision",
-    },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["uuid"]), why: "randomness in a decision" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["aws_lc_rs", "rand"]), why: "randomness in a decision" },
 ];
 
 /// Most lines of a file, tests included.
 pub(crate) const MAX_LINES: usize = 500;
 
 /// Names that say nothing of what lives behind them, for files and folders.
-pub(crate) const BANNED_NAMES: [&str; 10] = [
-    "utils",
-    "util",
-    "common",
-    "helpers",
-    "helper",
-    "misc",
-    "types",
-    "globals",
-    "constants",
-    "prelude",
-];
+pub(crate) const BANNED_NAMES: [&str; 10] =
+    ["utils", "util", "common", "helpers", "helper", "misc", "types", "globals", "constants", "prelude"];

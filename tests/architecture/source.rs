@@ -47,25 +47,13 @@ impl Path {
     }
 
     pub(crate) fn ends_with(&self, suffix: &[&str]) -> bool {
-        self.segments.len() >= suffix.len()
-            && self
-                .segments
-                .iter()
-                .rev()
-                .zip(suffix.iter().rev())
-                .all(|(a, b)| a == b)
+        self.segments.len() >= suffix.len() && self.segments.iter().rev().zip(suffix.iter().rev()).all(|(a, b)| a == b)
     }
 }
 
 /// Splits source into tokens; comments are dropped, literals other than strings too.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
-    Lexer {
-        source,
-        chars: source.char_indices().peekable(),
-        line: 1,
-        out: Vec::new(),
-    }
-    .run()
+    Lexer { source, chars: source.char_indices().peekable(), line: 1, out: Vec::new() }.run()
 }
 
 struct Lexer<'a> {
@@ -89,9 +77,7 @@ impl Lexer<'_> {
                     self.push(Kind::Sep, line);
                 }
                 c if c.is_alphabetic() || c == '_' => self.word(at, line),
-                c if c.is_ascii_digit() => {
-                    while self.next_if(|c| c.is_alphanumeric() || c == '_').is_some() {}
-                }
+                c if c.is_ascii_digit() => while self.next_if(|c| c.is_alphanumeric() || c == '_').is_some() {},
                 c if c.is_whitespace() => {}
                 c => self.push(Kind::Punct(c), line),
             }
@@ -108,11 +94,7 @@ impl Lexer<'_> {
     }
 
     fn next_if(&mut self, wanted: impl Fn(char) -> bool) -> Option<(usize, char)> {
-        if self.peek().is_some_and(wanted) {
-            self.next()
-        } else {
-            None
-        }
+        if self.peek().is_some_and(wanted) { self.next() } else { None }
     }
 
     fn peek(&mut self) -> Option<char> {
@@ -235,9 +217,7 @@ pub(crate) fn production(tokens: &[Token]) -> Production {
             continue;
         };
         if !attribute.test_only {
-            found
-                .tokens
-                .extend(rest.iter().take(attribute.len).cloned());
+            found.tokens.extend(rest.iter().take(attribute.len).cloned());
             rest = rest.get(attribute.len..).unwrap_or_default();
             continue;
         }
@@ -248,15 +228,7 @@ pub(crate) fn production(tokens: &[Token]) -> Production {
         while let Some(next) = self::attribute(rest) {
             rest = rest.get(next.len..).unwrap_or_default();
         }
-        if let [
-            keyword,
-            Token {
-                kind: Kind::Ident(name),
-                ..
-            },
-            end,
-            ..,
-        ] = rest
+        if let [keyword, Token { kind: Kind::Ident(name), .. }, end, ..] = rest
             && keyword.is_ident("mod")
             && end.is_punct(';')
         {
@@ -287,11 +259,7 @@ fn attribute(tokens: &[Token]) -> Option<Attribute> {
         && idents.contains(&"test")
         && !idents.contains(&"any")
         && !idents.contains(&"not");
-    Some(Attribute {
-        len: 1 + open + len,
-        inner,
-        test_only,
-    })
+    Some(Attribute { len: 1 + open + len, inner, test_only })
 }
 
 pub(crate) fn ident(token: &Token) -> Option<&str> {

@@ -1,10 +1,15 @@
 //! Holds the sources against the house rules: the module line, no cycles, forbidden calls, file length and names. It reads
 //! text, so a rule is broken only by what is written, never by what a macro makes of it.
 
+#[path = "architecture/check.rs"]
 mod check;
+#[path = "architecture/checker_tests.rs"]
 mod checker_tests;
+#[path = "architecture/paths.rs"]
 mod paths;
+#[path = "architecture/rules.rs"]
 mod rules;
+#[path = "architecture/source.rs"]
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -30,15 +35,8 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) -> std::io::Result
         if path.is_dir() {
             collect(root, &path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let relative = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .replace('\\', "/");
-            files.push(File {
-                path: relative,
-                text: std::fs::read_to_string(&path)?,
-            });
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push(File { path: relative, text: std::fs::read_to_string(&path)? });
         }
     }
     Ok(())
@@ -52,32 +50,15 @@ fn listing(violations: &[Violation]) -> String {
 #[test]
 fn the_project_keeps_the_house_rules() {
     let files = project(&["src", "tests", "benches"]).unwrap();
-    assert!(
-        files.iter().any(|file| file.path == "src/lib.rs"),
-        "src/lib.rs was not read"
-    );
+    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "src/lib.rs was not read");
     let broken = check(&files);
-    assert!(
-        broken.is_empty(),
-        "{} broken house rules:\n{}",
-        broken.len(),
-        listing(&broken)
-    );
+    assert!(broken.is_empty(), "{} broken house rules:\n{}", broken.len(), listing(&broken));
 }
 
 #[test]
 fn a_bad_file_in_the_real_tree_is_found() {
     let mut files = project(&["src"]).unwrap();
-    files.push(File {
-        path: "src/sim/planted.rs".to_owned(),
-        text: "//! Planted.\nuse crate::cc::Guid;\n".to_owned(),
-    });
+    files.push(File { path: "src/sim/planted.rs".to_owned(), text: "//! Planted.\nuse crate::cc::Guid;\n".to_owned() });
     let broken = check(&files);
-    assert!(
-        broken
-            .iter()
-            .any(|violation| violation.path == "src/sim/planted.rs"),
-        "{}",
-        listing(&broken)
-    );
+    assert!(broken.iter().any(|violation| violation.path == "src/sim/planted.rs"), "{}", listing(&broken));
 }

@@ -1,0 +1,164 @@
+//! The bearer secret of a signed-in agent. Whoever has it is the agent, so it can be sent but never printed.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+/// A session's Guid, as the `Set-GUID` response header gives it and the `Guid` request header carries it.
+///
+/// Two shapes are seen in the wild, a UUID and 48 hex digits, both with a dot and the node's name behind.
+/// `Debug` is redacted; there is no `Display` and no `Serialize`.
+#[derive(Clone)]
+pub struct Guid(SecretString);
+
+/// The value is no Guid. It does not say what the value was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the Set-GUID header holds no Guid of a known form")]
+pub struct GuidError;
+
+impl Guid {
+    /// Longest Guid that is taken: 48 hex digits, a dot and a node's name of up to 79 characters.
+    pub const CHARS_MAX: usize = 128;
+    /// Shortest Guid that is taken. A shorter one could be guessed.
+    pub const CHARS_MIN: usize = 16;
+
+    /// Reads the value of a `Set-GUID` header: `JSESSIONID=<guid>`, where attributes behind a `;` are left out.
+    pub fn from_set_guid(value: &HeaderValue) -> Result<Self, GuidError> {
+        let text = value.to_str().map_err(|_| GuidError)?;
+        let guid = text.trim().strip_prefix("JSESSIONID=").ok_or(GuidError)?;
+        let guid = guid.split_once(';').map_or(guid, |(guid, _attributes)| guid);
+        Self::from_text(guid)
+    }
+
+    /// Takes a Guid that was kept elsewhere.
+    pub fn from_text(text: &str) -> Result<Self, GuidError> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if (Self::CHARS_MIN..=Self::CHARS_MAX).contains(&text.len()) && text.bytes().all(known) {
+            Ok(Self(SecretString::from(text)))
+        } else {
+            Err(GuidError)
+        }
+    }
+
+    /// The value of the `Guid` request header, marked sensitive.
+    pub fn header_value(&self) -> HeaderValue {
+        // The constructor lets only visible ASCII through, so this cannot fail; an empty value would be refused upstream.
+        let mut value = HeaderValue::from_str(self.0.expose_secret()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
+
+    /// Whether both are the same secret.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guid(REDACTED)")
+    }
+}
+
+/// A keyed fingerprint of a Guid: correlates records of one session without revealing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuidTag([u8; 8]);
+
+impl fmt::Display for GuidTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for GuidTag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The key of the fingerprints: random for each process, so that a fingerprint can't be searched for offline.
+pub struct GuidTagKey(hmac::Key);
+
+impl GuidTagKey {
+    /// Makes a fresh key.
+    pub fn random() -> Self {
+        let mut key = [0_u8; 32];
+        // A failing system generator leaves zeros: fingerprints then correlate over processes, which reveals no Guid,
+        // as a Guid has at least 122 random bits.
+        let _ = aws_lc_rs::rand::fill(&mut key);
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &key))
+    }
+
+    /// The fingerprint of a Guid: the first 64 bits of HMAC-SHA-256.
+    pub fn tag(&self, guid: &Guid) -> GuidTag {
+        let mut tag = [0_u8; 8];
+        let full = hmac::sign(&self.0, guid.0.expose_secret().as_bytes());
+        tag.iter_mut().zip(full.as_ref()).for_each(|(to, from)| *to = *from);
+        GuidTag(tag)
+    }
+}
+
+impl fmt::Debug for GuidTagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuidTagKey(REDACTED)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0";
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef.AgentGateway1";
+
+    fn read(value: &'static str) -> Result<Guid, GuidError> {
+        Guid::from_set_guid(&HeaderValue::from_static(value))
+    }
+
+    #[test]
+    fn both_shapes_are_read_and_sent_as_they_came() {
+        for guid in [UUID, HEX] {
+            let value = HeaderValue::from_str(&format!("JSESSIONID={guid}")).expect("ascii");
+            let read = Guid::from_set_guid(&value).expect("a Guid");
+            assert_eq!(read.header_value(), guid);
+            assert!(read.header_value().is_sensitive());
+        }
+        assert!(read("JSESSIONID=279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0; Path=/; HttpOnly").is_ok());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "",
+            "JSESSIONID=",
+            "JSESSIONID=short",
+            "279fe21d-2caa-4437-84c3-ab9e9dae20f5",
+            "JSESSIONID=279fe21d 2caa-4437-84c3",
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("JSESSIONID={}", "a".repeat(Guid::CHARS_MAX + 1));
+        assert!(Guid::from_set_guid(&HeaderValue::from_str(&long).expect("ascii")).is_err());
+    }
+
+    #[test]
+    fn r17_a_guid_cannot_be_printed() {
+        let guid = Guid::from_text(UUID).expect("a Guid");
+        let key = GuidTagKey::random();
+        let printed = format!("{guid:?} {:?} {key:?} {} {:?}", guid.header_value(), key.tag(&guid), key.tag(&guid));
+        assert!(!printed.contains("279fe21d"), "{printed}");
+    }
+
+    #[test]
+    fn a_tag_follows_the_guid_and_the_key() {
+        let (one, two) = (Guid::from_text(UUID).expect("a Guid"), Guid::from_text(HEX).expect("a Guid"));
+        let key = GuidTagKey::random();
+        assert_eq!(key.tag(&one), key.tag(&one.clone()));
+        assert_ne!(key.tag(&one), key.tag(&two));
+        assert_ne!(key.tag(&one), GuidTagKey::random().tag(&one));
+        assert!(one.same_as(&one.clone()) && !one.same_as(&two));
+    }
+}
