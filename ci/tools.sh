@@ -121,4 +121,5 @@ fetch_kustomize() {
   printf '%s  %s\n' "$kustomize_sha256" "$work/fetched" | sha256sum --check --quiet >&2 || return 1
   chmod +x "$work/fetched"
   mv "$work/fetched" "$1"
+  rm -rf "$tools/node" "$work/node_modules"
 }
