@@ -102,7 +102,8 @@ fn the_simulator_imports_nothing_of_the_crate() {
     assert_eq!(rules_in("src/sim/http.rs", "use crate::sim::Fault; use super::Rule;"), []);
     assert_eq!(rules_in("src/serve/mod.rs", "use crate::sim::Fault;"), [Rule::Import]);
     assert_eq!(rules_in("src/app.rs", "use crate::sim::Fault;"), [Rule::Import]);
-    assert_eq!(rules_in("src/demo.rs", "use crate::sim::Fault;"), []);
+    assert_eq!(rules_in("src/demo.rs", "use crate::{app::App, sim::Fault};"), []);
+    assert_eq!(rules_in("src/app.rs", "use crate::demo;"), [Rule::Import]);
 }
 
 #[test]

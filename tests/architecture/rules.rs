@@ -18,8 +18,8 @@ pub(crate) const LINE: [&str; 19] = [
     "admin",
     "config",
     "telemetry",
-    "demo",
     "app",
+    "demo",
     "cli",
 ];
 
@@ -48,9 +48,9 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     ("admin", Allowed::These(&[])),
     ("config", Allowed::AllLeft),
     ("telemetry", Allowed::These(&["config"])),
-    ("demo", Allowed::AllLeft),
     ("app", Allowed::AllLeft),
-    ("cli", Allowed::These(&["policy", "audit", "config", "telemetry", "demo", "app", "sim"])),
+    ("demo", Allowed::AllLeft),
+    ("cli", Allowed::These(&["policy", "audit", "config", "telemetry", "app", "demo", "sim"])),
     ("sim", Allowed::These(&[])),
 ];
 
