@@ -5,6 +5,8 @@
 //! five downloads, over TLS with a CA of its own; what a client does against the rules is recorded
 //! ([`Simulator::broken_rules`]), and faults can be asked for ([`Simulator::fault`]).
 //!
+//! Time is tokio's: in a test with paused time its waits end as soon as nothing else can run.
+//!
 //! What it does not do: it pushes no events to a callback, and agents never talk, so no sign-out is refused for that.
 //!
 //! # Control port

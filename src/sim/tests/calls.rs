@@ -73,7 +73,7 @@ async fn ranges_are_honoured_where_the_site_does() {
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
     let mut ranged = async |more: &str| {
-        client.send_call("GET", &recording(CALL), Some(&guid), more, "").await;
+        client.send_call(("GET", &recording(CALL)), Some(&guid), more, "").await;
         client.response().await.unwrap()
     };
     let whole = ranged("").await;
@@ -92,7 +92,7 @@ async fn ranges_are_honoured_where_the_site_does() {
     let deaf = start(quick()).await;
     let mut client = Client::new(&deaf).await;
     let guid = sign_in(&mut client).await;
-    client.send_call("GET", &recording(CALL), Some(&guid), "Range: bytes=0-9\r\n", "").await;
+    client.send_call(("GET", &recording(CALL)), Some(&guid), "Range: bytes=0-9\r\n", "").await;
     let whole = client.response().await.unwrap();
     assert_eq!((whole.status, whole.body.len(), whole.header("Content-Range")), (200, 65_536, None));
 }
@@ -173,7 +173,7 @@ async fn forcible_calls_are_counted() {
 
 #[tokio::test]
 async fn polls_wait_for_events_and_end_with_their_session() {
-    let simulator = start(Config { poll_wait: Duration::from_secs(60), ..Config::default() }).await;
+    let simulator = start(Config { poll_wait: Duration::from_mins(1), ..Config::default() }).await;
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
     simulator.push_event(AGENT, serde_json::json!({"eventType": "AgentEvent_Ready"}));
@@ -181,7 +181,7 @@ async fn polls_wait_for_events_and_end_with_their_session() {
     assert_eq!(told.json()["event"]["eventType"], "AgentEvent_Ready");
 
     tokio::time::sleep(Duration::from_millis(210)).await;
-    client.send_call("GET", &format!("/agentevent/{AGENT}"), Some(&guid), "", "").await;
+    client.send_call(("GET", &format!("/agentevent/{AGENT}")), Some(&guid), "", "").await;
     eventually("the poll waits", || simulator.counts().polls == 2).await;
     simulator.throw_out(AGENT);
     assert_eq!(client.response().await.unwrap().retcode(), "100-006");
@@ -193,10 +193,10 @@ async fn polls_wait_for_events_and_end_with_their_session() {
 
 #[tokio::test]
 async fn a_poll_that_nobody_waits_for_is_over() {
-    let simulator = start(Config { poll_wait: Duration::from_secs(60), ..Config::default() }).await;
+    let simulator = start(Config { poll_wait: Duration::from_mins(1), ..Config::default() }).await;
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
-    client.send_call("GET", &format!("/agentevent/{AGENT}"), Some(&guid), "", "").await;
+    client.send_call(("GET", &format!("/agentevent/{AGENT}")), Some(&guid), "", "").await;
     eventually("the poll waits", || simulator.counts().polls == 1).await;
     drop(client);
     eventually("the connection ends", || simulator.counts().open_connections == 0).await;

@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Sends a call as a good client does, with more headers (each with its line end).
-    pub(super) async fn send_call(&mut self, method: &str, path: &str, guid: Option<&str>, more: &str, body: &str) {
+    pub(super) async fn send_call(&mut self, (method, path): (&str, &str), guid: Option<&str>, more: &str, body: &str) {
         let guid = guid.map(|guid| format!("Guid: {guid}\r\n")).unwrap_or_default();
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         self.send(&format!(
@@ -99,7 +99,7 @@ impl Client {
     }
 
     pub(super) async fn call(&mut self, method: &str, path: &str, guid: Option<&str>, body: &str) -> Response {
-        self.send_call(method, path, guid, "", body).await;
+        self.send_call((method, path), guid, "", body).await;
         self.response().await.unwrap()
     }
 

@@ -10,7 +10,7 @@ async fn faulty(framing: Framing, what: Kind) -> (Simulator, Client, String) {
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
     simulator.fault(Fault { what, calls: Scope::Download, agent: Some(AGENT), times: 1 });
-    client.send_call("GET", &recording(CALL), Some(&guid), "", "").await;
+    client.send_call(("GET", &recording(CALL)), Some(&guid), "", "").await;
     (simulator, client, guid)
 }
 
@@ -91,7 +91,7 @@ async fn a_hanging_sign_in_was_done_and_stays_unanswered() {
     let simulator = start(quick()).await;
     simulator.fault(Fault { what: Kind::HangBeforeHead, calls: Scope::SignIn, agent: None, times: 1 });
     let (mut one, mut two) = (Client::new(&simulator).await, Client::new(&simulator).await);
-    one.send_call("PUT", &format!("/onlineagent/{AGENT}/loginex"), None, "", BUSY).await;
+    one.send_call(("PUT", &format!("/onlineagent/{AGENT}/loginex")), None, "", BUSY).await;
     eventually("the agent is signed in", || simulator.signed_in(AGENT).is_some()).await;
     let path = format!("/onlineagent/{AGENT}/loginex");
     assert_eq!(two.call("PUT", &path, None, BUSY).await.retcode(), "000-007");
@@ -118,7 +118,7 @@ async fn slow_bodies_are_whole_in_the_end() {
 
 #[tokio::test]
 async fn a_pause_ends_when_the_client_goes() {
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     for what in [Kind::SlowBody { piece: 10, every: hour }, Kind::DelayHead(hour)] {
         let (simulator, client, _) = faulty(Framing::ContentLength, what).await;
         eventually("it has begun", || simulator.counts().downloads == 1).await;

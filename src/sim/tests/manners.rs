@@ -6,7 +6,7 @@ use super::*;
 async fn r18_a_sign_in_is_not_repeated_before_it_answered() {
     let simulator = start(Config { sign_in_delay: Duration::from_millis(150), ..quick() }).await;
     let (mut one, mut two) = (Client::new(&simulator).await, Client::new(&simulator).await);
-    one.send_call("PUT", &format!("/onlineagent/{AGENT}/loginex"), None, "", BUSY).await;
+    one.send_call(("PUT", &format!("/onlineagent/{AGENT}/loginex")), None, "", BUSY).await;
     eventually("the first is there", || simulator.counts().sign_in_calls == 1).await;
     let repeated = two.call("PUT", &format!("/onlineagent/{AGENT}/loginex"), None, BUSY).await;
     assert_eq!(repeated.retcode(), "000-007");
@@ -20,7 +20,7 @@ async fn r18_a_sign_in_is_not_repeated_before_it_answered() {
 async fn a_sign_in_that_nobody_waits_for_succeeds_all_the_same() {
     let simulator = start(Config { sign_in_delay: Duration::from_millis(50), ..quick() }).await;
     let mut client = Client::new(&simulator).await;
-    client.send_call("PUT", &format!("/onlineagent/{AGENT}/loginex"), None, "", BUSY).await;
+    client.send_call(("PUT", &format!("/onlineagent/{AGENT}/loginex")), None, "", BUSY).await;
     eventually("it is there", || simulator.counts().sign_in_calls == 1).await;
     drop(client);
     eventually("the agent is signed in", || simulator.signed_in(AGENT).is_some()).await;
@@ -49,11 +49,11 @@ async fn bad_manners_are_recorded_whatever_is_answered() {
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
     let more = "Authorization: Bearer x\r\nX-Forwarded-For: 1.2.3.4\r\nX_Guid: y\r\n";
-    client.send_call("GET", &recording(CALL), Some(&guid), more, "").await;
+    client.send_call(("GET", &recording(CALL)), Some(&guid), more, "").await;
     assert_eq!(client.response().await.unwrap().status, 200);
     assert_eq!(rules(&simulator), [Rule::ForbiddenHeader; 3]);
     simulator.clear_broken_rules();
-    client.send_call("GET", &recording(CALL), Some(&guid), &format!("GUID: {guid}\r\n"), "body").await;
+    client.send_call(("GET", &recording(CALL)), Some(&guid), &format!("GUID: {guid}\r\n"), "body").await;
     assert_eq!(client.response().await.unwrap().status, 200);
     assert_eq!(rules(&simulator), [Rule::BodyOnGet, Rule::RepeatedHeader]);
     simulator.clear_broken_rules();
@@ -93,11 +93,11 @@ async fn the_certificate_is_for_its_names_only() {
 
 #[tokio::test]
 async fn stopping_and_dropping_end_all_connections() {
-    let simulator = start(Config { poll_wait: Duration::from_secs(60), ..Config::default() }).await;
+    let simulator = start(Config { poll_wait: Duration::from_mins(1), ..Config::default() }).await;
     let address = simulator.address();
     let (mut one, mut two) = (Client::new(&simulator).await, Client::new(&simulator).await);
     let guid = sign_in(&mut one).await;
-    two.send_call("GET", &format!("/agentevent/{AGENT}"), Some(&guid), "", "").await;
+    two.send_call(("GET", &format!("/agentevent/{AGENT}")), Some(&guid), "", "").await;
     eventually("the poll waits", || simulator.counts().polls == 1).await;
     simulator.stop().await;
     assert!(matches!(one.rest().await.1, End::Cut | End::Reset));
@@ -115,7 +115,7 @@ async fn a_client_that_goes_ends_its_download() {
     let simulator = start(Config { default_size: 1 << 40, ..quick() }).await;
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
-    client.send_call("GET", &recording(CALL), Some(&guid), "", "").await;
+    client.send_call(("GET", &recording(CALL)), Some(&guid), "", "").await;
     eventually("the body is open", || simulator.counts().open_downloads == 1).await;
     drop(client);
     eventually("the body is over", || simulator.counts().open_downloads == 0).await;
