@@ -21,7 +21,7 @@ pub(super) enum End {
     Cut,
     /// TCP was reset.
     Reset,
-    /// Silence for 300 ms.
+    /// Silence for the client's patience.
     Silent,
 }
 
@@ -59,6 +59,8 @@ impl Response {
 pub(super) struct Client {
     pub(super) stream: TlsStream<TcpStream>,
     buffer: Vec<u8>,
+    /// How long silence is waited through: long, unless silence is what a test is about.
+    pub(super) patience: Duration,
 }
 
 impl Client {
@@ -79,7 +81,7 @@ impl Client {
         let tcp = TcpStream::connect(simulator.address()).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), patience: Duration::from_secs(20) })
     }
 
     pub(super) async fn send(&mut self, bytes: &str) {
@@ -109,7 +111,7 @@ impl Client {
 
     /// Reads more; how the stream ended if it did.
     pub(super) async fn fill(&mut self) -> Option<End> {
-        let read = tokio::time::timeout(Duration::from_millis(300), self.stream.read_buf(&mut self.buffer)).await;
+        let read = tokio::time::timeout(self.patience, self.stream.read_buf(&mut self.buffer)).await;
         match read {
             Err(_) => Some(End::Silent),
             Ok(Ok(0)) => Some(End::Closed),

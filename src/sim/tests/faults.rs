@@ -3,6 +3,8 @@
 use super::*;
 
 const SIZE: u64 = 200_000;
+/// Silence so long is a stall.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// A signed-in client of a site where downloads get `what`.
 async fn faulty(framing: Framing, what: Kind) -> (Simulator, Client, String) {
@@ -74,6 +76,7 @@ async fn r22_cuts_end_short_with_and_without_a_farewell() {
 async fn r21_stalls_and_hangs_last_until_the_client_goes() {
     for framing in [Framing::ContentLength, Framing::Chunked] {
         let (simulator, mut client, _) = faulty(framing, Kind::StallAt(1_000)).await;
+        client.patience = SHORT;
         let stalled = client.response().await.unwrap();
         assert_eq!((stalled.body.len(), stalled.end), (1_000, End::Silent));
         assert_eq!(simulator.counts().open_downloads, 1);
@@ -81,6 +84,7 @@ async fn r21_stalls_and_hangs_last_until_the_client_goes() {
         eventually("the body is over", || simulator.counts().open_downloads == 0).await;
     }
     let (simulator, mut client, _) = faulty(Framing::ContentLength, Kind::HangBeforeHead).await;
+    client.patience = SHORT;
     assert_eq!(client.response().await.unwrap_err(), End::Silent);
     drop(client);
     eventually("the connection is over", || simulator.counts().open_connections == 0).await;
@@ -149,6 +153,7 @@ async fn a_short_length_leaves_bytes_behind() {
     let (_simulator, mut client, _) = faulty(Framing::ContentLength, Kind::ShortLength).await;
     let short = client.response().await.unwrap();
     assert_eq!((short.header("Content-Length"), short.end), (Some("100000"), End::Complete));
+    client.patience = SHORT;
     let (left, end) = client.rest().await;
     assert_eq!((left == whole()[100_000..], end), (true, End::Silent));
 }

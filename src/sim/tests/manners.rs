@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn r18_a_sign_in_is_not_repeated_before_it_answered() {
-    let simulator = start(Config { sign_in_delay: Duration::from_millis(150), ..quick() }).await;
+    let simulator = start(Config { sign_in_delay: Duration::from_secs(1), ..quick() }).await;
     let (mut one, mut two) = (Client::new(&simulator).await, Client::new(&simulator).await);
     one.send_call(("PUT", &format!("/onlineagent/{AGENT}/loginex")), None, "", BUSY).await;
     eventually("the first is there", || simulator.counts().sign_in_calls == 1).await;
