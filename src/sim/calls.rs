@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn r24_other_calls_and_agents_are_not() {
+    fn other_calls_and_agents_are_not() {
         for (method, path) in [
             ("GET", "onlineagent/101"),
             ("PUT", "onlineagent/100"),

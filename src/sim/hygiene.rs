@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn r07_targets_are_canonical() {
+    fn targets_are_canonical() {
         for target in [
             "/a/../b",
             "/a//b",

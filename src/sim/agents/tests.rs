@@ -157,7 +157,7 @@ fn who_is_thrown_out_cannot_know() {
 }
 
 #[test]
-fn r18_a_second_sign_in_is_refused() {
+fn a_second_sign_in_is_refused() {
     let mut site = site();
     let guid = site.sign_in(0);
     assert_eq!(site.try_sign_in(1, SignInForm::Full, BUSY), refused("100-002"));

@@ -16,7 +16,7 @@ fn find(agent: u32, download: Download, query: &str) -> Result<String, Retcode> 
 }
 
 #[test]
-fn r08_raw_and_encoded_paths_are_one_recording() {
+fn raw_and_encoded_paths_are_one_recording() {
     let raw = find(4977, Download::Extended, "callId=1-2&hwFileName=y:/90/0/20210519/4977/1642329.mp4");
     let encoded = find(4977, Download::Extended, "callId=1-2&hwFileName=Y%3A%2F90%2F0%2F20210519%2F4977%2F1642329.mp4");
     assert_eq!(raw, Ok("Y:/90/0/20210519/4977/1642329.mp4".to_owned()));

@@ -54,7 +54,7 @@ async fn a_fault_is_used_up_and_leaves_the_session() {
 }
 
 #[tokio::test]
-async fn r22_cuts_end_short_with_and_without_a_farewell() {
+async fn cuts_end_short_with_and_without_a_farewell() {
     for framing in [Framing::ContentLength, Framing::Chunked] {
         for at in [0, 100_000, SIZE] {
             for (what, ending) in [(Kind::CutAt(at), End::Cut), (Kind::CutCleanAt(at), End::Closed)] {
@@ -73,7 +73,7 @@ async fn r22_cuts_end_short_with_and_without_a_farewell() {
 }
 
 #[tokio::test]
-async fn r21_stalls_and_hangs_last_until_the_client_goes() {
+async fn stalls_and_hangs_last_until_the_client_goes() {
     for framing in [Framing::ContentLength, Framing::Chunked] {
         let (simulator, mut client, _) = faulty(framing, Kind::StallAt(1_000)).await;
         client.patience = SHORT;
@@ -132,7 +132,7 @@ async fn a_pause_ends_when_the_client_goes() {
 }
 
 #[tokio::test]
-async fn r12_framings_are_broken_on_demand() {
+async fn framings_are_broken_on_demand() {
     let both = answer(Kind::BothFramings).await;
     assert_eq!((both.header("Content-Length"), both.header("Transfer-Encoding")), (Some("200000"), Some("chunked")));
     assert_eq!(both.body, whole());

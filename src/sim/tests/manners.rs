@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn r18_a_sign_in_is_not_repeated_before_it_answered() {
+async fn a_sign_in_is_not_repeated_before_it_answered() {
     let simulator = start(Config { sign_in_delay: Duration::from_secs(1), ..quick() }).await;
     let (mut one, mut two) = (Client::new(&simulator).await, Client::new(&simulator).await);
     one.send_call(("PUT", &format!("/onlineagent/{AGENT}/loginex")), None, "", BUSY).await;
@@ -30,7 +30,7 @@ async fn a_sign_in_that_nobody_waits_for_succeeds_all_the_same() {
 }
 
 #[tokio::test]
-async fn r17_what_was_seen_holds_no_guid() {
+async fn what_was_seen_holds_no_guid() {
     let simulator = start(quick()).await;
     let mut client = Client::new(&simulator).await;
     let guid = sign_in(&mut client).await;
@@ -69,7 +69,7 @@ async fn bad_manners_are_recorded_whatever_is_answered() {
 }
 
 #[tokio::test]
-async fn r11_what_is_no_request_ends_the_connection() {
+async fn what_is_no_request_ends_the_connection() {
     let simulator = start(quick()).await;
     let mut client = Client::new(&simulator).await;
     client.send("PUT / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").await;
