@@ -21,6 +21,7 @@ pub mod net;
 pub mod policy;
 pub mod ready;
 pub mod route;
+pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
 pub mod yaml;
