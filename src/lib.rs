@@ -17,6 +17,7 @@
 pub mod authn;
 pub mod cc;
 pub mod clock;
+pub mod config;
 pub mod net;
 pub mod policy;
 pub mod ready;
