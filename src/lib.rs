@@ -14,6 +14,7 @@
 //! cc clock ready yaml net | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
+pub mod audit;
 pub mod authn;
 pub mod cc;
 pub mod clock;
