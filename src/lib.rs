@@ -16,6 +16,7 @@
 
 pub mod authn;
 pub mod cc;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod net;
@@ -24,4 +25,5 @@ pub mod ready;
 pub mod route;
 #[cfg(feature = "demo")]
 pub mod sim;
+pub mod telemetry;
 pub mod yaml;
