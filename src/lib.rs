@@ -17,6 +17,7 @@
 pub mod audit;
 pub mod authn;
 pub mod cc;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod net;
@@ -26,4 +27,5 @@ pub mod route;
 pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
+pub mod telemetry;
 pub mod yaml;
