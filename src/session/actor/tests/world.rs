@@ -40,7 +40,7 @@ impl World {
             keep_alive: KeepAlive::Poll,
             callback: None,
             keep_alive_interval: Duration::from_secs(30),
-            idle_sign_out: Duration::from_secs(900),
+            idle_sign_out: Duration::from_mins(15),
             lease_timeout: Config::LEASE_TIMEOUT,
             waiters_max: Config::WAITERS_MAX,
             agents_max: Config::AGENTS_MAX,
@@ -169,7 +169,7 @@ impl Gateway {
             inner.log.push(name.to_owned());
             fault = inner.keep_alive_faults.pop_front();
         });
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        sleep(Duration::from_secs(10)).await;
         Self::fail(fault.as_ref()).await?;
         let mut answer = Err(refused("100-006"));
         self.set(|inner| {
@@ -217,7 +217,7 @@ impl Calls for Gateway {
             let _in_flight = self.begin(agent, format!("sign in {form:?}{pushes}"));
             let (mut fault, mut delay, mut answer) = (None, Duration::ZERO, Err(refused("100-002")));
             self.set(|inner| (fault, delay) = (inner.sign_in_faults.pop_front(), inner.delay));
-            tokio::time::sleep(delay).await;
+            sleep(delay).await;
             Self::fail(fault.as_ref()).await?;
             if request.password.expose_secret() != PASSWORD {
                 return Err(refused("100-004"));
@@ -254,7 +254,7 @@ impl Calls for Gateway {
                 inner.sign_outs_at_once += 1;
                 inner.sign_outs_at_once_max = inner.sign_outs_at_once_max.max(inner.sign_outs_at_once);
             });
-            tokio::time::sleep(delay).await;
+            sleep(delay).await;
             let failed = Self::fail(fault.as_ref()).await;
             self.set(|inner| {
                 inner.sign_outs_at_once -= 1;

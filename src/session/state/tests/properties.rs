@@ -51,6 +51,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 const CODES: [&str; 6] = ["100-002", "100-004", "100-003", "100-012", "000-003", "000-000"];
 
 /// The world around the machine, as the rules want it.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a test, not states")]
 struct World {
     bench: Bench,
     waiters: usize,
