@@ -283,7 +283,7 @@ impl Actor {
     fn show_phase(&mut self) {
         let phase = match self.session.state() {
             State::Absent => Phase::Absent,
-            State::Reading | State::SigningIn { .. } => Phase::SigningIn,
+            State::Reading | State::SigningIn(_) => Phase::SigningIn,
             State::Active(_) => Phase::Active,
             State::Leaving { .. } => Phase::Leaving,
             State::Cooling { .. } => Phase::Cooling,
