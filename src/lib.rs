@@ -17,10 +17,12 @@
 pub mod authn;
 pub mod cc;
 pub mod clock;
+pub mod config;
 pub mod net;
 pub mod policy;
 pub mod ready;
 pub mod route;
+pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
 pub mod yaml;

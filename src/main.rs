@@ -1,1 +1,3 @@
+//! Starts ccgate: arguments in, exit code out. Nothing else.
+
 fn main() {}
