@@ -3,6 +3,7 @@
 mod cache;
 mod claims;
 mod headers;
+mod http;
 mod issuer;
 mod jwks;
 mod refresh;

@@ -43,9 +43,13 @@ impl World {
     }
 
     pub(super) fn with_config(config: &Config) -> Result<Self, ConfigError> {
+        Self::with_timing(config, Timing::default())
+    }
+
+    pub(super) fn with_timing(config: &Config, timing: Timing) -> Result<Self, ConfigError> {
         let (ready, registry) = (Ready::new(), Registry::new());
         let metrics = Metrics::register(&registry).unwrap();
-        let authenticator = Arc::new(Authenticator::new(config, clock(), &ready, metrics)?);
+        let authenticator = Arc::new(Authenticator::with_timing(config, clock(), &ready, metrics, timing)?);
         Ok(Self { authenticator, ready, registry, tasks: JoinSet::new(), _stop: None })
     }
 
