@@ -62,6 +62,8 @@ pub enum FailReason {
     UpstreamProtocol,
     /// The session was lost, and the fresh one did not help.
     SessionLost,
+    /// The part that was asked for does not exist.
+    RangeNotSatisfiable,
     /// A fresh session was needed and could not be had.
     SessionUnavailable,
     /// The opener had been refused when its record became durable; nothing was fetched.
@@ -176,6 +178,7 @@ impl FailReason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::SessionLost => "session_lost",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::SessionUnavailable => "session_unavailable",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Dropped => "dropped",
