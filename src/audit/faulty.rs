@@ -28,6 +28,8 @@ pub(super) struct Plan {
     /// How many fail, from that one on.
     count: usize,
     calls: AtomicUsize,
+    /// Each call whose number is a multiple of this fails; 0: none.
+    pub(super) every: AtomicUsize,
     /// Every call fails, whatever its number.
     pub(super) always: AtomicBool,
     /// Calls of sync, of which a batch has one.
@@ -45,6 +47,7 @@ impl Plan {
             first,
             count,
             calls: AtomicUsize::new(0),
+            every: AtomicUsize::new(0),
             always: AtomicBool::new(false),
             syncs: AtomicUsize::new(0),
             free: AtomicUsize::new(usize::MAX),
@@ -63,7 +66,10 @@ impl Plan {
 
     fn fails(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        self.always.load(Ordering::SeqCst) || (call >= self.first && call - self.first < self.count)
+        let every = self.every.load(Ordering::SeqCst);
+        (every > 0 && call.is_multiple_of(every))
+            || self.always.load(Ordering::SeqCst)
+            || (call >= self.first && call - self.first < self.count)
     }
 }
 

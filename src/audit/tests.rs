@@ -222,6 +222,31 @@ async fn an_entry_is_authorized_then_ended_and_the_stop_says_that_none_is_open()
     assert!(world.metric("ccgate_audit_open_entries").abs() < 0.1);
 }
 
+#[tokio::test]
+async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().expect("a directory");
+    let start = || {
+        let metrics = Metrics::register(&Registry::new()).expect("metrics");
+        Log::start(&config(dir.path()), Clock::system(), Ready::new().register("audit"), metrics)
+    };
+    for _ in 0..2 {
+        let log = start().expect("it starts");
+        assert!(matches!(start(), Err(StartError::Locked { .. })));
+        let mut entry = log.open(authorized("req-1"), session()).await.expect("an entry");
+        assert_eq!((entry.agent(), entry.download()), (agent(4977), &download()));
+        entry.if_dropped(Outcome::Aborted { by: super::By::Client });
+        drop(entry);
+        assert!(log.shut_down(Duration::from_secs(5)).await.complete);
+        assert!(!log.is_writable());
+        assert!(!log.shut_down(Duration::from_secs(5)).await.complete, "a second time there is nothing to end");
+    }
+    check(&lines(dir.path()));
+    assert_eq!(events(&lines(dir.path()))[1..4], ["authorized", "aborted", "stopped"]);
+    let mode = std::fs::metadata(dir.path().join(super::segment::name(1))).expect("a segment").permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
     let world = Arc::new(World::with(Plan::never(), |config| config.segment_bytes_max = 64 << 10));
