@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) every: AtomicUsize,
     /// Every call fails, whatever its number.
     pub(super) always: AtomicBool,
+    /// Appends find no space, while files can still be made.
+    pub(super) full: AtomicBool,
     /// Calls of sync, of which a batch has one.
     pub(super) syncs: AtomicUsize,
     /// What the disk says is free; `usize::MAX`: the truth.
@@ -49,6 +51,7 @@ impl Plan {
             calls: AtomicUsize::new(0),
             every: AtomicUsize::new(0),
             always: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             syncs: AtomicUsize::new(0),
             free: AtomicUsize::new(usize::MAX),
             hangs: AtomicBool::new(false),
@@ -102,6 +105,9 @@ impl Storage for Faulty {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         while self.plan.hangs.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if self.plan.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.run(|disk, whole| disk.append(if whole { bytes } else { &bytes[..bytes.len() / 2] }))
     }

@@ -140,3 +140,34 @@ async fn a_tail_of_zeros_is_a_torn_tail_and_a_missing_segment_is_noticed() {
     let error = super::super::recover::recover(dir.path()).expect_err("a hole").to_string();
     assert!(error.contains("no gap record says why"), "{error}");
 }
+
+fn line(seq: u64, fields: &str) -> String {
+    format!("{{\"v\":1,\"seq\":{seq}{fields}}}\n")
+}
+
+#[test]
+fn lines_that_a_gap_record_voids_do_not_count_and_are_moved_aside() {
+    let entry = format!(",\"entry\":\"{}\"", "ab".repeat(16));
+    let head = [line(1, ",\"event\":\"audit.opened\""), line(2, &format!(",\"event\":\"authorized\"{entry}"))].concat();
+    let end = line(3, &format!(",\"event\":\"finished\"{entry}"));
+    let gap = |void: &str| line(6, &format!(",\"event\":\"audit.gap\",\"void\":{void}"));
+    // The failed batch left a whole end, an end and a torn line, half a page of nothing, or no trace.
+    for left in [end.clone(), format!("{end}{{\"v\""), format!("\0\0\n{end}"), String::new()] {
+        let dir = in_memory();
+        fs::write(dir.path().join(crate::audit::segment::name(1)), format!("{head}{left}")).expect("a segment");
+        let gap = gap("{\"first\":3,\"last\":5}");
+        fs::write(dir.path().join(crate::audit::segment::name(6)), &gap).expect("a segment");
+        let recovered = super::super::recover::recover(dir.path()).expect("it is read");
+        assert_eq!(recovered.open.len(), 1, "the end in {left:?} does not count");
+        assert_eq!((recovered.next_seq, recovered.moved.len()), (7, usize::from(!left.is_empty())));
+        assert_eq!(segments(dir.path()).into_values().collect::<String>(), format!("{head}{gap}"));
+    }
+    // A gap record that tells of other numbers explains nothing.
+    for void in ["{\"first\":4,\"last\":5}", "{\"first\":3,\"last\":4}"] {
+        let dir = in_memory();
+        fs::write(dir.path().join(crate::audit::segment::name(1)), &head).expect("a segment");
+        fs::write(dir.path().join(crate::audit::segment::name(6)), gap(void)).expect("a segment");
+        let error = super::super::recover::recover(dir.path()).expect_err("a hole").to_string();
+        assert!(error.contains("no gap record says why"), "{error}");
+    }
+}

@@ -107,9 +107,9 @@ async fn one_end_for_each_entry_under_load_with_faults_and_openers_that_leave() 
 
 #[tokio::test]
 async fn r14_a_full_disk_refuses_opens_keeps_ends_and_mends_itself() {
-    let world = World::with(Plan::new(Form::Fail(ErrorKind::StorageFull), usize::MAX, 0), |_| {});
+    let world = World::new();
     let before = world.open().await.expect("an entry");
-    world.plan.always.store(true, Ordering::SeqCst);
+    world.plan.full.store(true, Ordering::SeqCst);
     let begun = Instant::now();
     assert_eq!(world.open().await.expect_err("the disk is full"), Error::Unavailable(Why::Broken));
     assert!(begun.elapsed() < Duration::from_secs(1), "at once, not after the deadline");
@@ -124,7 +124,7 @@ async fn r14_a_full_disk_refuses_opens_keeps_ends_and_mends_itself() {
     });
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(!world.ready.is_ready(), "still");
-    world.plan.always.store(false, Ordering::SeqCst);
+    world.plan.full.store(false, Ordering::SeqCst);
     world.until("ready", |world| world.ready.is_ready()).await;
     work(&world).await;
     world.stop().await;
