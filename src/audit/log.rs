@@ -320,7 +320,8 @@ async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: C
             sent = Instant::now();
             let Some(queue) = queue.upgrade() else { return };
             if queue.send(Message::Tick { at: clock.now() }).is_err() {
-                return;
+                // The writer has ended, in order or not: nothing can be written any more.
+                return status.stop();
             }
         } else if sent.elapsed() >= patience {
             status.stalled();
