@@ -383,6 +383,23 @@ fn a_keep_alive_refused_for_an_older_guid_is_made_again() {
 }
 
 #[test]
+fn the_late_answer_to_an_older_sessions_keep_alive_says_nothing() {
+    let mut bench = Bench::active();
+    bench.wake();
+    bench.reject(1, 0, LossCause::Forgotten);
+    bench.read("a", false);
+    bench.sign_in_works();
+    let (start, due) = (bench.now, bench.session.wake_at());
+    bench.after(Duration::from_millis(100)).keep_alive(1, 0, Ok(Some(guid(9))));
+    assert_eq!(bench.session.wake_at(), due, "its own keep-alive is due as before");
+    assert_eq!(bench.want(), ["grant 2.0"]);
+    bench.wake();
+    assert_eq!(bench.keep_alive(1, 0, Err(refused("100-006"))), [""; 0]);
+    assert_eq!(bench.wake(), ["record Lost { cause: Silent }"]);
+    assert_eq!(bench.now - start, MAXTIME, "it did not count as alive");
+}
+
+#[test]
 fn a_network_that_fails_is_tried_again_until_maxtime() {
     let mut bench = Bench::active();
     let start = bench.now;
@@ -464,6 +481,16 @@ fn a_stop_signs_out_whatever_lives_and_lets_nothing_in() {
     assert_eq!(bench.step(Event::Stop), ["refuse shutting_down", "sign out"]);
     assert_eq!(bench.want(), ["refuse shutting_down"]);
     assert_eq!(bench.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Shutdown }"]);
+    assert!(bench.session.is_done());
+
+    let mut bench = Bench::active();
+    bench.reject(1, 0, LossCause::Refused);
+    bench.step(Event::Stop);
+    assert_eq!(
+        bench.step(Event::SignOutAnswered(Ok(()))),
+        ["record SignedOut { why: Lost }"],
+        "and no account is read"
+    );
     assert!(bench.session.is_done());
 
     let mut bench = Bench::new();

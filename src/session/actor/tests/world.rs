@@ -103,6 +103,8 @@ pub(super) struct Inner {
     pub(super) delay: Duration,
     pub(super) password_days_left: Option<u16>,
     pub(super) sign_outs_at_once_max: usize,
+    /// Keep-alives that wait for their answer.
+    pub(super) keep_alives_open: usize,
     live: HashMap<AgentId, Guid>,
     in_flight: HashSet<AgentId>,
     sign_outs_at_once: usize,
@@ -167,8 +169,10 @@ impl Gateway {
         let mut fault = None;
         self.set(|inner| {
             inner.log.push(name.to_owned());
+            inner.keep_alives_open += 1;
             fault = inner.keep_alive_faults.pop_front();
         });
+        let _open = KeepAliveOpen(self.clone());
         sleep(Duration::from_secs(10)).await;
         Self::fail(fault.as_ref()).await?;
         let mut answer = Err(refused("100-006"));
@@ -197,6 +201,15 @@ struct InFlight(Gateway, AgentId);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.set(|inner| assert!(inner.in_flight.remove(&self.1)));
+    }
+}
+
+/// Ends a keep-alive, also one that is dropped.
+struct KeepAliveOpen(Gateway);
+
+impl Drop for KeepAliveOpen {
+    fn drop(&mut self) {
+        self.0.set(|inner| inner.keep_alives_open -= 1);
     }
 }
 
