@@ -14,6 +14,9 @@
 //! cc clock ready yaml net | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
+pub mod admin;
+pub mod app;
+pub mod audit;
 pub mod authn;
 pub mod cc;
 pub mod cli;
@@ -22,8 +25,12 @@ pub mod config;
 pub mod net;
 pub mod policy;
 pub mod ready;
+pub mod relay;
 pub mod route;
+pub mod serve;
+pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
 pub mod telemetry;
+pub mod upstream;
 pub mod yaml;

@@ -3,6 +3,7 @@
 
 mod check;
 mod healthcheck;
+mod run;
 mod schema;
 
 use std::io::Write;
@@ -17,6 +18,7 @@ use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
 pub use check::check;
 pub use healthcheck::healthcheck;
+pub use run::run;
 pub use schema::schema;
 
 /// The command line.
@@ -52,7 +54,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run the simulated CC-Gateway alone, with faults on demand
     #[cfg(feature = "demo")]
-    Simulate,
+    Simulate(crate::sim::Args),
 }
 
 /// What the rules can be asked.
@@ -176,6 +178,31 @@ pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Re
     };
     // Nobody reads any more, as in `ccgate schema | head`: there is nobody to tell.
     Ok(done.unwrap_or(Exit::Failed))
+}
+
+/// Carries out any other command, inside a runtime.
+pub async fn online(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let done = match command {
+        Command::Run(args) => run(&args, err).await,
+        #[cfg(feature = "demo")]
+        Command::Simulate(args) => simulate(args, out, err).await,
+        other => match offline(other, out, err) {
+            Ok(exit) => Ok(exit),
+            Err(_other) => Ok(Exit::Usage),
+        },
+    };
+    done.unwrap_or(Exit::Failed)
+}
+
+#[cfg(feature = "demo")]
+async fn simulate(args: crate::sim::Args, out: &mut dyn Write, err: &mut dyn Write) -> std::io::Result<Exit> {
+    match crate::sim::main(args, out).await {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => {
+            writeln!(err, "ccgate: {error}")?;
+            Ok(Exit::Failed)
+        }
+    }
 }
 
 impl ConfigArgs {

@@ -1,43 +1,75 @@
 //! From a request's head to a [`Download`], strictly. It never looks at identity and never repairs what it reads.
 
 mod arrival;
+mod download;
+mod guard;
+mod query;
+mod range;
 
 pub use arrival::{Arrival, Purpose, PurposeError, RequestId, Source, Ticket, TraceParent};
+pub use download::Download;
+pub use range::ByteRange;
 
-use crate::cc::{AgentId, FileRef};
+use http::{HeaderMap, Method, Uri, Version};
 
-/// A well-formed request for one recording. Only [`parse`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Download {
-    agent: AgentId,
-    file: FileRef,
-    purpose: Option<Purpose>,
-    ticket: Option<Ticket>,
+use crate::cc::Operation;
+
+/// Why a request is refused before anybody is asked who sent it. Its text is for the caller and repeats nothing of
+/// the request but names that we know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The path is none of the five downloads.
+    #[error("there is nothing at this path")]
+    NotFound,
+    /// The path is a download; the method is not GET.
+    #[error("only GET is served here")]
+    MethodNotAllowed,
+    /// `Expect` is not supported: a download has no body to wait for.
+    #[error("the Expect header is not supported")]
+    ExpectationFailed,
+    /// The head or the path is not canonical.
+    #[error("{0}")]
+    Head(&'static str),
+    /// A parameter is missing.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+    /// A parameter is given twice, in whatever case of letters.
+    #[error("the parameter {0} is given more than once")]
+    Repeated(&'static str),
+    /// There is a parameter that this download does not have.
+    #[error("there is a parameter that this download does not have; it has: {0}")]
+    Unknown(&'static str),
+    /// A value is not of its parameter's grammar.
+    #[error("the parameter {name} is not valid: {expected}")]
+    Value {
+        /// The parameter.
+        name: &'static str,
+        /// What is expected.
+        expected: String,
+    },
+    /// Two parameters contradict each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
 }
 
-impl Download {
-    /// The agent in whose session it is to be downloaded: `{agentid}` of the path.
-    pub const fn agent(&self) -> AgentId {
-        self.agent
+/// Reads a request's head.
+///
+/// Only what [`Download`] holds goes on from here; no other byte of the request has an effect. (RFC 9112 sections 3 and
+/// 6 on request targets and message bodies, RFC 9110 section 7.2 on Host.)
+pub fn parse(version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Download, Error> {
+    guard::check(version, uri, headers)?;
+    let (operation, agent) = download::path(uri.path())?;
+    if method != Method::GET {
+        return Err(Error::MethodNotAllowed);
     }
-
-    /// What is to be downloaded.
-    pub const fn file(&self) -> &FileRef {
-        &self.file
-    }
-
-    /// Why, as the caller's `Ccgate-Purpose` header says.
-    pub const fn purpose(&self) -> Option<&Purpose> {
-        self.purpose.as_ref()
-    }
-
-    /// The case it belongs to, as the caller's `Ccgate-Ticket` header says.
-    pub const fn ticket(&self) -> Option<&Ticket> {
-        self.ticket.as_ref()
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn for_test(agent: AgentId, file: FileRef, purpose: Option<Purpose>) -> Self {
-        Self { agent, file, purpose, ticket: None }
-    }
+    guard::check_no_body(headers)?;
+    download::read(operation, agent, uri.query().unwrap_or_default(), headers)
 }
+
+/// Which download a path belongs to, for labels; `None` for anything else.
+pub fn operation(uri: &Uri) -> Option<Operation> {
+    download::path(uri.path()).ok().map(|(operation, _agent)| operation)
+}
+
+#[cfg(test)]
+mod tests;

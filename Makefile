@@ -1,0 +1,29 @@
+# One command each. CI runs the same targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench image advisories
+
+# Arguments of the demo, such as ARGS=--once.
+ARGS ?=
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## The whole story on this machine, with a simulated CC-Gateway (ARGS=--once ends by itself)
+	@cargo build --locked --bin ccgate
+	@target/debug/ccgate demo $(ARGS)
+
+test: ## Everything that must hold: format, manifests, licences, clippy, docs, all tests
+	@ci/test
+
+lint: ## Format, clippy with warnings denied, docs, licences and bans
+	@ci/lint
+	@ci/deny
+
+bench: ## Benchmarks, in the release profile
+	@cargo bench --locked --bench '*'
+
+image: ## The container image (IMAGE=name:tag, BUILDER=rust image of a mirror)
+	@ci/image
+
+advisories: ## Known holes in dependencies (asks the advisory database over the network)
+	@ci/deny advisories

@@ -1,0 +1,134 @@
+//! The house rules as tables: who may import whom, what a module must never name, how a file must look. No logic.
+
+/// The line: a module imports only from its left.
+pub(crate) const LINE: [&str; 19] = [
+    "cc",
+    "clock",
+    "ready",
+    "yaml",
+    "net",
+    "route",
+    "authn",
+    "policy",
+    "audit",
+    "upstream",
+    "session",
+    "relay",
+    "serve",
+    "admin",
+    "config",
+    "telemetry",
+    "app",
+    "demo",
+    "cli",
+];
+
+/// Stands apart from the line: imports nothing of the crate.
+pub(crate) const APART: [&str; 1] = ["sim"];
+
+/// Pure vocabulary without a word of the vendor: every module to their right may use it.
+pub(crate) const FOR_ALL: [&str; 2] = ["clock", "ready"];
+
+/// What each module may import beside [`FOR_ALL`].
+pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
+    ("cc", Allowed::These(&[])),
+    ("clock", Allowed::These(&[])),
+    ("ready", Allowed::These(&[])),
+    ("yaml", Allowed::These(&[])),
+    ("net", Allowed::These(&[])),
+    ("route", Allowed::These(&["cc"])),
+    // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
+    ("authn", Allowed::These(&["cc", "net"])),
+    ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
+    ("audit", Allowed::These(&["cc", "policy"])),
+    ("upstream", Allowed::These(&["cc", "net", "audit"])),
+    ("session", Allowed::These(&["cc", "yaml", "upstream"])),
+    ("relay", Allowed::These(&["audit", "upstream"])),
+    ("serve", Allowed::AllLeft),
+    ("admin", Allowed::These(&[])),
+    ("config", Allowed::AllLeft),
+    ("telemetry", Allowed::These(&["config"])),
+    ("app", Allowed::AllLeft),
+    ("demo", Allowed::AllLeft),
+    ("cli", Allowed::These(&["policy", "audit", "config", "telemetry", "app", "demo", "sim"])),
+    ("sim", Allowed::These(&[])),
+];
+
+/// A row of [`IMPORTS`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Allowed {
+    AllLeft,
+    These(&'static [&'static str]),
+}
+
+/// Something that must not be named in some files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ban {
+    /// Files whose path under `src` starts so; empty: all.
+    pub(crate) within: &'static [&'static str],
+    /// Files whose path under `src` starts so are let off.
+    pub(crate) but: &'static [&'static str],
+    pub(crate) what: What,
+    pub(crate) why: &'static str,
+}
+
+/// How a path is matched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    StartsWith(&'static [&'static str]),
+    EndsWith(&'static [&'static str]),
+}
+
+use What::{EndsWith, StartsWith};
+
+const SERVE: &[&str] = &["serve"];
+const OFFLINE: &[&str] = &["audit/writer", "audit/recover", "audit/verify"];
+const PURE: &[&str] = &["cc"];
+const DECISIONS: &[&str] = &["policy"];
+const EVERYWHERE: &[&str] = &[];
+
+/// What must never be named, and where.
+pub(crate) const BANS: [Ban; 25] = [
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["tokio", "spawn"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn_local"]), why: "an unowned task" },
+    Ban { within: EVERYWHERE, but: &["clock"], what: EndsWith(&["SystemTime", "now"]), why: "time from `clock` only" },
+    Ban { within: EVERYWHERE, but: &["clock"], what: EndsWith(&["Timestamp", "now"]), why: "time from `clock` only" },
+    Ban { within: EVERYWHERE, but: &[], what: StartsWith(&["std", "time", "Instant"]), why: "a test cannot pause it" },
+    Ban {
+        within: EVERYWHERE,
+        but: &[],
+        what: StartsWith(&["prometheus", "default_registry"]),
+        why: "a global registry",
+    },
+    Ban { within: EVERYWHERE, but: &[], what: StartsWith(&["prometheus", "register"]), why: "a global registry" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["std", "fs"]), why: "file IO in serve" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["tokio", "fs"]), why: "file IO in serve" },
+    Ban { within: SERVE, but: &[], what: StartsWith(&["rustix", "fs"]), why: "file IO in serve" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["std", "net"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["tokio", "net"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["hyper"]), why: "network in the audit log's own files" },
+    Ban { within: OFFLINE, but: &[], what: StartsWith(&["hyper_util"]), why: "network in the audit log's own files" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["tokio"]), why: "a runtime in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["hyper"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "fs"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "net", "TcpStream"]), why: "IO in the vocabulary" },
+    Ban { within: PURE, but: &[], what: StartsWith(&["std", "io", "Read"]), why: "IO in the vocabulary" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["tokio"]), why: "same input, same decision" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["hyper"]), why: "same input, same decision" },
+    Ban {
+        within: DECISIONS,
+        but: &[],
+        what: StartsWith(&["std", "net", "TcpStream"]),
+        why: "same input, same decision",
+    },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["uuid"]), why: "randomness in a decision" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["aws_lc_rs", "rand"]), why: "randomness in a decision" },
+];
+
+/// Most lines of a file, tests included.
+pub(crate) const MAX_LINES: usize = 500;
+
+/// Names that say nothing of what lives behind them, for files and folders.
+pub(crate) const BANNED_NAMES: [&str; 10] =
+    ["utils", "util", "common", "helpers", "helper", "misc", "types", "globals", "constants", "prelude"];
