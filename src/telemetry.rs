@@ -133,7 +133,7 @@ fn escape(line: &str, format: Format) -> String {
         match (char, format) {
             _ if !char.is_control() && !moves(char) => escaped.push(char),
             // Every character that `moves` or is a control lies in the first plane: four digits are enough.
-            (_, Format::Json) => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
+            (_, Format::Json) => escaped.extend(format!("\\u{:04x}", u32::from(char)).chars()),
             (_, Format::Text) => escaped.extend(char.escape_default()),
         }
     }

@@ -169,12 +169,12 @@ impl From<Exit> for ExitCode {
 }
 
 /// Carries out a command that needs no runtime; hands any other one back. A result goes to `out`, what is wrong to `err`.
-pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Command> {
+pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Box<Command>> {
     let done = match command {
         Command::Check(args) => check(&args, out),
         Command::Schema => schema(out),
         Command::Healthcheck(args) => healthcheck(&args, err),
-        other => return Err(other),
+        other => return Err(Box::new(other)),
     };
     // Nobody reads any more, as in `ccgate schema | head`: there is nobody to tell.
     Ok(done.unwrap_or(Exit::Failed))

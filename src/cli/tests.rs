@@ -1,6 +1,7 @@
 //! The command line as a person types it.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -19,7 +20,7 @@ fn golden(name: &str, actual: &str) {
 /// The help of a command and of all below it.
 fn help(command: &mut clap::Command, name: &str, all: &mut String) {
     let text = command.clone().bin_name(name).term_width(100).render_help().to_string();
-    all.push_str(&format!("$ {name} --help\n{text}\n"));
+    write!(all, "$ {name} --help\n{text}\n").expect("a String takes all");
     for below in command.get_subcommands_mut() {
         let name = format!("{name} {}", below.get_name());
         help(below, &name, all);
@@ -130,5 +131,5 @@ fn schema_prints_json() {
 fn what_needs_a_runtime_is_handed_back() {
     let command = parse("ccgate run --config a").expect("good");
     let back = offline(command, &mut Vec::new(), &mut Vec::new()).expect_err("needs a runtime");
-    assert!(matches!(back, Command::Run(args) if args.config.config == PathBuf::from("a")));
+    assert!(matches!(*back, Command::Run(args) if args.config.config == Path::new("a")));
 }
