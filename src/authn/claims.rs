@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::bearer::{Bearer, sha256};
+use super::bearer::sha256;
 use super::caller::{Facts, Inspects};
-use super::token::{Registered, Token};
+use super::token::Registered;
 use super::{ClaimFault, Claims, Error, JsonPointer};
 use crate::cc::AgentId;
 
@@ -75,15 +75,15 @@ impl Lifetime {
     }
 }
 
-/// What a genuine token of this issuer says.
+/// What a genuine token of this issuer says. `digest` is that of the whole token, for one without an id.
 pub(super) fn facts(
     issuer: &Arc<str>,
     claims: &Claims,
-    token: &Token<'_>,
-    bearer: Bearer<'_>,
+    registered: &Registered,
+    payload: &Value,
+    digest: impl FnOnce() -> [u8; 32],
 ) -> Result<Facts, ClaimFault> {
-    let registered = &token.registered;
-    let at = |pointer: &JsonPointer| token.payload.pointer(pointer.as_str());
+    let at = |pointer: &JsonPointer| payload.pointer(pointer.as_str());
     let reason =
         |pointer: &Option<JsonPointer>, name| pointer.as_ref().and_then(at).map(|value| line(value, name)).transpose();
     if !printable(&registered.subject, IDENTITY_CHARS_MAX) {
@@ -102,7 +102,7 @@ pub(super) fn facts(
         teams: at(&claims.teams).map_or(Some(BTreeSet::new()), names).ok_or(ClaimFault::Teams)?,
         purpose: reason(&claims.purpose, "purpose")?,
         ticket: reason(&claims.ticket, "ticket")?,
-        token_tag: tag(issuer, registered.token_id.as_deref(), bearer),
+        token_tag: tag(issuer, registered.token_id.as_deref(), digest),
         expires: registered.expires,
     })
 }
@@ -145,10 +145,10 @@ fn printable(text: &str, chars_max: usize) -> bool {
 }
 
 /// 32 hex digits of SHA-256 over issuer, NUL and `jti`; over the whole token where there is none.
-fn tag(issuer: &str, token_id: Option<&str>, bearer: Bearer<'_>) -> String {
+fn tag(issuer: &str, token_id: Option<&str>, digest: impl FnOnce() -> [u8; 32]) -> String {
     let digest = match token_id {
         Some(id) if !id.is_empty() => sha256(&[issuer.as_bytes(), b"\0", id.as_bytes()]),
-        _ => bearer.digest(),
+        _ => digest(),
     };
     digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
         // Writing to a `String` can't fail.

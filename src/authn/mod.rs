@@ -26,6 +26,7 @@ mod metrics;
 mod pointer;
 mod refresh;
 mod source;
+mod supposed;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -41,4 +42,5 @@ pub use jwks::SetError;
 pub use metrics::{Decision, Metrics};
 pub use pointer::{JsonPointer, JsonPointerError};
 pub use source::{DiscoveryFault, KeysError};
+pub(crate) use supposed::supposed_caller;
 pub use timing::Timing;

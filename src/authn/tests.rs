@@ -11,6 +11,7 @@ mod jwks;
 mod refresh;
 mod script;
 mod start;
+mod supposed;
 mod world;
 
 pub(super) use script::Script;

@@ -230,3 +230,19 @@ async fn a_key_file_is_read_again_when_it_changes() {
     sleep(2 * MINUTE).await;
     assert!(world.check(&by(&OTHER_P256, "k2")).await.is_ok(), "the last good set holds");
 }
+
+#[tokio::test(start_paused = true)]
+async fn once_is_one_fetch_and_tells_what_did_not_come() {
+    let script = good_script();
+    let world = World::scripted(&scripted_config(), &[(ISSUER, &script)], Timing::default());
+    assert!(world.authenticator.refresh_once().await.is_empty());
+    assert_eq!((script.fetches(), world.not_ready()), (1, None));
+    assert!(world.check(&token(&claims())).await.is_ok());
+    sleep(60 * MINUTE).await;
+    assert_eq!(script.fetches(), 1, "nothing goes on by itself");
+    script.set(Answer::Down);
+    let failed = world.authenticator.refresh_once().await;
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].0, ISSUER);
+    assert!(world.check(&token(&claims())).await.is_err_and(|error| error == Error::Expired), "an hour later");
+}
