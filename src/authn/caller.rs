@@ -94,6 +94,14 @@ impl Caller {
         self.facts.expires
     }
 
+    /// The same caller with these claims.
+    #[cfg(test)]
+    pub(crate) fn claiming_for_test(self, purpose: Option<&str>, ticket: Option<&str>) -> Self {
+        let mut facts = Arc::into_inner(self.facts).expect("a caller that nobody else has");
+        (facts.purpose, facts.ticket) = (purpose.map(str::to_owned), ticket.map(str::to_owned));
+        Self::new(facts)
+    }
+
     pub(super) fn new(facts: Facts) -> Self {
         Self { facts: Arc::new(facts) }
     }

@@ -1,11 +1,12 @@
 //! The decision as a value. [`Authorized`] has private fields: whoever holds one holds a yes of the policy.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::authn::Caller;
 use crate::cc::AgentId;
-use crate::route::{Arrival, Download};
+use crate::route::{Arrival, Download, Purpose, Ticket};
 
 /// A download that the policy allows. Only this module makes one; the audit log consumes it.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Request {
     pub(super) caller: Caller,
     pub(super) download: Download,
     pub(super) arrival: Arrival,
+    pub(super) purpose: Option<Purpose>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// The name of a rule: its `@id` in the policy files.
@@ -52,9 +55,28 @@ pub enum Reason {
     Custom(Arc<str>),
 }
 
+impl Request {
+    /// Brings together who, what and how. The token's purpose and ticket go before the headers': a caller can write
+    /// those as it likes. A claim that is no printable line counts as absent.
+    pub(super) fn new(caller: Caller, download: Download, arrival: Arrival) -> Self {
+        let purpose = effective(caller.purpose(), download.purpose());
+        let ticket = effective(caller.ticket(), download.ticket());
+        Self { caller, download, arrival, purpose, ticket }
+    }
+}
+
+fn effective<T: FromStr + Clone>(claim: Option<&str>, header: Option<&T>) -> Option<T> {
+    claim.and_then(|claim| claim.parse().ok()).or_else(|| header.cloned())
+}
+
 impl Authorized {
     pub(super) const fn new(request: Request, rule: RuleId, policy_hash: Arc<str>) -> Self {
         Self { request, rule, policy_hash }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival) -> Self {
+        Self::new(Request::new(caller, download, arrival), RuleId::new("own"), Arc::from("ab".repeat(32)))
     }
 
     /// Who asks.
@@ -77,7 +99,17 @@ impl Authorized {
         self.request.download.agent()
     }
 
-    /// The rule that said yes.
+    /// Why, as the decision saw it: the token's claim, else the request's header.
+    pub const fn purpose(&self) -> Option<&Purpose> {
+        self.request.purpose.as_ref()
+    }
+
+    /// The case, as the decision saw it: the token's claim, else the request's header.
+    pub const fn ticket(&self) -> Option<&Ticket> {
+        self.request.ticket.as_ref()
+    }
+
+    /// The rule that said yes; where several did, the first by name.
     pub const fn rule(&self) -> &RuleId {
         &self.rule
     }
@@ -91,6 +123,11 @@ impl Authorized {
 impl Denied {
     pub(super) fn new(request: Request, reason: Reason, rule: Option<RuleId>, policy_hash: Arc<str>) -> Self {
         Self { request: Box::new(request), reason, rule, policy_hash }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival, reason: Reason) -> Self {
+        Self::new(Request::new(caller, download, arrival), reason, None, Arc::from("ab".repeat(32)))
     }
 
     /// Who asked.
@@ -108,12 +145,22 @@ impl Denied {
         &self.request.arrival
     }
 
+    /// Why, as the decision saw it: the token's claim, else the request's header.
+    pub fn purpose(&self) -> Option<&Purpose> {
+        self.request.purpose.as_ref()
+    }
+
+    /// The case, as the decision saw it: the token's claim, else the request's header.
+    pub fn ticket(&self) -> Option<&Ticket> {
+        self.request.ticket.as_ref()
+    }
+
     /// Why it is refused.
     pub const fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// The rule that forbids it; `None` where no rule permits it.
+    /// The rule that forbids it or could not be evaluated, the first by name; `None` where no rule permits it.
     pub const fn rule(&self) -> Option<&RuleId> {
         self.rule.as_ref()
     }
@@ -142,6 +189,20 @@ impl fmt::Display for RuleId {
 }
 
 impl Reason {
+    /// The reason that a rule's `@reason` names; `None` where it is no word for a rule. `policy_error` is none: it is
+    /// an alarm, and no rule may ring it.
+    pub(super) fn from_rule(word: &str) -> Option<Self> {
+        let first = word.starts_with(|c: char| c.is_ascii_lowercase());
+        let rest = word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        match word {
+            "not_your_recording" => Some(Self::NotYourRecording),
+            "purpose_required" => Some(Self::PurposeRequired),
+            "outside_window" => Some(Self::OutsideWindow),
+            "policy_error" => None,
+            _ => (first && rest && word.len() <= 40).then(|| Self::Custom(Arc::from(word))),
+        }
+    }
+
     /// The word.
     pub fn as_str(&self) -> &str {
         match self {

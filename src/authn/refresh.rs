@@ -1,0 +1,101 @@
+//! Keeps one issuer's keys fresh: the only place that fetches, so that there is one fetch at a time. It never takes the
+//! last good set away; only age does.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::bearer::sha256;
+use super::jwks::KeySet;
+use super::keys::{Keys, Last, Loaded, View};
+use super::source::KeysError;
+
+impl Keys {
+    /// Fetches until `stop`: at once where nothing is loaded, then at intervals, after failures with growing pauses, and
+    /// for an unknown key at most once in a cooldown. `on_attempt` is told of each fetch that has ended: the number of
+    /// keys, or why there are no new ones.
+    pub(super) async fn keep_fresh(&self, stop: &CancellationToken, on_attempt: impl Fn(Result<&KeySet, &KeysError>)) {
+        let mut pauses = self.timing.backoff();
+        let mut next = if self.view.load().loaded.is_some() { self.regular() } else { Instant::now() };
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = sleep_until(next) => {}
+                () = self.wanted.notified() => {
+                    // An old wish: the fetch that it asked for is done.
+                    if !self.cooled_down(&self.view.load()) {
+                        continue;
+                    }
+                }
+            }
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                ended = self.fetch() => ended,
+            };
+            on_attempt(ended.as_ref().map(Arc::as_ref));
+            next = if ended.is_ok() {
+                pauses = self.timing.backoff();
+                self.regular()
+            } else {
+                // The pauses never end; were they to, the interval stands in.
+                Instant::now() + pauses.next().unwrap_or(self.timing.refresh_interval)
+            };
+        }
+    }
+
+    /// Takes a text over as the key set: what a file holds at the start.
+    pub(super) fn take_over(&self, text: &[u8]) -> Result<Arc<KeySet>, KeysError> {
+        let view = self.view.load_full();
+        let digest = sha256(&[text]);
+        let set = match &view.loaded {
+            Some(loaded) if loaded.digest == digest => Arc::clone(&loaded.set),
+            _ => Arc::new(KeySet::read(text, &self.accepted).map_err(KeysError::Set)?),
+        };
+        let at = Instant::now();
+        let loaded = Some(Loaded { set: Arc::clone(&set), digest, at });
+        self.view.store(Arc::new(View { loaded, last: Last::Succeeded { at }, fetching: false }));
+        Ok(set)
+    }
+
+    async fn fetch(&self) -> Result<Arc<KeySet>, KeysError> {
+        self.change(|view| view.fetching = true);
+        let text = timeout(self.timing.fetch_timeout, self.source.fetch()).await.unwrap_or(Err(KeysError::Timeout));
+        let ended = text.and_then(|text| self.take_over(&text));
+        if let Err(error) = &ended {
+            let last = Last::Failed { at: Instant::now(), cause: error.cause() };
+            self.change(|view| (view.last, view.fetching) = (last, false));
+        }
+        // After the view: who wakes up sees the new one.
+        self.attempts.send_modify(|count| *count = count.wrapping_add(1));
+        ended
+    }
+
+    /// Load and store are two steps: sound, as only the owner's task is here.
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        let mut view = View::clone(&self.view.load());
+        change(&mut view);
+        self.view.store(Arc::new(view));
+    }
+
+    fn regular(&self) -> Instant {
+        let interval =
+            if self.source.is_file() { self.timing.cooldown } else { self.timing.spread(self.timing.refresh_interval) };
+        Instant::now() + interval
+    }
+}
+
+/// An error with its causes, for the log.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

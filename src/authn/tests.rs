@@ -1,0 +1,16 @@
+//! Tests of the whole way from headers to caller.
+
+#![allow(clippy::string_slice, reason = "the tests cut texts of ASCII")]
+
+mod cache;
+mod claims;
+mod headers;
+mod http;
+mod issuer;
+mod jwks;
+mod refresh;
+mod script;
+mod start;
+mod world;
+
+pub(super) use script::Script;

@@ -1,0 +1,297 @@
+//! Opens the files that a configuration names and tells what is missing, unreadable or malformed in them. It prints
+//! nothing of what they hold, and names no file whose name could be a secret pasted by mistake.
+
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rustix::fs::{Access, access};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use secrecy::SecretString;
+
+use super::problem::Problem;
+use super::sections::{Audit, Auth, Config, KeySource, Policy, Server, Sessions, Upstream};
+use crate::cc::AgentId;
+
+/// Largest file of any kind that is opened, in bytes: a CA bundle of a system has about 250 KiB.
+const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest secret in a file of its own, in bytes.
+const SECRET_BYTES_MAX: usize = 4096;
+
+/// What is wrong with the files that a configuration names; empty: nothing. Errors and warnings, without lines
+/// ([`Loaded::check`](super::Loaded::check) adds them).
+pub fn check(config: &Config) -> Vec<Problem> {
+    let mut check = Check::default();
+    check.server(&config.server);
+    check.upstream(&config.upstream);
+    check.auth(&config.auth);
+    check.sessions(&config.sessions);
+    check.policy(&config.policy);
+    check.audit(&config.audit);
+    check.problems
+}
+
+/// Reads a secret from a file of its own: one line of at most 4096 bytes; one newline at its end is not part of it.
+///
+/// # Errors
+/// What is wrong with the file, without anything of it.
+pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
+    let bytes = read(path).map_err(SecretError::Read)?;
+    let text = String::from_utf8(bytes).map_err(|_| SecretError::Malformed("not UTF-8"))?;
+    let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    match line {
+        "" => Err(SecretError::Malformed("empty")),
+        _ if line.len() > SECRET_BYTES_MAX => Err(SecretError::Malformed("longer than 4096 bytes")),
+        _ if line.contains(char::is_control) => Err(SecretError::Malformed("more than one line")),
+        _ => Ok(SecretString::from(line)),
+    }
+}
+
+/// A secret can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file can't be read.
+    #[error("cannot be read")]
+    Read(#[source] std::io::Error),
+    /// It holds something else.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// At most [`BYTES_MAX`] of a regular file.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "larger than 4 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// The certificates of a PEM file; each is one that a TLS stack can parse.
+fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    let found = found.map_err(|_| "holds broken PEM")?;
+    if found.is_empty() {
+        return Err("holds no certificate (PEM)");
+    }
+    let parses = |der: &CertificateDer<'_>| x509_parser::parse_x509_certificate(der).is_ok();
+    if found.iter().all(parses) { Ok(found) } else { Err("holds something that is no X.509 certificate") }
+}
+
+/// Walks the configuration; collects.
+#[derive(Default)]
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn server(&mut self, server: &Server) {
+        let Some(tls) = &server.tls else { return };
+        self.pair("server.tls.cert_file", &tls.cert_file, "server.tls.key_file", &tls.key_file);
+        self.trusted("server.tls.client_ca_file", tls.client_ca_file.as_deref());
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) {
+        let tls = &upstream.client.tls;
+        self.trusted("upstream.ca_file", tls.ca_file.as_deref());
+        if let Some((cert, key)) = &tls.client_cert {
+            self.pair("upstream.client_cert_file", cert, "upstream.client_key_file", key);
+        }
+    }
+
+    fn auth(&mut self, auth: &Auth) {
+        for (index, issuer) in auth.issuers.iter().enumerate() {
+            let key = |name: &str| format!("auth.issuers[{index}].{name}");
+            self.trusted(&key("ca_file"), issuer.ca_file.as_deref());
+            if let KeySource::File(file) = &issuer.keys
+                && let Some(bytes) = self.bytes(&key("jwks_file"), file, Shown::Name)
+                && !is_key_set(&bytes)
+            {
+                let next = "a JWKS is a JSON object with a list `keys` that holds at least one";
+                self.fail(&key("jwks_file"), format!("{} holds no JWKS", file.display()), next);
+            }
+        }
+    }
+
+    fn sessions(&mut self, sessions: &Sessions) {
+        let path = "sessions.accounts_dir";
+        let is_account = |name: &str| name.strip_suffix(".yaml").is_some_and(|stem| stem.parse::<AgentId>().is_ok());
+        if let Some(names) = self.folder(path, &sessions.accounts_dir)
+            && !names.iter().any(|name| is_account(name))
+        {
+            let what = format!("{} holds no account file", sessions.accounts_dir.display());
+            self.warn(path, what, "each agent has one, <agentid>.yaml");
+        }
+        if let Some(callback) = &sessions.callback {
+            self.secret("sessions.callback.service_token_file", &callback.service_token_file);
+        }
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        if let Some(dir) = &policy.dir
+            && let Some(names) = self.folder("policy.dir", dir)
+            && !names.iter().any(|name| Path::new(name).extension().is_some_and(|extension| extension == "cedar"))
+        {
+            let next = "put the rules there, *.cedar, or leave policy.dir out for the built-in ones";
+            self.fail("policy.dir", format!("{} holds no rules", dir.display()), next);
+        }
+        if let Some(file) = &policy.entities_file {
+            self.bytes("policy.entities_file", file, Shown::Name);
+        }
+    }
+
+    fn audit(&mut self, audit: &Audit) {
+        if self.folder("audit.dir", &audit.dir).is_some()
+            && let Err(error) = access(&audit.dir, Access::WRITE_OK | Access::EXEC_OK)
+        {
+            let what = format!("{} cannot be written: {}", audit.dir.display(), std::io::Error::from(error));
+            self.fail("audit.dir", what, "give the process a volume that it may write");
+        }
+        if let Some(file) = &audit.signing_key_file
+            && let Some(bytes) = self.bytes("audit.signing_key_file", file, Shown::Nothing)
+        {
+            let key = PrivatePkcs8KeyDer::from_pem_slice(&bytes).ok();
+            let good = key.is_some_and(|key| Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).is_ok());
+            if !good {
+                let next = "make one with `openssl genpkey -algorithm ed25519`";
+                self.fail("audit.signing_key_file", "the file holds no Ed25519 key (PKCS#8, PEM)", next);
+            }
+            self.private("audit.signing_key_file", file);
+        }
+    }
+
+    /// A certificate chain and its key, which must belong together.
+    fn pair(&mut self, cert_path: &str, cert: &Path, key_path: &str, key: &Path) {
+        let chain = self.certificates(cert_path, cert);
+        let Some(bytes) = self.bytes(key_path, key, Shown::Nothing) else { return };
+        self.private(key_path, key);
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let signing =
+            PrivateKeyDer::from_pem_slice(&bytes).ok().and_then(|key| provider.key_provider.load_private_key(key).ok());
+        let Some(signing) = signing else {
+            self.fail(key_path, "the file holds no private key that can be used (PEM)", "");
+            return;
+        };
+        let belongs = |chain| rustls::sign::CertifiedKey::new(chain, signing).keys_match();
+        // `Unknown` is for keys that do not tell their public half: nothing to hold against them.
+        if let Some(Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) = chain.map(belongs) {
+            self.fail(key_path, format!("the key does not belong to the first certificate of {cert_path}"), "");
+        }
+    }
+
+    fn trusted(&mut self, path: &str, file: Option<&Path>) {
+        if let Some(file) = file {
+            self.certificates(path, file);
+        }
+    }
+
+    fn certificates(&mut self, path: &str, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+        let bytes = self.bytes(path, file, Shown::Name)?;
+        match certificates(&bytes) {
+            Ok(found) => Some(found),
+            Err(what) => {
+                self.fail(path, format!("{} {what}", file.display()), "");
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, path: &str, file: &Path) {
+        if self.bytes(path, file, Shown::Nothing).is_none() {
+            return;
+        }
+        if let Err(SecretError::Malformed(what)) = read_secret(file) {
+            self.fail(
+                path,
+                format!("the file's content cannot be used: {what}"),
+                "put the bare token there, on one line",
+            );
+        }
+        self.private(path, file);
+    }
+
+    /// The names in a folder.
+    fn folder(&mut self, path: &str, dir: &Path) -> Option<Vec<String>> {
+        let names = std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match names {
+            Ok(entries) => Some(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()),
+            Err(error) => {
+                self.fail(path, format!("{}: {}", dir.display(), cause(&error, "folder")), "");
+                None
+            }
+        }
+    }
+
+    fn bytes(&mut self, path: &str, file: &Path, shown: Shown) -> Option<Vec<u8>> {
+        match read(file) {
+            Ok(bytes) if !bytes.is_empty() => Some(bytes),
+            Ok(_) => {
+                self.fail(path, format!("{} is empty", shown.name(file)), "");
+                None
+            }
+            Err(error) => {
+                self.fail(path, format!("{}: {}", shown.name(file), cause(&error, "file")), "");
+                None
+            }
+        }
+    }
+
+    /// Warns of a secret that every user of the machine can read.
+    fn private(&mut self, path: &str, file: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let open = std::fs::metadata(file).is_ok_and(|data| data.permissions().mode() & 0o004 != 0);
+        if open {
+            self.warn(path, "every user of the machine can read the file", "chmod o-r");
+        }
+    }
+
+    fn fail(&mut self, path: &str, what: impl Into<String>, next: &str) {
+        self.problems.push(Problem::error(path, what, next));
+    }
+
+    fn warn(&mut self, path: &str, what: impl Into<String>, next: &str) {
+        self.problems.push(Problem::warning(path, what, next));
+    }
+}
+
+/// Whether a file's name may be told. Where a secret's file belongs, somebody may have put the secret itself.
+#[derive(Clone, Copy)]
+enum Shown {
+    Name,
+    Nothing,
+}
+
+impl Shown {
+    fn name(self, file: &Path) -> String {
+        match self {
+            Self::Name => file.display().to_string(),
+            Self::Nothing => "the file that it names".to_owned(),
+        }
+    }
+}
+
+/// Why something can't be read, with the next step in it.
+fn cause(error: &std::io::Error, what: &str) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!("no such {what}"),
+        ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// Whether a text is a JWKS with at least one key (RFC 7517 section 5); what its keys are worth, `authn` says.
+fn is_key_set(bytes: &[u8]) -> bool {
+    let set = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+    set.as_ref().and_then(|set| set.get("keys")?.as_array()).is_some_and(|keys| {
+        !keys.is_empty() && keys.iter().all(|key| key.get("kty").is_some_and(serde_json::Value::is_string))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! From what a person wrote to what the program uses: each value parsed, each rule that spans keys checked, all problems
+//! collected. It opens no file that the configuration names.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use http::uri::Scheme;
+use ipnet::IpNet;
+
+use super::grammar;
+use super::problem::{Origin, Problem, shown};
+use super::raw::{self, Raw};
+use super::sections::{
+    Admin, Audit, Auth, Callback, Claims, Config, Drain, Issuer, KeepAlive, KeySource, Log, Policy, Server, Sessions,
+    Upstream,
+};
+use super::tree::Node;
+use crate::net::{ClientConfig, ClientTls, ServerTls};
+
+/// Reads a fitting [`Raw`]. `folder` is where relative names of files start that stand in the file.
+pub(super) struct Parser<'a> {
+    pub(super) tree: &'a Node,
+    pub(super) dropped: &'a BTreeSet<String>,
+    pub(super) folder: &'a Path,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Parser<'_> {
+    /// The configuration; `None` where something that it needs is missing, which is then among the problems or was dropped.
+    pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
+        self.required("version", raw.version, "write `version: 1`");
+        let entries_max = raw.server.max_downloads as usize;
+        let (server, admin) = (self.server(raw.server), self.admin(&raw.admin));
+        if let (Some(server), Some(admin)) = (&server, &admin) {
+            self.apart(server.listen, admin.listen);
+        }
+        let (upstream, auth) = (self.upstream(raw.upstream), self.auth(raw.auth));
+        let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
+        Some(Config {
+            server: server?,
+            admin: admin?,
+            upstream: upstream?,
+            auth: auth?,
+            sessions: sessions?,
+            policy,
+            audit: self.audit(raw.audit, entries_max),
+            log: Log { level: raw.log.level, format: raw.log.format },
+        })
+    }
+
+    fn server(&mut self, raw: raw::Server) -> Option<Server> {
+        let tls = raw.tls.map(|tls| self.tls(tls));
+        if raw.max_downloads > raw.max_connections {
+            let what = format!("{} can never be reached: it is more than server.max_connections", raw.max_downloads);
+            self.warn("server.max_downloads", what, "");
+        }
+        let listen = self.listen("server.listen", &raw.listen);
+        let trusted_proxies = self.each("server.trusted_proxies", &raw.trusted_proxies, proxy);
+        let allowed_origins = self.each("server.cors.allowed_origins", &raw.cors.allowed_origins, |text| {
+            grammar::origin(text).map(|()| text.to_owned())
+        });
+        Some(Server {
+            listen: listen?,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
+            trusted_proxies,
+            allowed_origins,
+            max_connections: raw.max_connections as usize,
+            max_downloads: raw.max_downloads as usize,
+            header_timeout: raw.header_timeout.get(),
+            client_stall_timeout: raw.client_stall_timeout.get(),
+            drain: Drain { delay: raw.drain.delay.get(), timeout: raw.drain.timeout.get() },
+        })
+    }
+
+    fn tls(&mut self, raw: raw::Tls) -> Option<ServerTls> {
+        let cert_file =
+            self.required("server.tls.cert_file", raw.cert_file, "name the file with the certificate chain");
+        let key_file = self.required("server.tls.key_file", raw.key_file, "name the file with the private key");
+        Some(ServerTls {
+            cert_file: self.file("server.tls.cert_file", cert_file?),
+            key_file: self.file("server.tls.key_file", key_file?),
+            client_ca_file: raw.client_ca_file.map(|file| self.file("server.tls.client_ca_file", file)),
+        })
+    }
+
+    fn admin(&mut self, raw: &raw::Admin) -> Option<Admin> {
+        Some(Admin { listen: self.listen("admin.listen", &raw.listen)? })
+    }
+
+    /// Two listeners can't share an address; 0.0.0.0 and :: take every one.
+    fn apart(&mut self, server: SocketAddr, admin: SocketAddr) {
+        let everywhere = |address: SocketAddr| address.ip().is_unspecified();
+        let meet = server.ip() == admin.ip() || everywhere(server) || everywhere(admin);
+        if meet && server.port() == admin.port() && server.port() != 0 {
+            self.fail("admin.listen", format!("{admin} meets server.listen {server}"), "give them different ports");
+        }
+    }
+
+    fn upstream(&mut self, raw: raw::Upstream) -> Option<Upstream> {
+        let url = self.required("upstream.url", raw.url, "as in https://10.244.154.23:8043");
+        let url = url.and_then(|url| self.read("upstream.url", &url, grammar::upstream));
+        if let Some(name) = &raw.server_name {
+            self.read("upstream.server_name", name, grammar::server_name);
+        }
+        let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
+        let client_cert = self.client_cert(raw.client_cert_file, raw.client_key_file);
+        let ca_file = raw.ca_file.map(|file| self.file("upstream.ca_file", file));
+        Some(Upstream {
+            url: url?,
+            client: ClientConfig {
+                tls: ClientTls { ca_file, server_name: raw.server_name, pin_sha256, client_cert },
+                connect_timeout: raw.connect_timeout.get(),
+                response_timeout: raw.response_timeout.get(),
+            },
+            idle_timeout: raw.idle_timeout.get(),
+        })
+    }
+
+    /// Our certificate and its key come together or not at all.
+    fn client_cert(&mut self, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
+        let (cert_path, key_path) = ("upstream.client_cert_file", "upstream.client_key_file");
+        match (&cert, &key) {
+            (Some(_), None) => self.lacks(cert_path, key_path),
+            (None, Some(_)) => self.lacks(key_path, cert_path),
+            _ => {}
+        }
+        Some((self.file(cert_path, cert?), self.file(key_path, key?)))
+    }
+
+    fn lacks(&mut self, given: &str, missing: &str) {
+        if !self.is_dropped(missing) {
+            self.fail(given, format!("needs {missing}"), "name both files or none");
+        }
+    }
+
+    fn auth(&mut self, raw: raw::Auth) -> Option<Auth> {
+        let next = "name at least one issuer: without one nobody gets in";
+        let issuers = self.filled("auth.issuers", raw.issuers, next)?;
+        let mut names = BTreeSet::new();
+        for (index, name) in issuers.iter().enumerate().filter_map(|(index, raw)| Some((index, raw.issuer.clone()?))) {
+            if !names.insert(name) {
+                let path = format!("auth.issuers[{index}].issuer");
+                self.fail(&path, "named twice", "give each issuer one entry; list several audiences in it");
+            }
+        }
+        let count = issuers.len();
+        let issuers: Vec<_> =
+            issuers.into_iter().enumerate().filter_map(|(index, raw)| self.issuer(index, raw)).collect();
+        let (leeway, max_token_lifetime) = (raw.leeway.get(), raw.max_token_lifetime.get());
+        (issuers.len() == count).then_some(Auth { leeway, max_token_lifetime, issuers })
+    }
+
+    fn issuer(&mut self, index: usize, raw: raw::Issuer) -> Option<Issuer> {
+        let key = |name: &str| format!("auth.issuers[{index}].{name}");
+        let issuer = self.required(&key("issuer"), raw.issuer, "the exact `iss` claim of its tokens");
+        let issuer = issuer.and_then(|name| self.read(&key("issuer"), &name, grammar::issuer));
+        let next = "name at least one audience: a token for somebody else must not get in";
+        let audiences = self.filled(&key("audiences"), raw.audiences, next);
+        let audiences = audiences.map(|all| self.each(&key("audiences"), &all, grammar::audience));
+        let next = "name at least one signature algorithm, as in [ES256, RS256, EdDSA]";
+        let algorithms = self.filled(&key("algorithms"), raw.algorithms, next);
+        let keys = self.keys(index, raw.jwks_file, raw.jwks_url, issuer.as_deref());
+        if raw.ca_file.is_some() && matches!(keys, Some(KeySource::File(_))) {
+            self.warn(&key("ca_file"), "not used: the keys come from jwks_file", "");
+        }
+        let ca_file = raw.ca_file.map(|file| self.file(&key("ca_file"), file));
+        let claims = self.claims(index, raw.claims);
+        Some(Issuer {
+            issuer: issuer?,
+            audiences: audiences?,
+            algorithms: algorithms?,
+            keys: keys?,
+            ca_file,
+            claims: claims?,
+        })
+    }
+
+    /// One source of keys; discovery only from an address that can be trusted.
+    fn keys(
+        &mut self,
+        index: usize,
+        file: Option<PathBuf>,
+        url: Option<String>,
+        issuer: Option<&str>,
+    ) -> Option<KeySource> {
+        let key = |name: &str| format!("auth.issuers[{index}].{name}");
+        match (file, url) {
+            (Some(_), Some(_)) => {
+                self.fail(&key("jwks_url"), "given beside jwks_file", "keep one of the two");
+                None
+            }
+            (Some(file), None) => Some(KeySource::File(self.file(&key("jwks_file"), file))),
+            (None, Some(url)) => self.read(&key("jwks_url"), &url, grammar::key_server).map(KeySource::Url),
+            (None, None) if self.is_dropped(&key("jwks_file")) || self.is_dropped(&key("jwks_url")) => None,
+            (None, None) => {
+                let url = issuer.and_then(|issuer| self.read(&key("issuer"), issuer, grammar::key_server))?;
+                if url.query().is_some() {
+                    self.fail(&key("issuer"), "has a query, so nothing can be discovered from it", "name jwks_url");
+                    return None;
+                }
+                Some(KeySource::Discovery)
+            }
+        }
+    }
+
+    fn claims(&mut self, index: usize, raw: raw::Claims) -> Option<Claims> {
+        let mut pointer = |name: &str, text: String| {
+            let path = format!("auth.issuers[{index}].claims.{name}");
+            self.read(&path, &text, |text| grammar::pointer(text).map(|()| text.to_owned()))
+        };
+        let (agent, roles) = (pointer("agent", raw.agent), pointer("roles", raw.roles));
+        let (inspects, teams) = (pointer("inspects", raw.inspects), pointer("teams", raw.teams));
+        let purpose = raw.purpose.map(|text| pointer("purpose", text));
+        let ticket = raw.ticket.map(|text| pointer("ticket", text));
+        Some(Claims {
+            agent: agent?,
+            roles: roles?,
+            inspects: inspects?,
+            teams: teams?,
+            purpose: purpose.flatten(),
+            ticket: ticket.flatten(),
+        })
+    }
+
+    fn sessions(&mut self, raw: raw::Sessions) -> Option<Sessions> {
+        let heartbeat = raw.keep_alive == KeepAlive::Heartbeat;
+        let callback = match raw.callback {
+            Some(callback) if heartbeat => Some(self.callback(callback)?),
+            Some(_) => {
+                self.warn(
+                    "sessions.callback",
+                    "not used: keep_alive is poll",
+                    "set keep_alive: heartbeat, or remove it",
+                );
+                None
+            }
+            None if heartbeat && !self.is_dropped("sessions.callback") => {
+                let next = "heartbeats are the gateway's push mode: give callback.uri and callback.service_token_file";
+                self.fail("sessions.keep_alive", "heartbeat needs sessions.callback", next);
+                None
+            }
+            None => None,
+        };
+        Some(Sessions {
+            accounts_dir: self.file("sessions.accounts_dir", raw.accounts_dir),
+            sign_in: raw.sign_in,
+            keep_alive: raw.keep_alive,
+            callback,
+            keep_alive_interval: raw.keep_alive_interval.get(),
+            idle_sign_out: raw.idle_sign_out.get(),
+            lease_timeout: raw.lease_timeout.get(),
+            waiters_max: raw.max_waiters as usize,
+            agents_max: raw.max_agents as usize,
+            store: raw.store,
+        })
+    }
+
+    fn callback(&mut self, raw: raw::Callback) -> Option<Callback> {
+        let uri = self.required("sessions.callback.uri", raw.uri, "the address that the gateway sends events to");
+        let uri = uri.filter(|uri| self.read("sessions.callback.uri", uri, grammar::callback).is_some());
+        if uri.as_deref().is_some_and(|uri| uri.starts_with("http:")) {
+            self.warn("sessions.callback.uri", "events come over plain HTTP, readable on the way", "prefer https");
+        }
+        let next = "name the file with the token that the gateway shows";
+        let file = self.required("sessions.callback.service_token_file", raw.service_token_file, next);
+        let file = file.map(|file| self.file("sessions.callback.service_token_file", file));
+        Some(Callback { uri: uri?, service_token_file: file? })
+    }
+
+    fn policy(&mut self, raw: raw::Policy) -> Policy {
+        Policy {
+            dir: raw.dir.map(|dir| self.file("policy.dir", dir)),
+            entities_file: raw.entities_file.map(|file| self.file("policy.entities_file", file)),
+        }
+    }
+
+    fn audit(&mut self, raw: raw::Audit, entries_max: usize) -> Audit {
+        Audit {
+            dir: self.file("audit.dir", raw.dir),
+            signing_key_file: raw.signing_key_file.map(|file| self.file("audit.signing_key_file", file)),
+            write_timeout: raw.write_timeout.get(),
+            entries_max,
+            digest: raw.digest,
+            segment_bytes_max: raw.segment_size.bytes(),
+            free_bytes_min: raw.free_space_min.bytes(),
+        }
+    }
+}
+
+/// How one value is read and how a problem finds its place.
+impl Parser<'_> {
+    fn fail(&mut self, path: &str, what: impl Into<String>, next: &str) {
+        self.problems.push(Problem::error(path, what, next).at(self.tree.origin(path)));
+    }
+
+    fn warn(&mut self, path: &str, what: impl Into<String>, next: &str) {
+        self.problems.push(Problem::warning(path, what, next).at(self.tree.origin(path)));
+    }
+
+    /// Whether the key, or a group that it is in, did not fit and has been reported.
+    fn is_dropped(&self, path: &str) -> bool {
+        let below =
+            |dropped: &String| path.strip_prefix(dropped.as_str()).is_some_and(|rest| !rest.starts_with(is_name));
+        self.dropped.iter().any(below)
+    }
+
+    fn required<T>(&mut self, path: &str, value: Option<T>, next: &str) -> Option<T> {
+        if value.is_none() && !self.is_dropped(path) {
+            self.fail(path, "missing", next);
+        }
+        value
+    }
+
+    /// A list that must hold something.
+    fn filled<T>(&mut self, path: &str, list: Option<Vec<T>>, next: &str) -> Option<Vec<T>> {
+        let list = self.required(path, list, next)?;
+        if list.is_empty() {
+            self.fail(path, "empty", next);
+            return None;
+        }
+        Some(list)
+    }
+
+    /// Reads a value; the error of `read` is "not ...", told behind the value.
+    fn read<T>(&mut self, path: &str, text: &str, read: impl Fn(&str) -> Result<T, &'static str>) -> Option<T> {
+        read(text).map_err(|error| self.fail(path, format!("{} is {error}", shown(text)), "")).ok()
+    }
+
+    /// Reads the items of a list and leaves out those that can't be read.
+    fn each<T>(&mut self, path: &str, texts: &[String], read: impl Fn(&str) -> Result<T, &'static str>) -> Vec<T> {
+        let items = texts.iter().enumerate();
+        items.filter_map(|(index, text)| self.read(&format!("{path}[{index}]"), text, &read)).collect()
+    }
+
+    fn listen(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
+        self.read(path, text, |text| {
+            text.parse().map_err(|_| "not an address and port, as in 127.0.0.1:8080 or [::1]:8080")
+        })
+    }
+
+    /// A file's or folder's name: from the file's folder where it stands in the file, from the working directory where it
+    /// comes from the environment or the command line. A pasted text instead of a name is refused without showing it.
+    fn file(&mut self, path: &str, name: PathBuf) -> PathBuf {
+        let text = name.to_string_lossy();
+        if text.is_empty() || text.len() > 4096 || text.contains(char::is_control) || text.contains("-----") {
+            self.fail(path, "not the name of a file or folder", "");
+        }
+        match self.tree.origin(path) {
+            Origin::Line(_) => self.folder.join(name),
+            _ => name,
+        }
+    }
+}
+
+/// Whether a character goes on with a key's name, so that `a.b` is below `a`, and `ab` is not.
+fn is_name(char: char) -> bool {
+    char.is_alphanumeric() || char == '_'
+}
+
+/// A network whose proxies are believed; not the whole world (R10).
+fn proxy(text: &str) -> Result<IpNet, &'static str> {
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match net {
+        Ok(net) if net.prefix_len() == 0 => Err("every address: then anybody could claim to be somebody else"),
+        Ok(net) => Ok(net),
+        Err(_) => Err("not a network, as in 10.0.0.0/8 or ::1/128"),
+    }
+}
+
+/// Whether an address may be asked without TLS: only this machine.
+pub(super) fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    url.scheme() == Some(&Scheme::HTTP)
+        && (host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+}

@@ -1,0 +1,468 @@
+//! What a person writes into `ccgate.yaml`. The doc comments here are the texts of `ccgate schema`; bounds and defaults
+//! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Duration, Size};
+
+/// Configuration of ccgate. It never holds a secret, only the names of files that do.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    /// Version of this file's format: 1.
+    #[schemars(required, range(min = 1, max = 1))]
+    pub(super) version: Option<u32>,
+    /// The data plane: the listener for callers.
+    pub(super) server: Server,
+    /// The admin plane: metrics, liveness, readiness.
+    pub(super) admin: Admin,
+    /// The CC-Gateway or its load balancer (NSLB).
+    pub(super) upstream: Upstream,
+    /// Whose tokens are believed.
+    pub(super) auth: Auth,
+    /// The agents' sessions at the gateway.
+    pub(super) sessions: Sessions,
+    /// The rules on recordings.
+    pub(super) policy: Policy,
+    /// The audit log.
+    pub(super) audit: Audit,
+    /// The program's own log, on standard error.
+    pub(super) log: Log,
+}
+
+/// The data plane: the listener for callers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Server {
+    /// Address and port to listen on.
+    pub(super) listen: String,
+    /// Certificate of the listener; without it plain HTTP, which is meant for loopback.
+    pub(super) tls: Option<Tls>,
+    /// Networks (CIDR) of the proxies whose `X-Forwarded-For` is believed. No network of all addresses.
+    #[schemars(length(max = 64))]
+    pub(super) trusted_proxies: Vec<String>,
+    /// Cross-origin requests of web apps.
+    pub(super) cors: Cors,
+    /// Connections open at once; more wait to be accepted.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) max_connections: u32,
+    /// Downloads open at once; more get 503.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) max_downloads: u32,
+    /// For a request's head, and for an idle connection.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
+    pub(super) header_timeout: Duration,
+    /// No progress in writing to the client for so long ends the connection.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60m"))]
+    pub(super) client_stall_timeout: Duration,
+    /// How the process ends after SIGTERM.
+    pub(super) drain: Drain,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            tls: None,
+            trusted_proxies: Vec::new(),
+            cors: Cors::default(),
+            max_connections: 4096,
+            max_downloads: 1024,
+            header_timeout: Duration::from_secs(10),
+            client_stall_timeout: Duration::from_secs(60),
+            drain: Drain::default(),
+        }
+    }
+}
+
+/// Certificate of the listener.
+#[allow(clippy::struct_field_names, reason = "the names of the keys")]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    /// File with the certificate chain, PEM, the server's first.
+    #[schemars(required)]
+    pub(super) cert_file: Option<PathBuf>,
+    /// File with the private key, PEM.
+    #[schemars(required, extend("x-secret" = true))]
+    pub(super) key_file: Option<PathBuf>,
+    /// File with certificates, PEM; with it only clients that show a certificate issued by one of them are let in (mTLS).
+    pub(super) client_ca_file: Option<PathBuf>,
+}
+
+/// Cross-origin requests of web apps.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cors {
+    /// Origins that may read answers, as in `https://app.example` or `http://localhost:3000`; no `*`. Empty: no CORS.
+    #[schemars(length(max = 64))]
+    pub(super) allowed_origins: Vec<String>,
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Drain {
+    /// From "not ready" to the closing of the listener: the time that load balancers need to notice.
+    #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
+    pub(super) delay: Duration,
+    /// From then on for running downloads to end; those left are cut and recorded as aborted.
+    #[schemars(extend("x-min" = "0s", "x-max" = "24h"))]
+    pub(super) timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: Duration::from_secs(5), timeout: Duration::from_secs(300) }
+    }
+}
+
+/// The admin plane: metrics, liveness, readiness.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    /// Address and port to listen on; another than `server.listen`.
+    pub(super) listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "0.0.0.0:9090".to_owned() }
+    }
+}
+
+/// The CC-Gateway or its load balancer (NSLB).
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upstream {
+    /// Where the gateway is, https only: `https://10.244.154.23:8043`, with or without its base path `/agentgateway/resource`.
+    #[schemars(required)]
+    pub(super) url: Option<String>,
+    /// File with the certificates to trust, PEM; without it the system's.
+    pub(super) ca_file: Option<PathBuf>,
+    /// The name to verify in the gateway's certificate, when the URL holds a bare address.
+    #[schemars(length(min = 1, max = 253))]
+    pub(super) server_name: Option<String>,
+    /// Pins: SHA-256 of the public keys (SPKI) to accept, 32 bytes in base64 or hex. Empty: any certificate that verifies.
+    #[schemars(length(max = 16))]
+    pub(super) pin_sha256: Vec<String>,
+    /// File with our certificate chain for mTLS, PEM; together with `client_key_file`.
+    pub(super) client_cert_file: Option<PathBuf>,
+    /// File with our private key for mTLS, PEM; together with `client_cert_file`.
+    #[schemars(extend("x-secret" = true))]
+    pub(super) client_key_file: Option<PathBuf>,
+    /// For name lookup, TCP and TLS together.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
+    pub(super) connect_timeout: Duration,
+    /// From the sent request to the response head.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
+    pub(super) response_timeout: Duration,
+    /// Silence inside a body for so long ends the download; a body that keeps moving may take any time.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60m"))]
+    pub(super) idle_timeout: Duration,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            server_name: None,
+            pin_sha256: Vec::new(),
+            client_cert_file: None,
+            client_key_file: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Whose tokens are believed.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Auth {
+    /// How far the issuers' clocks may be off.
+    #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
+    pub(super) leeway: Duration,
+    /// Longest lifetime of a token, from `iat` to `exp`.
+    #[schemars(extend("x-min" = "1m", "x-max" = "168h"))]
+    pub(super) max_token_lifetime: Duration,
+    /// The issuers; at least one.
+    #[schemars(required, length(min = 1, max = 32))]
+    pub(super) issuers: Option<Vec<Issuer>>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { leeway: Duration::from_secs(30), max_token_lifetime: Duration::from_secs(24 * 3600), issuers: None }
+    }
+}
+
+/// One issuer of tokens. Its keys come from `jwks_file` or `jwks_url`; with neither, by OIDC discovery from the issuer.
+#[allow(clippy::struct_field_names, reason = "the names of the keys")]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Issuer {
+    /// The `iss` claim, exactly; for discovery an https URL (http on loopback).
+    #[schemars(required, length(min = 1, max = 256))]
+    pub(super) issuer: Option<String>,
+    /// Accepted `aud` values; at least one.
+    #[schemars(required, length(min = 1, max = 16))]
+    pub(super) audiences: Option<Vec<String>>,
+    /// Accepted signature algorithms; at least one. Neither `none` nor an HMAC can be named.
+    #[schemars(required, length(min = 1, max = 9))]
+    pub(super) algorithms: Option<Vec<Algorithm>>,
+    /// File with the issuer's JWKS; read again when its content changes. Not together with `jwks_url`.
+    pub(super) jwks_file: Option<PathBuf>,
+    /// Where the issuer's JWKS is, https (http on loopback). Not together with `jwks_file`.
+    #[schemars(length(min = 1, max = 2048))]
+    pub(super) jwks_url: Option<String>,
+    /// File with the certificates to trust for `jwks_url` and discovery, PEM; without it the system's.
+    pub(super) ca_file: Option<PathBuf>,
+    /// Where in a token the facts are, as JSON pointers (RFC 6901).
+    pub(super) claims: Claims,
+}
+
+/// Where in a token the facts are, as JSON pointers (RFC 6901).
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Claims {
+    /// The agent that the caller is: a string that is an agent id.
+    #[schemars(length(max = 256))]
+    pub(super) agent: String,
+    /// The caller's roles: a list of strings.
+    #[schemars(length(max = 256))]
+    pub(super) roles: String,
+    /// The agents that an inspector may listen to: a list of agent ids, or `*`.
+    #[schemars(length(max = 256))]
+    pub(super) inspects: String,
+    /// The teams that an inspector may listen to: a list of strings.
+    #[schemars(length(max = 256))]
+    pub(super) teams: String,
+    /// The purpose; without it the request header `Ccgate-Purpose` alone counts.
+    #[schemars(length(max = 256))]
+    pub(super) purpose: Option<String>,
+    /// The ticket; without it the request header `Ccgate-Ticket` alone counts.
+    #[schemars(length(max = 256))]
+    pub(super) ticket: Option<String>,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            agent: "/agent_id".to_owned(),
+            roles: "/roles".to_owned(),
+            inspects: "/inspects".to_owned(),
+            teams: "/teams".to_owned(),
+            purpose: None,
+            ticket: None,
+        }
+    }
+}
+
+/// A signature algorithm of RFC 7518 section 3.1 or RFC 8037. The symmetric ones and `none` do not exist here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names of the RFCs")]
+pub enum Algorithm {
+    ES256,
+    ES384,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    EdDSA,
+}
+
+/// The agents' sessions at the gateway.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Sessions {
+    /// Folder with one account file an agent, `<agentid>.yaml`: `password_file` or `password`, `phone_number` (needed for `full`), `takeover` (false). A Secret mount works as it is.
+    pub(super) accounts_dir: PathBuf,
+    /// How agents are signed in: `platform` takes no licence, `full` signs in as busy.
+    pub(super) sign_in: SignIn,
+    /// How a session is kept: `poll` for events, or `heartbeat`, the gateway's push mode, which needs `callback`.
+    pub(super) keep_alive: KeepAlive,
+    /// Who receives the gateway's events; for `keep_alive: heartbeat` only.
+    pub(super) callback: Option<Callback>,
+    /// Between two heartbeats; polls follow each other after 200 to 500 ms. Below the gateway's time-out of 120 s.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "110s"))]
+    pub(super) keep_alive_interval: Duration,
+    /// A session without a download for so long is signed out.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "24h"))]
+    pub(super) idle_sign_out: Duration,
+    /// How long a request waits for its agent's session.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
+    pub(super) lease_timeout: Duration,
+    /// Requests that wait for one agent's session at once; more get 503.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) max_waiters: u32,
+    /// Agents signed in at once; for more there is 503.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_agents: u32,
+    /// Where sessions are kept.
+    #[schemars(extend("x-hint" = "this version keeps sessions in memory, for one replica; a store shared by several comes with a later one"))]
+    pub(super) store: Store,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            accounts_dir: PathBuf::from("/etc/ccgate/accounts"),
+            sign_in: SignIn::Platform,
+            keep_alive: KeepAlive::Poll,
+            callback: None,
+            keep_alive_interval: Duration::from_secs(30),
+            idle_sign_out: Duration::from_secs(15 * 60),
+            lease_timeout: Duration::from_secs(30),
+            max_waiters: 1024,
+            max_agents: 10_000,
+            store: Store::Memory,
+        }
+    }
+}
+
+/// How agents are signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignIn {
+    /// To the platform only (`loginex`): no licence is taken.
+    Platform,
+    /// In full, as busy: takes a licence.
+    Full,
+}
+
+/// How a session is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepAlive {
+    /// By polling for events.
+    Poll,
+    /// By heartbeats, in the gateway's push mode.
+    Heartbeat,
+}
+
+/// Where sessions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// In this process: for one replica.
+    Memory,
+}
+
+/// Who receives the gateway's events.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Callback {
+    /// The receiver's address, which the gateway must reach; https or http.
+    #[schemars(required, length(min = 1, max = 2048))]
+    pub(super) uri: Option<String>,
+    /// File with the token that the gateway shows there, on one line of at most 4096 bytes.
+    #[schemars(required, extend("x-secret" = true))]
+    pub(super) service_token_file: Option<PathBuf>,
+}
+
+/// The rules on recordings.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Policy {
+    /// Folder with the rules, `*.cedar`; without it the built-in ones.
+    pub(super) dir: Option<PathBuf>,
+    /// File with the teams and who is in them.
+    pub(super) entities_file: Option<PathBuf>,
+}
+
+/// The audit log.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Audit {
+    /// Folder of the log: one process writes it, on a volume that survives it.
+    pub(super) dir: PathBuf,
+    /// File with the key that signs the log's checkpoints: Ed25519, PKCS#8, PEM.
+    #[schemars(extend("x-secret" = true))]
+    pub(super) signing_key_file: Option<PathBuf>,
+    /// How long a request waits for its record to be durable, before it gets 503.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
+    pub(super) write_timeout: Duration,
+    /// Digest of the bytes handed to the client.
+    pub(super) digest: Digest,
+    /// A new file is begun when one has grown to so much.
+    #[schemars(extend("x-min" = "64KiB", "x-max" = "4GiB"))]
+    pub(super) segment_size: Size,
+    /// With less free space on the volume no new download is let through; the ends of running ones are still written.
+    #[schemars(extend("x-min" = "0B", "x-max" = "1TiB"))]
+    pub(super) free_space_min: Size,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("/var/lib/ccgate/audit"),
+            signing_key_file: None,
+            write_timeout: Duration::from_secs(2),
+            digest: Digest::Sha256,
+            segment_size: Size::from_mib(64),
+            free_space_min: Size::from_mib(64),
+        }
+    }
+}
+
+/// Digest of the bytes handed to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Digest {
+    /// SHA-256.
+    Sha256,
+    /// BLAKE3.
+    Blake3,
+    /// No digest.
+    None,
+}
+
+/// The program's own log, on standard error.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// The least severe lines that are written.
+    pub(super) level: Level,
+    /// How lines look.
+    pub(super) format: Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: Format::Json }
+    }
+}
+
+/// The least severe lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// And what may soon.
+    Warn,
+    /// And what happened.
+    Info,
+    /// And how.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a line, for programs.
+    Json,
+    /// One line of text, for people.
+    Text,
+}

@@ -1,0 +1,209 @@
+//! The configuration as the program uses it: parsed values, one struct for each section of the file. It reads nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+
+pub use super::raw::{Algorithm, Digest, Format, KeepAlive, Level, SignIn, Store};
+use crate::net::{ClientConfig, ServerTls};
+
+/// A whole configuration; every rule that needs no file but its own has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data plane.
+    pub server: Server,
+    /// The admin plane.
+    pub admin: Admin,
+    /// The gateway.
+    pub upstream: Upstream,
+    /// Whose tokens are believed.
+    pub auth: Auth,
+    /// The agents' sessions.
+    pub sessions: Sessions,
+    /// The rules on recordings.
+    pub policy: Policy,
+    /// The audit log.
+    pub audit: Audit,
+    /// The program's own log.
+    pub log: Log,
+}
+
+/// The data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Certificate; `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
+    /// Networks of the proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins that may read answers, as browsers send them; empty: no CORS.
+    pub allowed_origins: Vec<String>,
+    /// Connections open at once, 1 to 65,536.
+    pub max_connections: usize,
+    /// Downloads open at once, 1 to 65,536.
+    pub max_downloads: usize,
+    /// For a request's head, and for an idle connection.
+    pub header_timeout: Duration,
+    /// No progress in writing to the client for so long ends the connection.
+    pub client_stall_timeout: Duration,
+    /// How the process ends.
+    pub drain: Drain,
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// From "not ready" to the closing of the listener.
+    pub delay: Duration,
+    /// From then on for running downloads to end.
+    pub timeout: Duration,
+}
+
+/// The admin plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// The gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Scheme (https) and authority; the path is `/`.
+    pub url: Uri,
+    /// Trust, identity, and the deadlines of connecting and of the response head.
+    pub client: ClientConfig,
+    /// Silence inside a body for so long ends the download.
+    pub idle_timeout: Duration,
+}
+
+/// Whose tokens are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// How far the issuers' clocks may be off.
+    pub leeway: Duration,
+    /// Longest lifetime of a token.
+    pub max_token_lifetime: Duration,
+    /// At least one, no two of the same name.
+    pub issuers: Vec<Issuer>,
+}
+
+/// One issuer of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// Accepted `aud` values; at least one.
+    pub audiences: Vec<String>,
+    /// Accepted algorithms; at least one.
+    pub algorithms: Vec<Algorithm>,
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// Certificates to trust for [`KeySource::Url`] and [`KeySource::Discovery`]; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Where in a token the facts are.
+    pub claims: Claims,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A JWKS file.
+    File(PathBuf),
+    /// The JWKS at this address: https, or http on loopback.
+    Url(Uri),
+    /// `<issuer>/.well-known/openid-configuration`; the issuer is an https URL, or http on loopback.
+    Discovery,
+}
+
+/// JSON pointers (RFC 6901), checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The agent that the caller is.
+    pub agent: String,
+    /// The caller's roles.
+    pub roles: String,
+    /// The agents that an inspector may listen to.
+    pub inspects: String,
+    /// The teams that an inspector may listen to.
+    pub teams: String,
+    /// The purpose.
+    pub purpose: Option<String>,
+    /// The ticket.
+    pub ticket: Option<String>,
+}
+
+/// The agents' sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// Folder of the account files.
+    pub accounts_dir: PathBuf,
+    /// How agents are signed in.
+    pub sign_in: SignIn,
+    /// How a session is kept.
+    pub keep_alive: KeepAlive,
+    /// Who receives events; there when `keep_alive` is [`KeepAlive::Heartbeat`].
+    pub callback: Option<Callback>,
+    /// Between two heartbeats.
+    pub keep_alive_interval: Duration,
+    /// A session without a download for so long is signed out.
+    pub idle_sign_out: Duration,
+    /// How long a request waits for a session.
+    pub lease_timeout: Duration,
+    /// Requests that wait for one agent's session, 1 to 65,536.
+    pub waiters_max: usize,
+    /// Agents signed in at once, 1 to 1,000,000.
+    pub agents_max: usize,
+    /// Where sessions are kept.
+    pub store: Store,
+}
+
+/// Who receives the gateway's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// The receiver's address.
+    pub uri: String,
+    /// File with the token that the gateway shows there; [`read_secret`](super::read_secret) reads it.
+    pub service_token_file: PathBuf,
+}
+
+/// The rules on recordings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Folder of the rules; `None`: the built-in ones.
+    pub dir: Option<PathBuf>,
+    /// File with the teams.
+    pub entities_file: Option<PathBuf>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Folder of the log.
+    pub dir: PathBuf,
+    /// Key that signs checkpoints.
+    pub signing_key_file: Option<PathBuf>,
+    /// How long a request waits for its record to be durable.
+    pub write_timeout: Duration,
+    /// Entries open at once: `server.max_downloads`.
+    pub entries_max: usize,
+    /// Digest of the bytes handed to the client.
+    pub digest: Digest,
+    /// A new segment is begun at this size, in bytes.
+    pub segment_bytes_max: u64,
+    /// With fewer free bytes no new entry is opened.
+    pub free_bytes_min: u64,
+}
+
+/// The program's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe lines that are written.
+    pub level: Level,
+    /// How lines look.
+    pub format: Format,
+}

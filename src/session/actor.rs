@@ -1,0 +1,362 @@
+//! One task per agent: runs what the state machine asks for and answers those who wait. It decides nothing.
+//!
+//! Calls run inside the actor, in two slots: one for sign-in, sign-out and reading the account, one for the keep-alive.
+//! So a caller that hangs up stops nothing, and two calls that exclude each other have no place to run at once.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::{self, Account};
+use super::lease::{Lease, Usage};
+use super::metrics::{Outcome, Phase};
+use super::state::{Effect, Event, Fresh, Session, State, Version};
+use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, upstream};
+use crate::cc::{AgentId, Guid, SignInForm};
+
+#[cfg(test)]
+mod tests;
+
+/// A password that expires within this many days is warned of at each sign-in.
+const PASSWORD_DAYS_WARN: u16 = 7;
+
+/// What others tell an actor.
+pub(super) enum Command {
+    /// Somebody wants a session, maybe because the Guid of `rejected` was refused.
+    Ask { rejected: Option<(Version, LossCause)>, reply: Reply },
+    /// An answer brought a new Guid.
+    Learned { version: Version, guid: Guid },
+    /// The process ends.
+    Stop,
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Lease, Error>>;
+
+pub(super) struct Actor {
+    agent: AgentId,
+    sessions: Sessions,
+    commands: mpsc::Receiver<Command>,
+    session: Session,
+    /// Bounded by `waiters_max`: `Sessions` counts whoever waits.
+    waiters: Vec<Reply>,
+    usage: Arc<Usage>,
+    call: Option<BoxFuture<'static, Event>>,
+    pulse: Option<BoxFuture<'static, Event>>,
+    /// The last keep-alive failed: only the first of a row is warned of, or an outage would flood the log.
+    pulse_failing: bool,
+    phase: Phase,
+}
+
+impl Actor {
+    pub(super) fn new(agent: AgentId, sessions: Sessions, commands: mpsc::Receiver<Command>) -> Self {
+        let phase = Phase::Absent;
+        sessions.metrics().sessions(phase).inc();
+        let session = Session::new(sessions.rules(), fastrand::u64(..));
+        Self {
+            agent,
+            sessions,
+            commands,
+            session,
+            waiters: Vec::new(),
+            usage: Arc::default(),
+            call: None,
+            pulse: None,
+            pulse_failing: false,
+            phase,
+        }
+    }
+
+    /// Runs until nothing is left to remember, or until `cut`, which drops the calls that are in flight.
+    pub(super) async fn run(mut self, cut: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                // Answers before new wishes, so that a wish meets the newest state; cut before all.
+                biased;
+                () = cut.cancelled() => return,
+                // The slots keep what was not finished, so losing the race loses nothing; nor do the others.
+                event = finished(&mut self.call) => event,
+                event = finished(&mut self.pulse) => event,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                () = self.usage.released() => {
+                    if !self.usage.is_idle() {
+                        continue;
+                    }
+                    Event::Released
+                }
+                () = sleep_until(self.session.wake_at()) => Event::Tick,
+            };
+            self.take(event);
+            // Nobody can send between the look at the queue and the leaving: both happen under one lock.
+            if self.session.is_done() && self.sessions.leave(self.agent, &self.commands) {
+                return;
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Event {
+        match command {
+            Command::Ask { rejected, reply } => {
+                self.waiters.push(reply);
+                Event::Want { rejected }
+            }
+            Command::Learned { version, guid } => Event::Learned { version, guid },
+            Command::Stop => Event::Stop,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.count(&event);
+        let before = self.fence();
+        for effect in self.session.step(event, Instant::now()) {
+            self.perform(effect);
+        }
+        if self.fence() != before {
+            // The keep-alive of a session that is gone: dropping it ends its connection.
+            self.pulse = None;
+        }
+        self.show_phase();
+    }
+
+    /// Which session lives, if one does.
+    fn fence(&self) -> Option<u64> {
+        match self.session.state() {
+            State::Active(active) => Some(active.version().fence),
+            _ => None,
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::ReadAccount => self.call = Some(self.read_account()),
+            Effect::SignIn { account, form } => self.call = Some(self.sign_in(account, form)),
+            Effect::SignOut { guid } => {
+                self.pulse = None;
+                self.call = Some(self.sign_out(guid));
+            }
+            Effect::KeepAlive { guid, version } => self.pulse = Some(self.keep_alive(guid, version)),
+            Effect::Grant { guid, version } => self.grant(&guid, version),
+            Effect::Refuse(error) => {
+                for waiter in self.waiters.drain(..) {
+                    // Whoever has gone needs no answer.
+                    let _ = waiter.send(Err(error.clone()));
+                }
+            }
+            Effect::Record(event) => self.record(event),
+        }
+    }
+
+    fn grant(&mut self, guid: &Arc<Guid>, version: Version) {
+        // Held until all have theirs: its own end tells the machine if nobody took one.
+        let hold = self.usage.hold();
+        for waiter in self.waiters.drain(..) {
+            let lease = Lease {
+                sessions: self.sessions.clone(),
+                agent: self.agent,
+                guid: Arc::clone(guid),
+                version,
+                hold: hold.clone(),
+            };
+            // Whoever has gone gives the lease back by dropping it.
+            let _ = waiter.send(Ok(lease));
+        }
+    }
+
+    fn read_account(&self) -> BoxFuture<'static, Event> {
+        let (agent, config) = (self.agent, self.sessions.config());
+        Box::pin(async move {
+            let path = accounts::path_of(&config.accounts_dir, agent);
+            let read = tokio::task::spawn_blocking(move || accounts::read(&config.accounts_dir, agent, config.sign_in));
+            let account = read.await.unwrap_or_else(|ended| {
+                Err(accounts::Error::Unreadable { path, source: std::io::Error::other(ended) })
+            });
+            Event::AccountRead(match account {
+                Ok(account) => Ok(Arc::new(account)),
+                Err(accounts::Error::Missing(_)) => Err(Error::AccountMissing),
+                Err(error) => Err(Error::AccountUnusable(Arc::new(error))),
+            })
+        })
+    }
+
+    fn sign_in(&self, account: Arc<Account>, form: SignInForm) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move {
+            let config = sessions.config();
+            let request = upstream::SignInRequest {
+                form,
+                password: &account.password,
+                phone_number: account.phone_number.as_deref(),
+                callback: config.callback.as_ref(),
+            };
+            let answer = sessions.calls().sign_in(agent, &request).await;
+            Event::SignInAnswered(match answer {
+                Ok(signed_in) => {
+                    sessions.password_days_left(agent, signed_in.password_days_left);
+                    Ok(Fresh {
+                        fence: sessions.next_fence(),
+                        guid: signed_in.guid,
+                        must_change_password: signed_in.must_change_password,
+                    })
+                }
+                Err(error) => Err(Arc::new(error)),
+            })
+        })
+    }
+
+    fn sign_out(&self, guid: Arc<Guid>) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move {
+            let answer = sessions.calls().sign_out(agent, &guid).await;
+            Event::SignOutAnswered(answer.map_err(Arc::new))
+        })
+    }
+
+    fn keep_alive(&self, guid: Arc<Guid>, version: Version) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move {
+            let result = match sessions.config().keep_alive {
+                KeepAlive::Poll => sessions.calls().poll(agent, &guid).await,
+                KeepAlive::Heartbeat => sessions.calls().heartbeat(agent, &guid).await,
+            };
+            Event::KeepAliveAnswered { version, result: result.map_err(Arc::new) }
+        })
+    }
+
+    /// Counts how calls ended and tells the log what failed.
+    fn count(&mut self, event: &Event) {
+        let (agent, metrics) = (self.agent, self.sessions.metrics());
+        match event {
+            Event::SignInAnswered(Ok(_)) => metrics.signed_in(Outcome::Ok),
+            Event::SignInAnswered(Err(error)) => {
+                tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-in failed");
+                metrics.signed_in(Outcome::of(error));
+            }
+            Event::KeepAliveAnswered { result: Ok(_), .. } => {
+                metrics.kept_alive(Outcome::Ok);
+                self.pulse_failing = false;
+            }
+            Event::KeepAliveAnswered { result: Err(error), .. } => {
+                metrics.kept_alive(Outcome::of(error));
+                if !std::mem::replace(&mut self.pulse_failing, true) {
+                    tracing::warn!(%agent, error = %Chain(error), message = message(error), "keep-alives fail");
+                }
+            }
+            Event::SignOutAnswered(Err(error)) => {
+                tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-out failed");
+            }
+            Event::AccountRead(Err(Error::AccountMissing)) => {
+                metrics.password_expires(agent, None);
+                tracing::warn!(%agent, "there is no account for the agent");
+            }
+            Event::AccountRead(Err(error)) => {
+                tracing::error!(%agent, error = %Chain(error), "the account cannot be used");
+            }
+            _ => {}
+        }
+    }
+
+    fn record(&self, event: SessionEvent) {
+        let agent = self.agent;
+        match &event {
+            SessionEvent::Forced => tracing::warn!(%agent, "takeover: throwing out whoever is signed in"),
+            SessionEvent::SignedIn { form } => tracing::info!(%agent, ?form, "signed in"),
+            SessionEvent::Rotated { count } => {
+                self.sessions.metrics().rotated();
+                tracing::debug!(%agent, count, "Guid rotated");
+            }
+            SessionEvent::Lost { cause } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
+            SessionEvent::SignedOut { why } => tracing::info!(%agent, why = why.as_str(), "signed out"),
+            SessionEvent::Barred { cause } => {
+                tracing::error!(%agent, %cause, "account barred until its file changes");
+            }
+            SessionEvent::RightMissing { form } => tracing::warn!(
+                %agent,
+                ?form,
+                "a fresh session is refused too (000-003): the agent lacks the right, or, after a platform sign-in, \
+                 this site wants sessions.sign_in: full"
+            ),
+            SessionEvent::WrongKeepAlive => tracing::error!(
+                %agent,
+                "the gateway refuses this way of keeping sessions alive (000-001): set sessions.keep_alive to the \
+                 other; the session ends in two minutes"
+            ),
+        }
+        self.sessions.journal().record(agent, event);
+    }
+
+    fn show_phase(&mut self) {
+        let phase = match self.session.state() {
+            State::Absent => Phase::Absent,
+            State::Reading | State::SigningIn(_) => Phase::SigningIn,
+            State::Active(_) => Phase::Active,
+            State::Leaving { .. } => Phase::Leaving,
+            State::Cooling { .. } => Phase::Cooling,
+            State::Barred => Phase::Barred,
+        };
+        if phase != self.phase {
+            self.sessions.metrics().sessions(self.phase).dec();
+            self.sessions.metrics().sessions(phase).inc();
+            self.phase = phase;
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.sessions.metrics().sessions(self.phase).dec();
+        // After a panic or a cut the handle is still there; whoever asks next must not find a dead actor.
+        self.commands.close();
+        self.sessions.forget(self.agent);
+    }
+}
+
+/// The days until a password expires are worth a warning.
+pub(super) fn expires_soon(days_left: u16) -> bool {
+    days_left <= PASSWORD_DAYS_WARN
+}
+
+/// What the gateway said beside its code: free text, for the log only, and escaped there.
+fn message(error: &upstream::Error) -> Option<tracing::field::DebugValue<&str>> {
+    match error {
+        upstream::Error::Refused { message, .. } => Some(tracing::field::debug(message.as_str())),
+        _ => None,
+    }
+}
+
+async fn finished(slot: &mut Option<BoxFuture<'static, Event>>) -> Event {
+    match slot {
+        Some(call) => {
+            let event = call.await;
+            *slot = None;
+            event
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An error with its causes, for the log.
+struct Chain<'a, E>(&'a E);
+
+impl<E: std::error::Error> std::fmt::Display for Chain<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Why there is no session for a request. It knows stable codes, never HTTP statuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BarCause, accounts, upstream};
+
+/// Why there is no session.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// There is no account file for the agent.
+    #[error("there is no account for the agent")]
+    AccountMissing,
+    /// There is an account file, but it can't be used.
+    #[error("the agent's account file cannot be used")]
+    AccountUnusable(#[source] Arc<accounts::Error>),
+    /// The gateway refused the account; it is not tried again until its file changes.
+    #[error("the account is refused: {cause}")]
+    AccountRejected {
+        /// What is wrong with it.
+        cause: BarCause,
+    },
+    /// `100-002`: somebody is signed in as the agent. After a crash or a sign-in that timed out this is our own ghost,
+    /// which the gateway forgets after its `MAXTIME` (120 s).
+    #[error("the agent is signed in elsewhere")]
+    AgentBusy {
+        /// When the next try is made for whoever asks then.
+        retry_after: Duration,
+    },
+    /// `000-004`, `100-003`: the gateway is switching over or lacks a resource.
+    #[error("the upstream is switching over")]
+    Switching {
+        /// When the next try is made for whoever asks then.
+        retry_after: Duration,
+    },
+    /// The sign-in failed otherwise.
+    #[error("signing in failed")]
+    Upstream {
+        /// What went wrong; shared by all who waited.
+        source: Arc<upstream::Error>,
+        /// When the next try is made for whoever asks then.
+        retry_after: Duration,
+    },
+    /// As many requests wait for a session of this agent as may.
+    #[error("too many requests wait for a session of the agent")]
+    TooManyWaiters,
+    /// As many agents have sessions as may.
+    #[error("too many agents have sessions")]
+    TooManyAgents,
+    /// No session within `lease_timeout`. What is under way goes on, for the next who ask.
+    #[error("no session in time")]
+    Timeout,
+    /// The agent's task ended without an answer: a defect of ours.
+    #[error("the agent's session was interrupted")]
+    Interrupted,
+    /// The process ends; nothing signs in any more.
+    #[error("the process is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// The stable, machine-readable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AccountMissing => "account_missing",
+            Self::AccountUnusable(_) => "account_unusable",
+            Self::AccountRejected { .. } => "account_rejected",
+            Self::AgentBusy { .. } => "agent_busy",
+            Self::Switching { .. } => "upstream_switching",
+            Self::Upstream { source, .. } => match **source {
+                upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => "upstream_unreachable",
+                upstream::Error::Untrusted { .. } => "upstream_untrusted",
+                upstream::Error::Timeout => "upstream_timeout",
+                upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
+                    "upstream_protocol"
+                }
+                upstream::Error::Refused { .. } => "upstream_refused",
+            },
+            Self::TooManyWaiters | Self::TooManyAgents => "sessions_exhausted",
+            Self::Timeout => "upstream_timeout",
+            Self::Interrupted => "internal_error",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// After how long it makes sense to ask again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::AgentBusy { retry_after } | Self::Switching { retry_after } | Self::Upstream { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::AccountMissing
+            | Self::AccountUnusable(_)
+            | Self::AccountRejected { .. }
+            | Self::TooManyWaiters
+            | Self::TooManyAgents
+            | Self::Timeout
+            | Self::Interrupted
+            | Self::ShuttingDown => None,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What happens to sessions, told to whoever keeps the record. It holds no Guid and no password, and writes nothing.
+
+use std::fmt;
+
+use crate::cc::{AgentId, Meaning, Retcode, SignInForm};
+
+/// Keeps the record of what happened to sessions, as `session.*` in the audit log.
+///
+/// Called from the agent's actor, so it must not block.
+pub trait Journal: Send + Sync {
+    /// Takes down one event. A forced sign-in is told before it is made, all others when they have happened.
+    fn record(&self, agent: AgentId, event: SessionEvent);
+}
+
+/// One event in the life of an agent's session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// About to throw out whoever is signed in as this agent: the account says `takeover: true`.
+    Forced,
+    /// Signed in.
+    SignedIn {
+        /// In which way.
+        form: SignInForm,
+    },
+    /// The Guid was replaced.
+    Rotated {
+        /// How often since the sign-in, from 1.
+        count: u64,
+    },
+    /// The session is gone, or must be taken for gone.
+    Lost {
+        /// How that was seen.
+        cause: LossCause,
+    },
+    /// Signed out: the gateway has answered, so the session no longer lives there.
+    SignedOut {
+        /// On what ground.
+        why: SignOutCause,
+    },
+    /// The account is not tried again until its file changes.
+    Barred {
+        /// What is wrong with it.
+        cause: BarCause,
+    },
+    /// A session that was made afresh after a `000-003` is refused with `000-003` too, so it is the right that is
+    /// missing. Told once for each session.
+    RightMissing {
+        /// In which way it was signed in. Not every site may let a platform sign-in download.
+        form: SignInForm,
+    },
+    /// Keep-alives are refused with `000-001`: `sessions.keep_alive` does not fit what the gateway is set to. The
+    /// session ends when the gateway's `MAXTIME` is over.
+    WrongKeepAlive,
+}
+
+/// How the loss of a session was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LossCause {
+    /// `100-006` or `100-008`: the gateway knows no such session.
+    Forgotten,
+    /// `000-003`: the session may be gone, or may live without the right. It is signed out before a fresh sign-in.
+    Refused,
+    /// No keep-alive worked for the gateway's `MAXTIME`.
+    Silent,
+}
+
+impl LossCause {
+    /// What a refusal says about the session; `None` where it says nothing.
+    pub fn of(retcode: &Retcode) -> Option<Self> {
+        match retcode.meaning() {
+            Meaning::SessionLost => Some(Self::Forgotten),
+            Meaning::SessionOrRight => Some(Self::Refused),
+            _ => None,
+        }
+    }
+
+    /// The word for it in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forgotten => "forgotten",
+            Self::Refused => "refused",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// On what ground a session was signed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignOutCause {
+    /// Nobody used it for `idle_sign_out`.
+    Idle,
+    /// It was lost and could still live upstream.
+    Lost,
+    /// The password must be changed before the session can be used.
+    MustChangePassword,
+    /// The process ends.
+    Shutdown,
+}
+
+impl SignOutCause {
+    /// The word for it in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Lost => "lost",
+            Self::MustChangePassword => "must_change_password",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What is wrong with an account that the gateway has refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BarCause {
+    /// `100-004`. Repeated tries would lock the account.
+    WrongPassword,
+    /// Signed in, but the password must be changed first.
+    MustChangePassword,
+    /// `100-001`, `100-011` to `100-013`: the sign-in parameters are wrong, the phone number for one.
+    BadParameters(Retcode),
+}
+
+impl fmt::Display for BarCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongPassword => f.write_str("wrong user name or password"),
+            Self::MustChangePassword => f.write_str("the password must be changed first"),
+            Self::BadParameters(retcode) => write!(f, "the sign-in parameters are refused ({retcode})"),
+        }
+    }
+}

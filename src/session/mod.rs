@@ -1,0 +1,325 @@
+//! Signed-in agents, one session each, shared by all requests. It never sees a caller and never downloads anything.
+//!
+//! Each agent that is asked for has an actor (`actor`), which runs a pure state machine (`state`) and makes the calls
+//! (`calls`). Handles to the actors stand in a plain map of bounded size, from which an actor takes itself out when it
+//! has nothing left to remember. A cache that evicts would be wrong here: evicting the handle of a living session would
+//! let a second sign-in for the same agent begin.
+//!
+//! After a crash, and after a sign-in whose answer did not come, the agent can be signed in upstream without anybody
+//! knowing the Guid. The next sign-in meets that ghost (`100-002`) and is told [`Error::AgentBusy`], with back-off, until
+//! the gateway has forgotten it after `MAXTIME` (120 s).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cc::{AgentId, Guid, GuidTag, GuidTagKey, SignInForm};
+use crate::clock::Clock;
+use crate::upstream;
+
+pub mod accounts;
+mod actor;
+mod calls;
+mod error;
+mod journal;
+mod lease;
+mod metrics;
+mod state;
+
+pub use calls::Calls;
+pub use error::Error;
+pub use journal::{BarCause, Journal, LossCause, SessionEvent, SignOutCause};
+pub use lease::{Hold, Lease};
+pub use metrics::Metrics;
+
+use actor::{Actor, Command};
+use state::Version;
+
+/// How sessions are made and kept.
+#[derive(Clone)]
+pub struct Config {
+    /// The folder of the account files.
+    pub accounts_dir: PathBuf,
+    /// The way of signing in.
+    pub sign_in: SignIn,
+    /// The way of keeping a session alive.
+    pub keep_alive: KeepAlive,
+    /// Where the gateway pushes events to; with [`KeepAlive::Heartbeat`] only.
+    pub callback: Option<upstream::Callback>,
+    /// Time between heartbeats; the gateway recommends 30 s and forgets after 120 s.
+    pub keep_alive_interval: Duration,
+    /// After this long without a lease or hold the agent is signed out.
+    pub idle_sign_out: Duration,
+    /// How long a request waits for a session.
+    pub lease_timeout: Duration,
+    /// How many requests can wait for a session of one agent.
+    pub waiters_max: usize,
+    /// How many agents can have a session, be signing in, cool down or be barred.
+    pub agents_max: usize,
+}
+
+impl Config {
+    /// Default of `lease_timeout`: as long as one call to the upstream may take.
+    pub const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Default of `waiters_max`: as many as downloads can be open by default.
+    pub const WAITERS_MAX: usize = 1_024;
+    /// Default of `agents_max`: ten times a large site; an actor takes some KiB.
+    pub const AGENTS_MAX: usize = 10_000;
+}
+
+/// The way of signing in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignIn {
+    /// To the platform only (`loginex`): takes no licence.
+    Platform,
+    /// With media servers and licences; needs a phone number.
+    Full,
+}
+
+impl SignIn {
+    const fn form(self) -> SignInForm {
+        match self {
+            Self::Platform => SignInForm::Platform,
+            Self::Full => SignInForm::Full,
+        }
+    }
+}
+
+/// The way of keeping a session alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// By long polls that follow each other.
+    Poll,
+    /// By heartbeats, in the gateway's push mode.
+    Heartbeat,
+}
+
+/// How many sign-outs run at once at shutdown: quick for thousands, and no flood for the gateway.
+const SIGN_OUTS_AT_ONCE: usize = 64;
+/// Room in an actor's queue beside those who wait: new Guids and the stop.
+const COMMANDS_BESIDE_WAITERS: usize = 64;
+
+/// All sessions of a process. Clones share them. [`Sessions::shut_down`] must be called at the end: it signs out.
+#[derive(Clone)]
+pub struct Sessions(Arc<Shared>);
+
+struct Shared {
+    config: Arc<Config>,
+    calls: Arc<dyn Calls>,
+    journal: Arc<dyn Journal>,
+    clock: Clock,
+    metrics: Metrics,
+    tag_key: GuidTagKey,
+    /// Counts the sign-ins of the process: orders the sessions of an agent, over the lives of its actor too.
+    fences: AtomicU64,
+    tasks: TaskTracker,
+    /// Ends the actors that a shutdown could not end in time.
+    cut: CancellationToken,
+    actors: Mutex<Actors>,
+}
+
+/// Locked for a look-up and a send, never across a wait.
+#[derive(Default)]
+struct Actors {
+    handles: HashMap<AgentId, Handle>,
+    closing: bool,
+}
+
+#[derive(Clone)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts one who waits, for as long as it lives.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Sessions {
+    /// No sessions yet. Nothing is signed in before somebody asks.
+    pub fn new(config: Config, calls: impl Calls, journal: Arc<dyn Journal>, clock: Clock, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            config: Arc::new(config),
+            calls: Arc::new(calls),
+            journal,
+            clock,
+            metrics,
+            tag_key: GuidTagKey::random(),
+            fences: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            actors: Mutex::default(),
+        }))
+    }
+
+    /// A session of the agent: the one there is, else one that is signed in now, once for all who ask.
+    ///
+    /// Waits at most `lease_timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// The sign-in runs in the agent's actor: a dropped call neither stops nor repeats it.
+    pub async fn lease(&self, agent: AgentId) -> Result<Lease, Error> {
+        self.ask(agent, None).await
+    }
+
+    /// Signs out every session that this process owns, 64 at a time, and ends all actors. What is
+    /// not answered by the deadline is dropped; the gateway forgets it after its `MAXTIME`. Nothing signs in any more.
+    pub async fn shut_down(&self, deadline: Duration) {
+        let handles: Vec<Handle> = {
+            let mut actors = self.actors();
+            actors.closing = true;
+            actors.handles.values().cloned().collect()
+        };
+        self.0.tasks.close();
+        let stop = futures_util::stream::iter(handles).for_each_concurrent(SIGN_OUTS_AT_ONCE, |handle| async move {
+            // Fails where the actor has ended by itself, which is the aim.
+            if handle.commands.send(Command::Stop).await.is_ok() {
+                handle.commands.closed().await;
+            }
+        });
+        if tokio::time::timeout(deadline, stop).await.is_err() {
+            tracing::warn!("not every session was signed out in time; the gateway forgets the rest after two minutes");
+        }
+        self.0.cut.cancel();
+        // Every actor ends at once now: `cut` is the first thing that each looks at.
+        self.0.tasks.wait().await;
+    }
+
+    async fn ask(&self, agent: AgentId, rejected: Option<(Version, LossCause)>) -> Result<Lease, Error> {
+        let (answer, _waiting) = self.enqueue(agent, rejected)?;
+        match tokio::time::timeout(self.0.config.lease_timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The actor ended without an answer: a shutdown cut it off, or it panicked.
+            Ok(Err(_ended)) if self.actors().closing => Err(Error::ShuttingDown),
+            Ok(Err(_ended)) => Err(Error::Interrupted),
+            Err(_elapsed) => Err(Error::Timeout),
+        }
+    }
+
+    /// Tells the agent's actor, which is started where there is none.
+    fn enqueue(
+        &self,
+        agent: AgentId,
+        rejected: Option<(Version, LossCause)>,
+    ) -> Result<(oneshot::Receiver<Result<Lease, Error>>, Waiting), Error> {
+        let config = &self.0.config;
+        let mut actors = self.actors();
+        if actors.closing {
+            return Err(Error::ShuttingDown);
+        }
+        let handle = match actors.handles.get(&agent) {
+            Some(handle) => handle.clone(),
+            None if actors.handles.len() >= config.agents_max => return Err(Error::TooManyAgents),
+            None => {
+                let handle = self.start(agent);
+                actors.handles.insert(agent, handle.clone());
+                handle
+            }
+        };
+        let before = handle.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(handle.waiting);
+        if before >= config.waiters_max {
+            return Err(Error::TooManyWaiters);
+        }
+        let (reply, answer) = oneshot::channel();
+        // Sent under the lock: an actor that leaves looks at its queue under the same lock.
+        match handle.commands.try_send(Command::Ask { rejected, reply }) {
+            Ok(()) => Ok((answer, waiting)),
+            Err(_full) => Err(Error::TooManyWaiters),
+        }
+    }
+
+    fn start(&self, agent: AgentId) -> Handle {
+        let (commands, receiver) = mpsc::channel(self.0.config.waiters_max.saturating_add(COMMANDS_BESIDE_WAITERS));
+        let actor = Actor::new(agent, self.clone(), receiver);
+        self.0.tasks.spawn(actor.run(self.0.cut.clone()));
+        Handle { commands, waiting: Arc::default() }
+    }
+
+    fn learned(&self, agent: AgentId, version: Version, guid: Guid) {
+        if let Some(handle) = self.actors().handles.get(&agent) {
+            // A full queue loses the Guid; the session then ends early and the next request makes a fresh one.
+            let _ = handle.commands.try_send(Command::Learned { version, guid });
+        }
+    }
+
+    /// Takes an actor out that has nothing left to remember; `false` if somebody has sent to it meanwhile.
+    fn leave(&self, agent: AgentId, commands: &mpsc::Receiver<Command>) -> bool {
+        let mut actors = self.actors();
+        if commands.is_empty() {
+            actors.handles.remove(&agent);
+        }
+        commands.is_empty()
+    }
+
+    /// Takes out the handle of an actor that has ended, unless another one stands there by now.
+    fn forget(&self, agent: AgentId) {
+        let mut actors = self.actors();
+        if actors.handles.get(&agent).is_some_and(|handle| handle.commands.is_closed()) {
+            actors.handles.remove(&agent);
+        }
+    }
+
+    fn actors(&self) -> MutexGuard<'_, Actors> {
+        // A panic while the lock is held leaves the map whole: each change is one insert or remove.
+        self.0.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> state::Rules {
+        let config = &self.0.config;
+        state::Rules {
+            form: config.sign_in.form(),
+            keep_alive: config.keep_alive,
+            keep_alive_interval: config.keep_alive_interval,
+            idle_sign_out: config.idle_sign_out,
+        }
+    }
+
+    fn tag(&self, guid: &Guid) -> GuidTag {
+        self.0.tag_key.tag(guid)
+    }
+
+    fn next_fence(&self) -> u64 {
+        self.0.fences.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn password_days_left(&self, agent: AgentId, days_left: Option<u16>) {
+        if let Some(days) = days_left.filter(|days| actor::expires_soon(*days)) {
+            tracing::warn!(%agent, days, "the account's password expires soon");
+        }
+        let expiry = days_left.and_then(|days| {
+            let left = jiff::SignedDuration::from_hours(i64::from(days) * 24);
+            self.0.clock.now().checked_add(left).ok()
+        });
+        self.0.metrics.password_expires(agent, expiry);
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.config)
+    }
+
+    fn calls(&self) -> &dyn Calls {
+        &*self.0.calls
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        &*self.0.journal
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}

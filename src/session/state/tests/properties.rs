@@ -1,0 +1,266 @@
+//! Random sequences of events against what must never happen (ARCHITECTURE: never a second try after `100-004`, …).
+
+use super::*;
+
+/// What a run does next. Answers are only given to calls that are in flight; the rest can come at any time.
+#[derive(Debug, Clone)]
+enum Move {
+    Want,
+    Reject {
+        older: u64,
+        refused: bool,
+    },
+    /// The account file as it is now: 0 is missing.
+    Account {
+        contents: u8,
+        takeover: bool,
+    },
+    SignIn(u8),
+    SignOut(u8),
+    KeepAlive {
+        older: u64,
+        answer: u8,
+    },
+    Learned {
+        older: u64,
+        guid: u64,
+    },
+    Released,
+    Wait {
+        millis: u64,
+    },
+    Stop,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        6 => Just(Move::Want),
+        3 => (0..3_u64, any::<bool>()).prop_map(|(older, refused)| Move::Reject { older, refused }),
+        6 => (0..4_u8, any::<bool>()).prop_map(|(contents, takeover)| Move::Account { contents, takeover }),
+        8 => (0..9_u8).prop_map(Move::SignIn),
+        4 => (0..3_u8).prop_map(Move::SignOut),
+        6 => (0..2_u64, 0..7_u8).prop_map(|(older, answer)| Move::KeepAlive { older, answer }),
+        2 => (0..2_u64, 0..50_u64).prop_map(|(older, guid)| Move::Learned { older, guid }),
+        2 => Just(Move::Released),
+        5 => (0..200_000_u64).prop_map(|millis| Move::Wait { millis }),
+        1 => Just(Move::Stop),
+    ];
+    proptest::collection::vec(one, 0..120)
+}
+
+const CODES: [&str; 6] = ["100-002", "100-004", "100-003", "100-012", "000-003", "000-000"];
+
+/// The world around the machine, as the rules want it.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a test, not states")]
+struct World {
+    bench: Bench,
+    waiters: usize,
+    /// The call in flight: `read`, `in` or `out`.
+    call: Option<&'static str>,
+    pulse: bool,
+    /// Contents that the gateway refused for good, since the last sign-in that worked.
+    refused: Option<Fingerprint>,
+    account: Option<Arc<Account>>,
+    /// The last sign-in call met 100-002.
+    busy: bool,
+    forced_recorded: bool,
+    newest: Option<Version>,
+    /// Until when a session of ours lives upstream, as far as anybody can know; `None`: none does.
+    live_until: Option<Instant>,
+    stopped: bool,
+    guids: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            bench: Bench::new(),
+            waiters: 0,
+            call: None,
+            pulse: false,
+            refused: None,
+            account: None,
+            busy: false,
+            forced_recorded: false,
+            newest: None,
+            live_until: None,
+            stopped: false,
+            guids: 100,
+        }
+    }
+
+    fn make(&mut self, step: &Move) {
+        let event = match step {
+            Move::Want => Event::Want { rejected: None },
+            Move::Reject { older, refused } => {
+                let Some(version) = self.older(*older) else { return };
+                let cause = if *refused { LossCause::Refused } else { LossCause::Forgotten };
+                Event::Want { rejected: Some((version, cause)) }
+            }
+            Move::Account { .. } if self.call != Some("read") => return,
+            Move::Account { contents: 0, .. } => Event::AccountRead(Err(Error::AccountMissing)),
+            Move::Account { contents, takeover } => {
+                let account = account(&format!("{contents} {takeover}"), *takeover);
+                self.account = Some(Arc::clone(&account));
+                Event::AccountRead(Ok(account))
+            }
+            Move::SignIn(_) if self.call != Some("in") => return,
+            Move::SignIn(answer) => self.sign_in(*answer),
+            Move::SignOut(_) if self.call != Some("out") => return,
+            Move::SignOut(answer) => Event::SignOutAnswered(match answer {
+                0 => Ok(()),
+                1 => Err(refused("100-006")),
+                _ => Err(unreachable()),
+            }),
+            Move::KeepAlive { older, answer } => {
+                let Some(version) = self.older(*older).filter(|_| self.pulse) else { return };
+                self.pulse = false;
+                Event::KeepAliveAnswered { version, result: self.keep_alive(*answer) }
+            }
+            Move::Learned { older, guid: number } => {
+                let Some(version) = self.older(*older) else { return };
+                Event::Learned { version, guid: guid(*number) }
+            }
+            Move::Released => Event::Released,
+            Move::Wait { millis } => {
+                self.bench.now += Duration::from_millis(*millis);
+                match self.bench.session.wake_at() {
+                    Some(at) if at <= self.bench.now => Event::Tick,
+                    _ => return,
+                }
+            }
+            Move::Stop => Event::Stop,
+        };
+        self.take(event);
+    }
+
+    fn older(&self, by: u64) -> Option<Version> {
+        self.newest.map(|version| Version { rotation: version.rotation.saturating_sub(by), ..version })
+    }
+
+    fn sign_in(&mut self, answer: u8) -> Event {
+        self.busy = false;
+        if answer < 2 {
+            self.bench.fence += 1;
+            self.refused = None;
+            self.guids += 1;
+            let must_change_password = answer == 1;
+            if must_change_password {
+                self.refused = self.account.as_ref().map(|account| account.fingerprint);
+            }
+            let fresh = Fresh { fence: self.bench.fence, guid: guid(self.guids), must_change_password };
+            return Event::SignInAnswered(Ok(fresh));
+        }
+        let Some(code) = CODES.get(usize::from(answer - 2)) else {
+            return Event::SignInAnswered(Err(unreachable()));
+        };
+        self.busy = *code == "100-002";
+        if matches!(*code, "100-004" | "100-012") {
+            self.refused = self.account.as_ref().map(|account| account.fingerprint);
+        }
+        Event::SignInAnswered(Err(refused(code)))
+    }
+
+    fn keep_alive(&mut self, answer: u8) -> Result<Option<Guid>, Arc<upstream::Error>> {
+        self.guids += 1;
+        match answer {
+            0 | 1 => Ok(None),
+            2 => Ok(Some(guid(self.guids))),
+            3 => Err(refused("100-006")),
+            4 => Err(refused("000-003")),
+            5 => Err(refused("000-001")),
+            _ => Err(unreachable()),
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match &event {
+            Event::Want { .. } => self.waiters += 1,
+            Event::SignOutAnswered(Err(error)) if !matches!(**error, upstream::Error::Refused { .. }) => {
+                self.call = None;
+                self.live_until = Some(self.bench.now + MAXTIME);
+            }
+            Event::AccountRead(_) | Event::SignInAnswered(_) | Event::SignOutAnswered(_) => self.call = None,
+            Event::Stop => self.stopped = true,
+            _ => {}
+        }
+        let stopped = self.stopped;
+        for effect in self.bench.session.step(event, self.bench.now) {
+            match effect {
+                Effect::ReadAccount => self.begin("read"),
+                Effect::SignIn { account, form } => {
+                    assert!(!stopped, "nothing signs in after a stop");
+                    assert_ne!(Some(account.fingerprint), self.refused, "a refused account is not tried again");
+                    if form == SignInForm::Force {
+                        assert!(account.takeover && self.busy, "forced without need or leave");
+                        assert!(self.forced_recorded, "forced without a record before");
+                    }
+                    let lives = self.live_until.is_some_and(|until| self.bench.now < until);
+                    assert!(!lives, "a session of ours that lives is signed out first");
+                    self.begin("in");
+                }
+                Effect::SignOut { .. } => self.begin("out"),
+                Effect::KeepAlive { version, .. } => {
+                    assert!(!self.pulse, "one keep-alive at a time");
+                    assert_eq!(Some(version), self.newest, "with the newest Guid");
+                    self.pulse = true;
+                }
+                Effect::Grant { version, .. } => {
+                    assert!(!stopped);
+                    assert!(self.newest <= Some(version), "{version:?} after {:?}", self.newest);
+                    self.newest = Some(version);
+                    self.waiters = 0;
+                }
+                Effect::Refuse(_) => self.waiters = 0,
+                Effect::Record(event) => self.record(&event),
+            }
+        }
+        self.look();
+    }
+
+    fn begin(&mut self, call: &'static str) {
+        assert_eq!(self.call, None, "{call} while a call is in flight");
+        self.call = Some(call);
+    }
+
+    fn record(&mut self, event: &SessionEvent) {
+        self.forced_recorded = *event == SessionEvent::Forced;
+        match event {
+            SessionEvent::SignedIn { .. } => self.live_until = Some(self.bench.now + 1_000 * MAXTIME),
+            SessionEvent::Lost { cause: LossCause::Forgotten } | SessionEvent::SignedOut { .. } => {
+                self.live_until = None;
+            }
+            SessionEvent::Lost { .. } => self.live_until = Some(self.bench.now + MAXTIME),
+            _ => {}
+        }
+    }
+
+    fn look(&mut self) {
+        let session = &self.bench.session;
+        if let State::Active(active) = session.state() {
+            assert!(self.newest <= Some(active.version()), "a newer Guid was replaced by an older");
+            self.newest = Some(active.version());
+        } else {
+            self.pulse = false;
+        }
+        if self.call.is_none() {
+            assert_eq!(self.waiters, 0, "somebody waits for nothing in {:?}", session.state());
+            let idle = session.wake_at().is_some() || session.is_done() || matches!(session.state(), State::Barred);
+            assert!(idle, "nothing will ever move {:?}", session.state());
+        } else {
+            assert!(!session.is_done(), "done while a call is in flight");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn r18_no_sequence_of_events_breaks_the_gateways_rules(moves in moves()) {
+        let mut world = World::new();
+        for step in &moves {
+            world.make(step);
+        }
+    }
+}
