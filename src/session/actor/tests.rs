@@ -1,3 +1,5 @@
+//! The actors with the clock in hand: many callers, one session, before a gateway that keeps the vendor's rules.
+
 use std::time::Duration;
 
 use futures_util::future::join_all;

@@ -1,3 +1,5 @@
+//! The state machine rule by rule: events in, effects by name out.
+
 use http::StatusCode;
 use proptest::prelude::*;
 use secrecy::SecretString;
