@@ -14,15 +14,23 @@
 //! cc clock ready yaml net | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
+pub mod admin;
+pub mod app;
+pub mod audit;
 pub mod authn;
 pub mod cc;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod net;
 pub mod policy;
 pub mod ready;
+pub mod relay;
 pub mod route;
+pub mod serve;
 pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
+pub mod telemetry;
+pub mod upstream;
 pub mod yaml;

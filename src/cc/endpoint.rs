@@ -72,11 +72,6 @@ impl Call {
         Self::of(Method::POST, &format!("/onlineagent/{agent}/handshake"))
     }
 
-    /// Asks for a fresh Guid.
-    pub fn update_guid(agent: AgentId) -> Self {
-        Self::of(Method::PUT, &format!("/onlineagent/{agent}/updateGuid"))
-    }
-
     /// Signs an agent out; refused while the agent talks.
     pub fn sign_out(agent: AgentId) -> Self {
         Self::of(Method::DELETE, &format!("/onlineagent/{agent}/logout"))
@@ -160,7 +155,6 @@ mod tests {
             (Call::sign_in(agent(1001), SignInForm::Force), "PUT /agentgateway/resource/onlineagent/1001/forcelogin"),
             (Call::poll(agent(1001)), "GET /agentgateway/resource/agentevent/1001"),
             (Call::heartbeat(agent(1001)), "POST /agentgateway/resource/onlineagent/1001/handshake"),
-            (Call::update_guid(agent(1001)), "PUT /agentgateway/resource/onlineagent/1001/updateGuid"),
             (Call::sign_out(agent(1001)), "DELETE /agentgateway/resource/onlineagent/1001/logout"),
         ];
         for (call, printed) in table {

@@ -136,7 +136,7 @@ impl Check {
     fn policy(&mut self, policy: &Policy) {
         if let Some(dir) = &policy.dir
             && let Some(names) = self.folder("policy.dir", dir)
-            && !names.iter().any(|name| name.ends_with(".cedar"))
+            && !names.iter().any(|name| Path::new(name).extension().is_some_and(|extension| extension == "cedar"))
         {
             let next = "put the rules there, *.cedar, or leave policy.dir out for the built-in ones";
             self.fail("policy.dir", format!("{} holds no rules", dir.display()), next);

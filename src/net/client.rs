@@ -93,10 +93,24 @@ impl Client {
     ///
     /// Cancel safe in the sense that dropping the future closes the connection; whether the server acted is unknown.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
-        match tokio::time::timeout(self.deadline, self.inner.request(request)).await {
+        self.send_within(request, self.deadline).await
+    }
+
+    /// As [`Client::send`], with a deadline of the call's own: for an answer that is slow by design.
+    pub async fn send_within(
+        &self,
+        request: Request<Full<Bytes>>,
+        deadline: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        match tokio::time::timeout(deadline, self.inner.request(request)).await {
             Ok(answer) => answer.map_err(classify),
             Err(_elapsed) => Err(Error::Timeout),
         }
+    }
+
+    /// How long [`Client::send`] waits, from the request to the response head.
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Gets a small document: status 200, at most `bytes_max` bytes, no redirect followed; `https`, or `http` on

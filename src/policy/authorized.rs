@@ -74,6 +74,11 @@ impl Authorized {
         Self { request, rule, policy_hash }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival) -> Self {
+        Self::new(Request::new(caller, download, arrival), RuleId::new("own"), Arc::from("ab".repeat(32)))
+    }
+
     /// Who asks.
     pub const fn caller(&self) -> &Caller {
         &self.request.caller
@@ -118,6 +123,11 @@ impl Authorized {
 impl Denied {
     pub(super) fn new(request: Request, reason: Reason, rule: Option<RuleId>, policy_hash: Arc<str>) -> Self {
         Self { request: Box::new(request), reason, rule, policy_hash }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival, reason: Reason) -> Self {
+        Self::new(Request::new(caller, download, arrival), reason, None, Arc::from("ab".repeat(32)))
     }
 
     /// Who asked.

@@ -10,15 +10,14 @@ pub struct Error {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong, and where.
-#[derive(Debug, thiserror::Error)]
+/// One thing that is wrong, and where. It is told whole by its `Display`: a list has no chain of causes to walk.
+#[derive(Debug)]
 pub struct Problem {
     /// The file's name, as it stands in the policy directory; for the directory and the entities file their path.
     pub file: Arc<str>,
     /// Where in the file; `None` where the file as a whole is meant.
     pub position: Option<Position>,
     /// What is wrong.
-    #[source]
     pub cause: Cause,
 }
 
@@ -35,8 +34,8 @@ pub struct Position {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// A file or directory can't be read.
-    #[error("cannot be read")]
-    Unreadable(#[source] io::Error),
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
     /// A file is not UTF-8, or its name is not.
     #[error("is not UTF-8 text")]
     NotText,
@@ -68,6 +67,21 @@ pub enum Cause {
     Syntax {
         /// The parser's message, with its advice.
         message: String,
+    },
+    /// Brackets within brackets, deeper than is taken.
+    #[error("too deep: at most {max} brackets stand within each other")]
+    TooDeep {
+        /// The bound.
+        max: usize,
+    },
+    /// A rule with more conditions than is taken.
+    #[error(
+        "too long: a rule has at most {max} of `.`, `&&`, `||`, `+`, `-`, `*`, `if` and clauses; compare with a set, \
+             as in [..].contains(..), or write several rules"
+    )]
+    TooLong {
+        /// The bound.
+        max: usize,
     },
     /// A rule asks for what the schema does not know, compares what can't be compared, can never hold, or misleads
     /// its reader.
@@ -144,7 +158,6 @@ impl fmt::Display for Problem {
         if let Some(Position { line, column }) = self.position {
             write!(f, ":{line}:{column}")?;
         }
-        // The place and what is wrong there are one level; an IO error below is the next.
         write!(f, ": {}", self.cause)
     }
 }

@@ -28,13 +28,13 @@ pub struct Explanation {
 impl Explanation {
     pub(super) fn new(policy: &Policy, facts: &Facts<'_>) -> Self {
         let verdict = policy.decide(facts);
-        let (reason, rule) = match verdict {
-            Verdict::Permitted(rule) => (None, Some(rule)),
-            Verdict::Forbidden(rule) => (Some(rule.reason.clone().unwrap_or(Reason::NotYourRecording)), Some(rule)),
+        let (reason, rule) = match &verdict {
+            Verdict::Permitted(rule) => (None, Some(*rule)),
+            Verdict::Forbidden(rule) => (Some(rule.reason.clone().unwrap_or(Reason::NotYourRecording)), Some(*rule)),
             Verdict::Unmatched => (Some(Reason::NotYourRecording), None),
-            Verdict::Broken(rule) => (Some(Reason::PolicyError), rule),
+            Verdict::Broken(rules) => (Some(Reason::PolicyError), rules.first().copied()),
         };
-        let (ask, changes) = match verdict {
+        let (ask, changes) = match &verdict {
             Verdict::Permitted(_) => {
                 let changes = what_if::refusing(policy, facts).into_iter().map(|change| vec![change]).collect();
                 ("It would be refused if", changes)
@@ -43,7 +43,7 @@ impl Explanation {
         };
         let mut lines = vec![
             ("decision", reason.as_ref().map_or_else(|| "permitted".to_owned(), |reason| format!("refused: {reason}"))),
-            ("rule", told_rule(verdict)),
+            ("rule", told_rule(&verdict)),
         ];
         lines.extend(rule.and_then(|rule| rule.doc.clone()).map(|doc| ("", doc)));
         lines.extend(who(&facts.who));
@@ -93,13 +93,16 @@ impl Display for Explanation {
     }
 }
 
-fn told_rule(verdict: Verdict<'_>) -> String {
+fn told_rule(verdict: &Verdict<'_>) -> String {
     match verdict {
         Verdict::Permitted(rule) => format!("{} permits it", place(rule)),
         Verdict::Forbidden(rule) => format!("{} forbids it", place(rule)),
         Verdict::Unmatched => "none permits it".to_owned(),
-        Verdict::Broken(Some(rule)) => format!("{} could not be evaluated, so all is refused", place(rule)),
-        Verdict::Broken(None) => "none could be asked".to_owned(),
+        Verdict::Broken(rules) if rules.is_empty() => "none could be asked".to_owned(),
+        Verdict::Broken(rules) => {
+            let places: Vec<_> = rules.iter().map(|rule| place(rule)).collect();
+            format!("{} could not be evaluated, so all is refused", places.join(", "))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod metrics;
 mod rules;
+mod shape;
 mod source;
 mod teams;
 mod verdict;
@@ -29,7 +30,7 @@ pub use error::{Cause, Error, Position, Problem};
 pub use explain::Explanation;
 use facts::{Facts, Vocabulary};
 pub use metrics::Metrics;
-use rules::Rules;
+use rules::{Rule, Rules};
 use source::Source;
 use teams::Teams;
 use verdict::Verdict;
@@ -114,9 +115,10 @@ impl Policy {
                 Err(Denied::new(request, reason, Some(by.id.clone()), hash))
             }
             Verdict::Unmatched => Err(Denied::new(request, Reason::NotYourRecording, None, hash)),
-            Verdict::Broken(first) => {
-                self.alarm(first.map(|rule| &rule.id));
-                Err(Denied::new(request, Reason::PolicyError, first.map(|rule| rule.id.clone()), hash))
+            Verdict::Broken(failed) => {
+                self.alarm(&failed);
+                let first = failed.first().map(|rule| rule.id.clone());
+                Err(Denied::new(request, Reason::PolicyError, first, hash))
             }
         }
     }
@@ -157,17 +159,17 @@ impl Policy {
             Err(error) => {
                 // The message would hold the value that could not be put.
                 tracing::error!(kind = %error, "the policy was not asked");
-                Verdict::Broken(None)
+                Verdict::Broken(Vec::new())
             }
         }
     }
 
-    fn alarm(&self, rule: Option<&RuleId>) {
+    fn alarm(&self, failed: &[&Rule]) {
         if let Some(metrics) = &self.metrics {
             metrics.evaluation_errors.inc();
         }
-        let rule = rule.map(RuleId::as_str);
-        tracing::error!(rule, "a rule could not be evaluated: the download is refused, whatever the other rules say");
+        let rules: Vec<_> = failed.iter().map(|rule| rule.id.as_str()).collect();
+        tracing::error!(?rules, "rules could not be evaluated: the download is refused, whatever the other rules say");
     }
 }
 

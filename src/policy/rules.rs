@@ -9,6 +9,7 @@ use miette::Diagnostic;
 
 use super::authorized::{Reason, RuleId};
 use super::error::{Cause, Position, Problem};
+use super::shape;
 use super::source::Source;
 
 /// The words of the policies; see the file itself.
@@ -54,6 +55,10 @@ impl Rules {
     }
 
     fn read(&mut self, source: &Source, problems: &mut Vec<Problem>) {
+        if let Some((offset, cause)) = shape::too_deep(&source.text) {
+            problems.push(located(source, Some(offset), cause));
+            return;
+        }
         let parsed = match PolicySet::from_str(&source.text) {
             Ok(parsed) => parsed,
             Err(errors) => {

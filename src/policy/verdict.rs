@@ -5,7 +5,7 @@ use cedar_policy::{AuthorizationError, Decision, PolicyId, Response};
 use super::rules::{Rule, Rules};
 
 /// What the rules say, and which rule said it: where several did, the first by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict<'a> {
     /// A rule permits it and none forbids it.
     Permitted(&'a Rule),
@@ -13,8 +13,8 @@ pub(super) enum Verdict<'a> {
     Forbidden(&'a Rule),
     /// No rule permits it.
     Unmatched,
-    /// A rule could not be evaluated, or none was asked.
-    Broken(Option<&'a Rule>),
+    /// These rules, by name, could not be evaluated; none where no rule was asked.
+    Broken(Vec<&'a Rule>),
 }
 
 impl<'a> Verdict<'a> {
@@ -22,18 +22,19 @@ impl<'a> Verdict<'a> {
     pub(super) fn of(answer: &Response, rules: &'a Rules) -> Self {
         let diagnostics = answer.diagnostics();
         let rule = |id: &PolicyId| rules.by_id.get(id);
+        // Only the names: an error's message can hold values of the request.
+        let failed = diagnostics.errors().map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id());
         if diagnostics.errors().next().is_some() {
-            // Only the names: an error's message can hold values of the request.
-            return Self::Broken(first(diagnostics.errors().filter_map(|error| match error {
-                AuthorizationError::PolicyEvaluationError(error) => rule(error.policy_id()),
-            })));
+            let mut failed: Vec<_> = failed.filter_map(rule).collect();
+            failed.sort_by(|a, b| a.id.cmp(&b.id));
+            return Self::Broken(failed);
         }
         match (answer.decision(), first(diagnostics.reason().filter_map(rule))) {
             (Decision::Allow, Some(rule)) => Self::Permitted(rule),
             (Decision::Deny, Some(rule)) => Self::Forbidden(rule),
             (Decision::Deny, None) => Self::Unmatched,
             // A yes that no rule of ours gave is no yes.
-            (Decision::Allow, None) => Self::Broken(None),
+            (Decision::Allow, None) => Self::Broken(Vec::new()),
         }
     }
 

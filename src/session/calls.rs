@@ -25,3 +25,25 @@ pub trait Calls: Send + Sync + 'static {
     /// Signs an agent out.
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>>;
 }
+
+impl Calls for upstream::Gateway {
+    fn sign_in<'a>(
+        &'a self,
+        agent: AgentId,
+        request: &'a upstream::SignInRequest<'a>,
+    ) -> BoxFuture<'a, Result<upstream::SignedIn, upstream::Error>> {
+        Box::pin(Self::sign_in(self, agent, request))
+    }
+
+    fn poll<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<Option<Guid>, upstream::Error>> {
+        Box::pin(Self::poll(self, agent, guid))
+    }
+
+    fn heartbeat<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<Option<Guid>, upstream::Error>> {
+        Box::pin(Self::heartbeat(self, agent, guid))
+    }
+
+    fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>> {
+        Box::pin(Self::sign_out(self, agent, guid))
+    }
+}

@@ -68,10 +68,12 @@ impl Error {
             Self::AgentBusy { .. } => "agent_busy",
             Self::Switching { .. } => "upstream_switching",
             Self::Upstream { source, .. } => match **source {
-                upstream::Error::Unreachable { .. } => "upstream_unreachable",
+                upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => "upstream_unreachable",
                 upstream::Error::Untrusted { .. } => "upstream_untrusted",
                 upstream::Error::Timeout => "upstream_timeout",
-                upstream::Error::Protocol(_) | upstream::Error::Status(_) => "upstream_protocol",
+                upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
+                    "upstream_protocol"
+                }
                 upstream::Error::Refused { .. } => "upstream_refused",
             },
             Self::TooManyWaiters | Self::TooManyAgents => "sessions_exhausted",

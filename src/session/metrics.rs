@@ -68,10 +68,12 @@ pub(super) enum Outcome {
 impl Outcome {
     pub(super) fn of(error: &upstream::Error) -> Self {
         match error {
-            upstream::Error::Unreachable { .. } => Self::Unreachable,
+            upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => Self::Unreachable,
             upstream::Error::Untrusted { .. } => Self::Untrusted,
             upstream::Error::Timeout => Self::Timeout,
-            upstream::Error::Protocol(_) | upstream::Error::Status(_) => Self::Protocol,
+            upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
+                Self::Protocol
+            }
             upstream::Error::Refused { retcode, .. } => match retcode.meaning() {
                 Meaning::SessionLost | Meaning::SessionOrRight => Self::SessionLost,
                 Meaning::AgentBusy => Self::AgentBusy,

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cc::{AgentId, Guid, GuidTag, GuidTagKey, SignInForm};
 use crate::clock::Clock;
+use crate::upstream;
 
 pub mod accounts;
 mod actor;
@@ -31,7 +32,6 @@ mod journal;
 mod lease;
 mod metrics;
 mod state;
-pub mod upstream;
 
 pub use calls::Calls;
 pub use error::Error;

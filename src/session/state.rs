@@ -15,7 +15,7 @@
 //!    +----------------------------------------------------- lost, as a keep-alive saw
 //! ```
 //!
-//! Invariant: in Reading, SigningIn and Leaving exactly one call is in flight, else none; so no two sign-ins or
+//! Invariant: in `Reading`, `SigningIn` and `Leaving` exactly one call is in flight, else none; so no two sign-ins or
 //! sign-outs of an agent ever overlap, and whoever waits, waits for a call that will answer.
 //!
 //! Whoever may sign in is the agent's owner. There is one process, so it owns every agent; `Version::fence` is what an
@@ -33,28 +33,23 @@ use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, Meaning, SignInForm};
 
 mod active;
+mod event;
 #[cfg(test)]
 mod tests;
 
 use active::{Active, Pulse};
+pub(super) use event::{Effect, Event, Fresh, Version};
 
 /// After this long without a request the gateway forgets a session (`MAXTIME`, 120 s in both modes).
-pub(super) const MAXTIME: Duration = Duration::from_secs(120);
+pub(super) const MAXTIME: Duration = Duration::from_mins(2);
 
 /// How long after a cooling the count of failures is remembered: as long as the longest cooling.
-const FAILURES_KEPT: Duration = Duration::from_secs(60);
+const FAILURES_KEPT: Duration = Duration::from_mins(1);
 
 /// A session that is the fresh one after a `000-003` and is refused with `000-003` again within this time lacks the
 /// right: another fresh session would help nobody and cut the downloads that run. Longer than a retry takes, shorter
 /// than the gateway's shortest time-out.
 const DECIDED_FOR: Duration = Duration::from_secs(10);
-
-/// Orders the Guids of an agent: by the sign-in they came from, then by how often they were replaced since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Version {
-    pub(super) fence: u64,
-    pub(super) rotation: u64,
-}
 
 /// What the machine goes by.
 #[derive(Debug, Clone)]
@@ -63,62 +58,6 @@ pub(super) struct Rules {
     pub(super) keep_alive: KeepAlive,
     pub(super) keep_alive_interval: Duration,
     pub(super) idle_sign_out: Duration,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// Somebody waits for a session, maybe because a Guid was refused.
-    Want { rejected: Option<(Version, LossCause)> },
-    /// The account was read, or why not.
-    AccountRead(Result<Arc<Account>, Error>),
-    /// The sign-in answered.
-    SignInAnswered(Result<Fresh, Arc<upstream::Error>>),
-    /// The sign-out answered.
-    SignOutAnswered(Result<(), Arc<upstream::Error>>),
-    /// A keep-alive that was sent with the Guid of `version` answered.
-    KeepAliveAnswered { version: Version, result: Result<Option<Guid>, Arc<upstream::Error>> },
-    /// The answer to a request that was sent with the Guid of `version` brought a new one.
-    Learned { version: Version, guid: Guid },
-    /// The last who used the session is gone.
-    Released,
-    /// The time that `wake_at` named has come.
-    Tick,
-    /// The process ends.
-    Stop,
-}
-
-/// A sign-in that worked.
-#[derive(Debug)]
-pub(super) struct Fresh {
-    pub(super) fence: u64,
-    pub(super) guid: Guid,
-    pub(super) must_change_password: bool,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub(super) enum Effect {
-    ReadAccount,
-    SignIn {
-        account: Arc<Account>,
-        form: SignInForm,
-    },
-    SignOut {
-        guid: Arc<Guid>,
-    },
-    KeepAlive {
-        guid: Arc<Guid>,
-        version: Version,
-    },
-    /// All who wait get the current session.
-    Grant {
-        guid: Arc<Guid>,
-        version: Version,
-    },
-    /// All who wait get this error.
-    Refuse(Error),
-    Record(SessionEvent),
 }
 
 /// One agent's session.
@@ -141,13 +80,28 @@ pub(super) struct Session {
 pub(super) enum State {
     Absent,
     Reading,
-    SigningIn { account: Arc<Account>, form: SignInForm },
+    SigningIn(Attempt),
     Active(Active),
     Leaving { guid: Arc<Guid>, why: SignOutCause, wanted: bool },
     Cooling { until: Instant, why: Why },
     Barred,
 }
 
+/// A sign-in that is in flight.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    account: Arc<Account>,
+    form: SignInForm,
+}
+
+impl Attempt {
+    /// A sign-in that met somebody may be forced once, where the account says so.
+    fn may_force(&self) -> bool {
+        self.account.takeover && self.form != SignInForm::Force
+    }
+}
+
+/// A lost session that may still live upstream.
 #[derive(Debug)]
 struct Ghost {
     guid: Arc<Guid>,
@@ -197,7 +151,7 @@ impl Session {
         match self.state {
             State::Absent => self.stopping || (self.ghost.is_none() && self.bar.is_none()),
             State::Cooling { .. } | State::Barred => self.stopping,
-            State::Reading | State::SigningIn { .. } | State::Active(_) | State::Leaving { .. } => false,
+            State::Reading | State::SigningIn(_) | State::Active(_) | State::Leaving { .. } => false,
         }
     }
 
@@ -207,7 +161,7 @@ impl Session {
             State::Active(active) => Some(active.wake_at(self.rules.idle_sign_out)),
             State::Cooling { until, .. } => Some(*until + FAILURES_KEPT),
             State::Absent | State::Barred => self.ghost.as_ref().map(|ghost| ghost.until),
-            State::Reading | State::SigningIn { .. } | State::Leaving { .. } => None,
+            State::Reading | State::SigningIn(_) | State::Leaving { .. } => None,
         }
     }
 
@@ -236,13 +190,12 @@ impl Session {
             return effects.push(Effect::Refuse(Error::ShuttingDown));
         }
         match &mut self.state {
-            State::Absent => self.begin(now, effects),
+            State::Absent | State::Barred => self.begin(now, effects),
             State::Cooling { until, why } => match until.checked_duration_since(now) {
                 Some(left) if !left.is_zero() => effects.push(Effect::Refuse(why.refusal(left))),
                 _ => self.begin(now, effects),
             },
-            State::Barred => self.begin(now, effects),
-            State::Reading | State::SigningIn { .. } => {}
+            State::Reading | State::SigningIn(_) => {}
             State::Leaving { wanted, .. } => *wanted = true,
             State::Active(active) => match rejected {
                 // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
@@ -289,13 +242,13 @@ impl Session {
                 let error = Error::AccountRejected { cause: cause.clone() };
                 self.refuse(error, effects);
             }
-            _ => self.sign_in(account, self.rules.form, effects),
+            _ => self.sign_in(Attempt { account, form: self.rules.form }, effects),
         }
     }
 
-    fn sign_in(&mut self, account: Arc<Account>, form: SignInForm, effects: &mut Vec<Effect>) {
-        self.state = State::SigningIn { account: Arc::clone(&account), form };
-        effects.push(Effect::SignIn { account, form });
+    fn sign_in(&mut self, attempt: Attempt, effects: &mut Vec<Effect>) {
+        effects.push(Effect::SignIn { account: Arc::clone(&attempt.account), form: attempt.form });
+        self.state = State::SigningIn(attempt);
     }
 
     fn sign_in_answered(
@@ -304,20 +257,20 @@ impl Session {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let State::SigningIn { account, form } = &self.state else { return };
-        let (account, form) = (Arc::clone(account), *form);
+        let State::SigningIn(attempt) = &self.state else { return };
+        let attempt = attempt.clone();
         let error = match answer {
-            Ok(fresh) => return self.signed_in(fresh, &account, form, now, effects),
+            Ok(fresh) => return self.signed_in(fresh, &attempt, now, effects),
             Err(error) => error,
         };
         if let Some(cause) = bar_cause(&error) {
-            return self.bar(cause, &account, effects);
+            return self.bar(cause, &attempt.account, effects);
         }
         match meaning(&error) {
-            Some(Meaning::AgentBusy) if account.takeover && form != SignInForm::Force && !self.stopping => {
+            Some(Meaning::AgentBusy) if attempt.may_force() && !self.stopping => {
                 // The record first: it throws somebody off the desk.
                 effects.push(Effect::Record(SessionEvent::Forced));
-                self.sign_in(account, SignInForm::Force, effects);
+                self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
             Some(Meaning::AgentBusy) => self.cool(Why::AgentBusy, now, effects),
             Some(Meaning::TryLater) => self.cool(Why::Switching, now, effects),
@@ -325,14 +278,8 @@ impl Session {
         }
     }
 
-    fn signed_in(
-        &mut self,
-        fresh: Fresh,
-        account: &Account,
-        form: SignInForm,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn signed_in(&mut self, fresh: Fresh, attempt: &Attempt, now: Instant, effects: &mut Vec<Effect>) {
+        let form = attempt.form;
         effects.push(Effect::Record(SessionEvent::SignedIn { form }));
         self.backoff = backoff(self.jitter.u64(..));
         let decides = std::mem::take(&mut self.decides);
@@ -341,7 +288,7 @@ impl Session {
             return self.leave(guid, SignOutCause::Shutdown, effects);
         }
         if fresh.must_change_password {
-            self.bar(BarCause::MustChangePassword, account, effects);
+            self.bar(BarCause::MustChangePassword, &attempt.account, effects);
             return self.leave(guid, SignOutCause::MustChangePassword, effects);
         }
         self.bar = None;
@@ -441,7 +388,7 @@ impl Session {
         effects.push(Effect::Refuse(Error::ShuttingDown));
         let guid = match &self.state {
             // A call is in flight: its answer finds `stopping` set.
-            State::Reading | State::SigningIn { .. } | State::Leaving { .. } => return,
+            State::Reading | State::SigningIn(_) | State::Leaving { .. } => return,
             State::Active(active) => Some(Arc::clone(&active.guid)),
             State::Absent | State::Cooling { .. } | State::Barred => self.ghost.take().map(|ghost| ghost.guid),
         };

@@ -11,7 +11,7 @@ use super::{
 
 /// Runs a simulated CC-Gateway for development and tests.
 #[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to listen with TLS
     #[arg(long, default_value = "127.0.0.1:8043", value_name = "ADDR")]
@@ -95,7 +95,7 @@ impl Args {
 }
 
 /// Runs the simulator until Ctrl-C or SIGTERM, then tells what clients did.
-pub async fn main(args: Args, out: &mut impl io::Write) -> Result<(), Error> {
+pub async fn main(args: Args, out: &mut dyn io::Write) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let interrupted = async {
         tokio::select! {
@@ -107,7 +107,7 @@ pub async fn main(args: Args, out: &mut impl io::Write) -> Result<(), Error> {
     run_until(args, out, interrupted).await
 }
 
-async fn run_until(args: Args, out: &mut impl io::Write, end: impl Future<Output = ()>) -> Result<(), Error> {
+async fn run_until(args: Args, out: &mut dyn io::Write, end: impl Future<Output = ()>) -> Result<(), Error> {
     let simulator = Simulator::start(args.config()).await?;
     writeln!(out, "simulated CC-Gateway: {}/agentgateway/resource", simulator.url()).map_err(Error::Output)?;
     if let Some(control) = simulator.control_url() {

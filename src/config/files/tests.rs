@@ -1,1 +1,252 @@
+//! Files of every kind, good and bad, in a folder of their own.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+use super::super::{Loaded, Overrides, Severity, load};
+use super::*;
+
+const GOOD: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'}\n\
+    auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n\
+    sessions: {accounts_dir: accounts}\naudit: {dir: audit}\n";
+
+/// A folder with a good configuration and what it names.
+struct World {
+    dir: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { dir: tempfile::tempdir().expect("a folder") };
+        for folder in ["accounts", "audit"] {
+            fs::create_dir(world.path(folder)).expect("made");
+        }
+        world.write("accounts/4977.yaml", "password: hunter2\n");
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file that its owner alone can read.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).expect("written");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+
+    fn load(&self, flags: &[(&str, &str)]) -> Loaded {
+        self.write("ccgate.yaml", GOOD);
+        let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        load(&self.path("ccgate.yaml"), &Overrides { variables: vec![], flags }).expect("a good configuration")
+    }
+
+    /// What is wrong when these keys hold these values; names of files are in this folder.
+    fn problems(&self, keys: &[(&str, &str)]) -> Vec<String> {
+        let in_folder = |value: &str| self.path(value).display().to_string();
+        let flags: Vec<_> = keys
+            .iter()
+            .map(|(key, value)| {
+                (
+                    *key,
+                    if key.ends_with("_file") || key.ends_with("dir") { in_folder(value) } else { (*value).to_owned() },
+                )
+            })
+            .collect();
+        let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let folder = format!("{}/", self.dir.path().display());
+        self.load(&flags).check().iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+    }
+
+    fn problem(&self, keys: &[(&str, &str)]) -> String {
+        let mut problems = self.problems(keys);
+        assert_eq!(problems.len(), 1, "{keys:?}: {problems:?}");
+        problems.remove(0)
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+}
+
+#[test]
+fn nothing_is_wrong_with_what_is_there() {
+    assert_eq!(World::new().problems(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn each_problem_has_the_line_of_its_key() {
+    let world = World::new();
+    fs::remove_dir(world.path("audit")).expect("removed");
+    let [problem] = world.load(&[]).check().try_into().expect("one problem");
+    assert!(problem.to_string().starts_with("line 5: audit.dir: "), "{problem}");
+    assert_eq!(problem.severity, Severity::Error);
+}
+
+#[test]
+fn a_ca_file_holds_certificates() {
+    let world = World::new();
+    let key = "upstream.ca_file";
+    assert_eq!(world.problem(&[(key, "none.pem")]), "--set: upstream.ca_file: none.pem: no such file");
+    world.write("ca.pem", "");
+    assert_eq!(world.problem(&[(key, "ca.pem")]), "--set: upstream.ca_file: ca.pem is empty");
+    world.write("ca.pem", "hunter2");
+    assert_eq!(world.problem(&[(key, "ca.pem")]), "--set: upstream.ca_file: ca.pem holds no certificate (PEM)");
+    world.write("ca.pem", pem("CERTIFICATE", b"hunter2"));
+    assert!(world.problem(&[(key, "ca.pem")]).ends_with("holds something that is no X.509 certificate"));
+    world.write("ca.pem", "-----BEGIN CERTIFICATE-----\n*hunter2*\n-----END CERTIFICATE-----\n");
+    assert!(world.problem(&[(key, "ca.pem")]).ends_with("ca.pem holds broken PEM"));
+    assert!(world.problem(&[(key, "accounts")]).contains("not a regular file"));
+}
+
+#[test]
+fn a_large_file_is_not_read_to_its_end() {
+    let world = World::new();
+    fs::File::create(world.path("ca.pem")).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    assert!(world.problem(&[("upstream.ca_file", "ca.pem")]).contains("larger than 4 MiB"));
+}
+
+#[test]
+fn a_jwks_file_holds_keys() {
+    let world = World::new();
+    let issuer = "[{issuer: x, audiences: [y], algorithms: [ES256], jwks_file: FILE}]";
+    let issuers = issuer.replace("FILE", &world.path("jwks.json").display().to_string());
+    for bad in ["{", "[]", "{}", r#"{"keys": []}"#, r#"{"keys": {}}"#, r#"{"keys": [{"kid": "hunter2"}]}"#] {
+        world.write("jwks.json", bad);
+        let problem = world.problem(&[("auth.issuers", &issuers)]);
+        assert!(problem.starts_with("--set: auth.issuers[0].jwks_file: jwks.json holds no JWKS"), "{problem}");
+        assert!(!problem.contains("hunter2"));
+    }
+    world.write("jwks.json", r#"{"keys": [{"kty": "OKP"}]}"#);
+    assert!(world.problems(&[("auth.issuers", &issuers)]).is_empty());
+}
+
+#[test]
+fn an_accounts_folder_holds_accounts() {
+    let world = World::new();
+    fs::remove_file(world.path("accounts/4977.yaml")).expect("removed");
+    world.write("accounts/0101.yaml", "");
+    world.write("accounts/4977.yml", "");
+    let problem = world.problem(&[]);
+    let next = "each agent has one, <agentid>.yaml";
+    assert_eq!(problem, format!("warning: line 4: sessions.accounts_dir: accounts holds no account file; {next}"));
+}
+
+#[test]
+fn r19_a_policy_folder_holds_rules() {
+    let world = World::new();
+    fs::create_dir(world.path("rules")).expect("made");
+    let problem = world.problem(&[("policy.dir", "rules")]);
+    assert!(problem.starts_with("--set: policy.dir: rules holds no rules"), "{problem}");
+    world.write("rules/own.cedar", "");
+    assert!(world.problems(&[("policy.dir", "rules")]).is_empty());
+    assert_eq!(
+        world.problem(&[("policy.entities_file", "teams.yaml")]),
+        "--set: policy.entities_file: teams.yaml: no such file"
+    );
+}
+
+#[test]
+fn an_audit_folder_can_be_written() {
+    let world = World::new();
+    world.write("file", "x");
+    let problem = world.problem(&[("audit.dir", "file")]);
+    assert!(problem.starts_with("--set: audit.dir: file: cannot be read: Not a directory"), "{problem}");
+    fs::set_permissions(world.path("audit"), fs::Permissions::from_mode(0o555)).expect("changed");
+    // The super-user may write everywhere, and is then told nothing.
+    let may = fs::write(world.path("audit/probe"), "").is_ok();
+    let problems = world.problems(&[]);
+    let wanted = "line 5: audit.dir: audit cannot be written: Permission denied (os error 13); give the process a volume that it may write";
+    assert_eq!(problems, if may { vec![] } else { vec![wanted.to_owned()] });
+}
+
+#[test]
+fn r17_a_secret_given_instead_of_its_files_name_is_not_told() {
+    let world = World::new();
+    let callback = [("sessions.keep_alive", "heartbeat"), ("sessions.callback.uri", "https://a")];
+    let flags = [
+        callback[0],
+        callback[1],
+        ("sessions.callback.service_token_file", "hunter2"),
+        ("audit.signing_key_file", "hunter2"),
+    ];
+    let problems: Vec<_> = world.load(&flags).check().iter().map(|problem| format!("{problem} {problem:?}")).collect();
+    assert_eq!(problems.len(), 2);
+    assert!(problems.iter().all(|problem| problem.contains("the file that it names: no such file")), "{problems:?}");
+    assert!(problems.iter().all(|problem| !problem.contains("hunter2")), "{problems:?}");
+}
+
+#[test]
+fn a_signing_key_is_ed25519_in_pkcs8() {
+    let world = World::new();
+    let key = "audit.signing_key_file";
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let ed25519 = Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
+    world.write("audit.key", pem("PRIVATE KEY", ed25519.as_ref()));
+    assert_eq!(world.problems(&[(key, "audit.key")]), Vec::<String>::new());
+    let curve = &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+    let other = aws_lc_rs::signature::EcdsaKeyPair::generate_pkcs8(curve, &random).expect("a key");
+    for bad in [pem("PRIVATE KEY", other.as_ref()), pem("PUBLIC KEY", ed25519.as_ref()), "hunter2".to_owned()] {
+        world.write("audit.key", bad);
+        let problem = world.problem(&[(key, "audit.key")]);
+        assert!(problem.contains("the file holds no Ed25519 key (PKCS#8, PEM)"), "{problem}");
+    }
+    world.write("audit.key", pem("PRIVATE KEY", ed25519.as_ref()));
+    fs::set_permissions(world.path("audit.key"), fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(world.problem(&[(key, "audit.key")]).starts_with("warning: --set: audit.signing_key_file: every user"));
+}
+
+#[test]
+fn a_secret_is_one_line() {
+    let world = World::new();
+    let secret = |content: &[u8]| {
+        world.write("secret", content);
+        read_secret(&world.path("secret"))
+            .map(|secret| secret.expose_secret().to_owned())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(secret(b"hunter2\n").as_deref(), Ok("hunter2"));
+    assert_eq!(secret(b" hunter2 \r\n").as_deref(), Ok(" hunter2 "));
+    assert_eq!(secret("x".repeat(4096).as_bytes()).map(|secret| secret.len()), Ok(4096));
+    for (bad, why) in [
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"a\nb\n", "more than one line"),
+        (b"a\n\n", "more than one line"),
+        (b"\xff", "not UTF-8"),
+        (&[b'x'; 4097], "longer than 4096 bytes"),
+    ] {
+        assert_eq!(secret(bad), Err(why.to_owned()));
+    }
+    assert!(matches!(read_secret(&world.path("none")), Err(SecretError::Read(_))));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn a_certificate_and_its_key_belong_together() {
+    let world = World::new();
+    let made = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let (one, other) = (made(), made());
+    world.write("tls.crt", one.cert.pem());
+    world.write("tls.key", one.signing_key.serialize_pem());
+    let keys = [
+        ("server.tls.cert_file", "tls.crt"),
+        ("server.tls.key_file", "tls.key"),
+        ("server.tls.client_ca_file", "tls.crt"),
+    ];
+    assert_eq!(world.problems(&keys), Vec::<String>::new());
+    world.write("tls.key", other.signing_key.serialize_pem());
+    let problem = world.problem(&keys);
+    assert!(problem.ends_with("the key does not belong to the first certificate of server.tls.cert_file"), "{problem}");
+    world.write("tls.key", pem("PRIVATE KEY", b"hunter2"));
+    let problem = world.problem(&keys);
+    assert!(problem.ends_with("the file holds no private key that can be used (PEM)"), "{problem}");
+    let upstream = [("upstream.client_cert_file", "tls.crt"), ("upstream.client_key_file", "none.key")];
+    assert_eq!(world.problem(&upstream), "--set: upstream.client_key_file: the file that it names: no such file");
+}

@@ -250,3 +250,51 @@ fn a_rule_that_fails_refuses_whatever_the_others_say() {
     }
     assert!(Metrics::register(&registry).is_err(), "one name, one counter");
 }
+
+#[test]
+fn r17_the_alarm_names_the_rules_and_no_value() {
+    let failing = |name: &str| {
+        let overflow = "9223372036854775807 + (if resource.reference == principal.subject then 2 else 1) > 0";
+        format!("@id(\"{name}\") forbid (principal, action, resource) when {{ {overflow} }};\n")
+    };
+    let policy = load(&[("a.cedar", &(failing("second") + &failing("first")))]).expect("valid");
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let writer = std::sync::Mutex::new(log.reopen().expect("a file"));
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        check(&policy, "4977", "4977: file Y:/90/0/20210519/4977/1.mp4", "policy_error by first");
+    });
+    let log = fs::read_to_string(log.path()).expect("a log");
+    assert!(log.contains("ERROR") && log.contains("first") && log.contains("second"), "{log}");
+    assert!(!log.contains("alice") && !log.contains("20210519") && !log.contains("4977"), "{log}");
+}
+
+#[test]
+fn a_policy_however_deep_ends_no_process() {
+    let nested = |n: usize, inner: &str| format!("{}{inner}{}", "!(".repeat(n), ")".repeat(n));
+    let endless = [
+        nested(100_000, "true"),
+        format!("{}true{}.isEmpty()", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("{}true{} has a", "{a:".repeat(50_000), "}".repeat(50_000)),
+        "resource.owner_unknown || ".repeat(30_000) + "true",
+        "if resource.owner_unknown then true else ".repeat(20_000) + "true",
+        "1 + ".repeat(100_000) + "1 > 0",
+        "principal".to_owned() + &".agent".repeat(100_000),
+        "!".repeat(100_000) + "true",
+        "true } when { ".repeat(50_000) + "true",
+    ];
+    for text in endless {
+        let error = refused(&[("a.cedar", &format!("@id(\"x\") {YES} when {{ {text} }};"))]);
+        assert!(error.contains("a.cedar:1:") && error.contains("too "), "{error:.200}");
+    }
+}
+
+#[test]
+fn the_deepest_policy_that_is_taken_is_decided_and_explained() {
+    // One pair of brackets is the clause's own, and as many links as are left.
+    let inner = "resource.belongs_to_nobody || ".repeat(30) + "true";
+    let text = format!("{}{inner}{}", "(".repeat(15), ")".repeat(15));
+    let policy = load(&[("a.cedar", &format!("@id(\"x\") {YES} when {{ {text} }};"))]).expect("just not too deep");
+    check(&policy, "4977", "4977: call", "x");
+    assert!(policy.explain(&caller("4977"), &download("4977: call"), &arrival()).permitted());
+}

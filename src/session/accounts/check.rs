@@ -83,8 +83,11 @@ fn check_one(path: &Path, sign_in: SignIn, problems: &mut Vec<Problem>) {
 }
 
 fn of_error(account: &Path, error: &Error) -> Problem {
+    // The problem names the account; a fault in its password file names that file too.
     let what = match error {
         Error::Unreadable { path, source } if path == account => format!("cannot be read: {source}"),
+        Error::Malformed { path, line: Some(line), what } if path == account => format!("line {line}: {what}"),
+        Error::Malformed { path, line: None, what } if path == account => (*what).to_owned(),
         Error::Unreadable { source, .. } => format!("{error}: {source}"),
         Error::Missing(_) | Error::Malformed { .. } => error.to_string(),
     };

@@ -1,0 +1,213 @@
+//! The admin plane: metrics, liveness, readiness, a page for people. It knows nothing of any request for a recording.
+
+mod page;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ready::Ready;
+
+/// Connections of scrapers, probes and people at once.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For a request's head, and for an idle connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where CC-Gateway may push events to in push mode; they are taken and dropped.
+pub const EVENTS_PATH: &str = "/events";
+
+/// Longest pushed event, in bytes.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Refreshes gauges that are computed when somebody looks.
+pub type BeforeScrape = Arc<dyn Fn() + Send + Sync>;
+
+/// The admin plane's listener, bound and not yet serving.
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+struct State {
+    registry: Registry,
+    ready: Ready,
+    before_scrape: BeforeScrape,
+}
+
+impl Admin {
+    /// Binds the listener.
+    pub async fn bind(
+        address: SocketAddr,
+        registry: Registry,
+        ready: Ready,
+        before_scrape: BeforeScrape,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address, state: Arc::new(State { registry, ready, before_scrape }) })
+    }
+
+    /// The address that is listened on.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; connections end with it.
+    pub async fn run(self, stop: CancellationToken) {
+        let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        loop {
+            // The semaphore is never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let Ok((stream, _peer)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (state, stop) = (Arc::clone(&self.state), stop.clone());
+            drop(tasks.spawn(async move {
+                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    ended = connection => drop(ended),
+                }
+                drop(slot);
+            }));
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let verbose = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
+    let get = head.method == Method::GET || head.method == Method::HEAD;
+    Ok(match head.uri.path() {
+        "/metrics" if get => metrics(&state),
+        "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if get => readiness(&state.ready, verbose),
+        "/" if get => html(page::page(&state.ready)),
+        EVENTS_PATH if head.method == Method::POST => event(body).await,
+        "/metrics" | "/livez" | "/readyz" | "/" => not_allowed("GET, HEAD"),
+        EVENTS_PATH => not_allowed("POST"),
+        _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    })
+}
+
+fn metrics(state: &State) -> Response<Full<Bytes>> {
+    (state.before_scrape)();
+    match prometheus::TextEncoder::new().encode_to_string(&state.registry.gather()) {
+        Ok(page) => typed(StatusCode::OK, prometheus::TEXT_FORMAT, page),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// The form of Kubernetes' own endpoints: one line a check, then a verdict.
+fn readiness(ready: &Ready, verbose: bool) -> Response<Full<Bytes>> {
+    let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if status == StatusCode::OK && !verbose {
+        return text(status, "ok\n".to_owned());
+    }
+    let mut lines: Vec<String> = ready
+        .report()
+        .into_iter()
+        .map(|(name, reason)| match reason {
+            None => format!("[+] {name} ok"),
+            Some(reason) => format!("[-] {name} not ready: {reason}"),
+        })
+        .collect();
+    lines.push(if status == StatusCode::OK { "readyz check passed\n" } else { "readyz check failed\n" }.to_owned());
+    text(status, lines.join("\n"))
+}
+
+/// A pushed event is read, bounded, acknowledged as the gateway's own answers are, and dropped.
+async fn event(body: Incoming) -> Response<Full<Bytes>> {
+    match Limited::new(body, EVENT_BYTES_MAX).collect().await {
+        Ok(_dropped) => typed(StatusCode::OK, "application/json", r#"{"retcode":"0","message":""}"#.to_owned()),
+        Err(_too_long_or_broken) => text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned()),
+    }
+}
+
+fn html(page: String) -> Response<Full<Bytes>> {
+    typed(StatusCode::OK, "text/html; charset=utf-8", page)
+}
+
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn typed(status: StatusCode, media: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(response: Response<Full<Bytes>>) -> String {
+        let read = response.into_body().collect();
+        let read = futures_util::FutureExt::now_or_never(read).expect("whole").expect("infallible");
+        String::from_utf8(read.to_bytes().to_vec()).expect("text")
+    }
+
+    #[test]
+    fn readiness_names_what_is_missing() {
+        let ready = Ready::new();
+        let (keys, _audit) = (ready.register("keys"), ready.register("audit"));
+        keys.holds();
+        let response = readiness(&ready, false);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body(response), "[-] audit not ready: starting\n[+] keys ok\nreadyz check failed\n");
+    }
+
+    #[test]
+    fn a_page_escapes_what_it_shows() {
+        let ready = Ready::new();
+        ready.register("keys").wait_for("<script>");
+        let held = ready.register("audit");
+        held.wait_for("<script>");
+        let page = page::page(&ready);
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Why the gateway does not start: each cause names what to look at.
+
+use std::net::SocketAddr;
+
+use crate::{audit, authn, net, policy, serve};
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin plane's address can't be bound.
+    #[error("cannot listen on admin.listen {address}")]
+    Admin {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The data plane can't be set up.
+    #[error("the data plane (server) cannot be set up")]
+    Server(#[from] serve::Error),
+    /// An origin is no header value.
+    #[error("server.cors.allowed_origins holds a value that is no origin")]
+    Origin,
+    /// The upstream's TLS files can't be used.
+    #[error("the connection to the upstream cannot be set up")]
+    Upstream(#[source] net::TlsError),
+    /// The upstream's URL names no host.
+    #[error("upstream.url names no host")]
+    UpstreamUrl,
+    /// The verification of tokens can't be set up.
+    #[error("tokens cannot be verified (auth)")]
+    Auth(#[from] authn::ConfigError),
+    /// A JSON pointer of the claims is none.
+    #[error("auth.issuers[].claims holds a value that is no JSON pointer")]
+    Claims,
+    /// The policy can't be used.
+    #[error("the policy cannot be used")]
+    Policy(#[from] policy::Error),
+    /// The audit log can't be used.
+    #[error("the audit log cannot be used (audit.dir)")]
+    Audit(#[from] audit::StartError),
+    /// The callback's token can't be read.
+    #[error("sessions.callback.service_token_file cannot be used")]
+    ServiceToken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Two metrics have one name.
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}

@@ -1,0 +1,171 @@
+//! From the whole configuration to each module's own: one function a module, no other logic.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use prometheus::Registry;
+
+use super::StartError;
+use super::journal::AuditJournal;
+use crate::authn::Authenticator;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::policy::Policy;
+use crate::ready::Ready;
+use crate::session::Sessions;
+use crate::upstream::Gateway;
+use crate::{audit, authn, policy, serve, session, upstream};
+
+/// Loads the policy.
+pub(super) fn policy(config: &Config, registry: &Registry) -> Result<Policy, StartError> {
+    let metrics = policy::Metrics::register(registry)?;
+    Ok(Policy::load(&policy_config(config))?.with_metrics(metrics))
+}
+
+/// The policy's own configuration.
+pub(crate) fn policy_config(config: &Config) -> policy::Config {
+    policy::Config { dir: config.policy.dir.clone(), entities_file: config.policy.entities_file.clone() }
+}
+
+/// Builds the authenticator; reads key files.
+pub(super) fn authenticator(
+    config: &Config,
+    clock: Clock,
+    ready: &Ready,
+    registry: &Registry,
+) -> Result<(Arc<Authenticator>, authn::Metrics), StartError> {
+    let metrics = authn::Metrics::register(registry)?;
+    let authenticator = Authenticator::new(&authn_config(config)?, clock, ready, metrics.clone())?;
+    Ok((Arc::new(authenticator), metrics))
+}
+
+/// The authenticator's own configuration.
+pub(crate) fn authn_config(config: &Config) -> Result<authn::Config, StartError> {
+    let issuers = config.auth.issuers.iter().map(issuer).collect::<Result<_, _>>()?;
+    Ok(authn::Config { leeway: config.auth.leeway, max_token_lifetime: config.auth.max_token_lifetime, issuers })
+}
+
+fn issuer(issuer: &config::Issuer) -> Result<authn::IssuerConfig, StartError> {
+    let pointer = |text: &String| text.parse::<authn::JsonPointer>().map_err(|_| StartError::Claims);
+    let optional = |text: &Option<String>| text.as_ref().map(pointer).transpose();
+    Ok(authn::IssuerConfig {
+        issuer: issuer.issuer.clone(),
+        audiences: issuer.audiences.clone(),
+        algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
+        keys: match &issuer.keys {
+            config::KeySource::File(path) => authn::KeySource::File(path.clone()),
+            config::KeySource::Url(url) => authn::KeySource::Url(url.clone()),
+            config::KeySource::Discovery => authn::KeySource::Discovery,
+        },
+        ca_file: issuer.ca_file.clone(),
+        claims: authn::Claims {
+            agent: pointer(&issuer.claims.agent)?,
+            roles: pointer(&issuer.claims.roles)?,
+            inspects: pointer(&issuer.claims.inspects)?,
+            teams: pointer(&issuer.claims.teams)?,
+            purpose: optional(&issuer.claims.purpose)?,
+            ticket: optional(&issuer.claims.ticket)?,
+        },
+    })
+}
+
+const fn algorithm(algorithm: config::Algorithm) -> authn::Algorithm {
+    match algorithm {
+        config::Algorithm::ES256 => authn::Algorithm::ES256,
+        config::Algorithm::ES384 => authn::Algorithm::ES384,
+        config::Algorithm::RS256 => authn::Algorithm::RS256,
+        config::Algorithm::RS384 => authn::Algorithm::RS384,
+        config::Algorithm::RS512 => authn::Algorithm::RS512,
+        config::Algorithm::PS256 => authn::Algorithm::PS256,
+        config::Algorithm::PS384 => authn::Algorithm::PS384,
+        config::Algorithm::PS512 => authn::Algorithm::PS512,
+        config::Algorithm::EdDSA => authn::Algorithm::EdDSA,
+    }
+}
+
+/// Builds the client of the upstream.
+pub(super) fn gateway(config: &Config, registry: &Registry) -> Result<Gateway, StartError> {
+    let upstream = upstream::Config {
+        authority: config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)?,
+        client: config.upstream.client.clone(),
+        idle_timeout: config.upstream.idle_timeout,
+    };
+    Gateway::new(&upstream, upstream::Metrics::register(registry)?).map_err(StartError::Upstream)
+}
+
+/// Recovers the audit log and starts its writer.
+pub(super) fn audit(
+    config: &Config,
+    clock: Clock,
+    ready: &Ready,
+    registry: &Registry,
+) -> Result<audit::Log, StartError> {
+    let log = audit::Config {
+        dir: config.audit.dir.clone(),
+        write_timeout: config.audit.write_timeout,
+        entries_max: config.audit.entries_max,
+        digest: digest(config.audit.digest),
+        segment_bytes_max: config.audit.segment_bytes_max,
+        free_bytes_min: config.audit.free_bytes_min,
+    };
+    Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
+}
+
+/// The audit log's name for a digest.
+pub(super) const fn digest(digest: config::Digest) -> audit::Digest {
+    match digest {
+        config::Digest::Sha256 => audit::Digest::Sha256,
+        config::Digest::Blake3 => audit::Digest::Blake3,
+        config::Digest::None => audit::Digest::None,
+    }
+}
+
+/// Sets up the sessions; nothing is signed in yet.
+pub(super) fn sessions(
+    config: &Config,
+    gateway: Gateway,
+    audit: &audit::Log,
+    clock: Clock,
+    registry: &Registry,
+) -> Result<Sessions, StartError> {
+    let section = &config.sessions;
+    let sessions = session::Config {
+        accounts_dir: section.accounts_dir.clone(),
+        sign_in: match section.sign_in {
+            config::SignIn::Platform => session::SignIn::Platform,
+            config::SignIn::Full => session::SignIn::Full,
+        },
+        keep_alive: match section.keep_alive {
+            config::KeepAlive::Poll => session::KeepAlive::Poll,
+            config::KeepAlive::Heartbeat => session::KeepAlive::Heartbeat,
+        },
+        callback: section.callback.as_ref().map(callback).transpose()?,
+        keep_alive_interval: section.keep_alive_interval,
+        idle_sign_out: section.idle_sign_out,
+        lease_timeout: section.lease_timeout,
+        waiters_max: section.waiters_max,
+        agents_max: section.agents_max,
+    };
+    let journal = Arc::new(AuditJournal(audit.clone()));
+    Ok(Sessions::new(sessions, gateway, journal, clock, session::Metrics::register(registry)?))
+}
+
+fn callback(callback: &config::Callback) -> Result<upstream::Callback, StartError> {
+    let service_token = config::read_secret(&callback.service_token_file);
+    let service_token = service_token.map_err(|error| StartError::ServiceToken(Box::new(error)))?;
+    Ok(upstream::Callback { uri: callback.uri.clone(), service_token })
+}
+
+/// The data plane's own configuration.
+pub(super) fn server_config(server: &config::Server) -> Result<serve::Config, StartError> {
+    let origin = |origin: &String| HeaderValue::from_str(origin).map_err(|_| StartError::Origin);
+    Ok(serve::Config {
+        listen: server.listen,
+        tls: server.tls.clone(),
+        trusted_proxies: server.trusted_proxies.clone(),
+        allowed_origins: server.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?,
+        max_connections: server.max_connections,
+        header_timeout: server.header_timeout,
+        client_stall_timeout: server.client_stall_timeout,
+    })
+}

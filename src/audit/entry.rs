@@ -1,0 +1,171 @@
+//! An opened entry: the proof that its record is durable, and the duty to give it an end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::error::Unspecified;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::cc::{AgentId, GuidTag};
+use crate::policy::Authorized;
+use crate::route::Download;
+
+use super::end::{By, Delivery, End, FailReason, Outcome};
+use super::log::Shared;
+
+/// The id of an entry, as its records and the `Ccgate-Audit-Id` header show it: 32 hex digits, which sort by time.
+///
+/// 48 bits are the time in milliseconds, 80 are random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId(u128);
+
+/// In whose session a download is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionUse {
+    /// The agent who is signed in.
+    pub agent: AgentId,
+    /// The fingerprint of the session's Guid.
+    pub tag: GuidTag,
+}
+
+/// An entry whose `authorized` record is durable. Only [`Log::open`](super::Log::open) makes one; it is closed exactly
+/// once, by [`OpenEntry::close`] or by being dropped.
+///
+/// Not `Clone`: two holders could not agree on one end.
+#[must_use = "an entry that is dropped at once is recorded as failed"]
+#[derive(Debug)]
+pub struct OpenEntry {
+    facts: Box<Facts>,
+    /// `None` once the end is on its way.
+    live: Option<Live>,
+}
+
+/// What an entry's records repeat.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) id: EntryId,
+    pub(super) authorized: Authorized,
+    pub(super) session: SessionUse,
+    /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
+    pub(super) attempts: u32,
+    pub(super) begun: Instant,
+    /// The opener has it. Before that, a drop means that the opener left.
+    pub(super) taken: bool,
+    /// How the entry ends when its holder drops it.
+    pub(super) if_dropped: Outcome,
+    /// The opener was told no because its deadline passed.
+    pub(super) timed_out: Arc<AtomicBool>,
+}
+
+/// What closing needs: a place in the queue that was taken before the entry was opened, so that closing never waits and
+/// never fails for want of room, even in `Drop`.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) log: Arc<Shared>,
+}
+
+impl EntryId {
+    pub(super) fn random(now: Timestamp) -> Result<Self, Unspecified> {
+        let mut bytes = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut bytes)?;
+        let millis = u128::from(u64::try_from(now.as_millisecond()).unwrap_or(0));
+        Ok(Self(millis << 80 | u128::from_be_bytes(bytes) >> 48))
+    }
+
+    /// Reads an id from a record.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for EntryId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl OpenEntry {
+    /// For the writer, when the record is durable.
+    pub(super) const fn new(facts: Box<Facts>, live: Live) -> Self {
+        Self { facts, live: Some(live) }
+    }
+
+    /// The opener has it now.
+    pub(super) fn taken(mut self) -> Self {
+        self.facts.taken = true;
+        self.facts.attempts = 1;
+        self
+    }
+
+    /// The entry's id.
+    pub const fn id(&self) -> &EntryId {
+        &self.facts.id
+    }
+
+    /// The permission that it records.
+    pub const fn authorized(&self) -> &Authorized {
+        &self.facts.authorized
+    }
+
+    /// What is downloaded.
+    pub const fn download(&self) -> &Download {
+        self.facts.authorized.download()
+    }
+
+    /// In whose session it is downloaded.
+    pub const fn agent(&self) -> AgentId {
+        self.facts.session.agent
+    }
+
+    /// The session was lost and another one is used: the end names the last one and counts them.
+    pub fn session_replaced(&mut self, session: SessionUse) {
+        self.facts.session = session;
+        self.facts.attempts = self.facts.attempts.saturating_add(1);
+    }
+
+    /// Says how the entry ends should it be dropped without [`OpenEntry::close`]. At first that is `failed` with
+    /// `dropped`, a defect; while a request waits, its future is dropped exactly when the client has left.
+    pub fn if_dropped(&mut self, outcome: Outcome) {
+        self.facts.if_dropped = outcome;
+    }
+
+    /// Gives the entry its end. It is queued at once and durable with the next batch.
+    #[allow(clippy::needless_pass_by_value, reason = "an entry has one end, and this is it")]
+    pub fn close(mut self, end: End) {
+        self.settle(&end);
+    }
+
+    fn settle(&mut self, end: &End) {
+        if let Some(live) = self.live.take() {
+            live.log.end(&self.facts, end, live.slot);
+        }
+    }
+}
+
+impl Drop for OpenEntry {
+    fn drop(&mut self) {
+        let outcome = if self.facts.taken {
+            let panics = std::thread::panicking();
+            if panics { Outcome::Failed { reason: FailReason::Panic } } else { self.facts.if_dropped }
+        } else if self.facts.timed_out.load(Ordering::Acquire) {
+            Outcome::Failed { reason: FailReason::AuditUnavailable }
+        } else {
+            Outcome::Aborted { by: By::Client }
+        };
+        if self.live.is_some() {
+            let delivery = Delivery::nothing(self.facts.begun.elapsed());
+            self.settle(&End { outcome, upstream: None, delivery });
+        }
+    }
+}

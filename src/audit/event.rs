@@ -1,0 +1,107 @@
+//! What else is recorded: refusals, sessions, configuration, the process itself. Nothing here can hold a secret.
+
+use crate::authn::Caller;
+use crate::cc::{AgentId, GuidTag, Retcode};
+use crate::policy::Authorized;
+use crate::route::{Arrival, Download};
+
+/// A request that was refused after a token was seen, for another reason than the policy's.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// How the request came in.
+    pub arrival: &'a Arrival,
+    /// Who asked, where the token was verified.
+    pub caller: Option<&'a Caller>,
+    /// What was asked for, where the request was well formed.
+    pub download: Option<&'a Download>,
+    /// The policy's yes, where it had come to that. It stands in for `caller` and `download`.
+    pub authorized: Option<&'a Authorized>,
+    /// The problem's `code`.
+    pub code: &'static str,
+    /// The result code that the gateway gave.
+    pub retcode: Option<&'a Retcode>,
+}
+
+/// Something that is no download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The process serves.
+    Started {
+        /// Version of ccgate.
+        version: &'static str,
+        /// SHA-256 of the configuration, in hex.
+        config_hash: String,
+    },
+    /// A session changed.
+    Session {
+        /// Whose session.
+        agent: AgentId,
+        /// What happened to it.
+        change: SessionChange,
+        /// The fingerprint of its Guid, where there is one.
+        guid: Option<GuidTag>,
+        /// The result code that the gateway gave.
+        retcode: Option<Retcode>,
+        /// A word on the circumstances: the form of a sign-in, the cause of a loss.
+        detail: Option<&'static str>,
+    },
+    /// The configuration changed, or should have.
+    Config {
+        /// What happened to it.
+        change: ConfigChange,
+        /// SHA-256 of the configuration, in hex.
+        hash: String,
+        /// How many configurations have been in force, this one included.
+        generation: u64,
+        /// Why it was refused. Never a value of it.
+        reason: Option<String>,
+    },
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionChange {
+    /// The agent was signed in.
+    SignedIn,
+    /// A sign-in that throws out whoever holds the agent is about to be sent.
+    Forced,
+    /// A sign-in failed.
+    Refused,
+    /// The account is not tried again before its configuration changes.
+    Barred,
+    /// The gateway replaced the Guid.
+    Rotated,
+    /// The gateway has forgotten the session.
+    Lost,
+    /// The agent was signed out.
+    SignedOut,
+}
+
+/// What happened to the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// It is in force.
+    Loaded,
+    /// It was refused; the one before stays in force.
+    Refused,
+}
+
+impl Event {
+    /// The event's name in its record.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Session { change, .. } => match change {
+                SessionChange::SignedIn => "session.signed_in",
+                SessionChange::Forced => "session.forced",
+                SessionChange::Refused => "session.refused",
+                SessionChange::Barred => "session.barred",
+                SessionChange::Rotated => "session.rotated",
+                SessionChange::Lost => "session.lost",
+                SessionChange::SignedOut => "session.signed_out",
+            },
+            Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
+            Self::Config { change: ConfigChange::Refused, .. } => "config.refused",
+        }
+    }
+}

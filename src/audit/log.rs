@@ -1,0 +1,330 @@
+//! The handle that the rest of the program has. It queues and waits; it does no IO itself.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+
+use crate::clock::Clock;
+use crate::policy::{Authorized, Denied};
+use crate::ready;
+
+use super::end::{End, FailReason, Outcome};
+use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
+use super::event::{Event, Refusal};
+use super::line::{Draft, Ledger};
+use super::record::{Asked, Ended as EndRecord, Noted};
+use super::recover::recover;
+use super::segment::{Disk, Storage};
+use super::status::Status;
+use super::writer::{Line, Message, Opening, Writer};
+use super::{Config, Error, Metrics, StartError, Why};
+
+/// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
+const NOTES_MAX: usize = 4_096;
+
+/// How often the writer is woken without work: it then looks at its file and, where it is broken, tries a new one.
+const TICK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Bytes of an `authorized` record's own fields at most: its end repeats some of them and needs up to 8 KiB more.
+const OPENING_BYTES_MAX: usize = super::line::LINE_BYTES_MAX - 12 * 1_024;
+
+/// The audit log. Clones share one writer, which ends when the last of them and the last entry are gone.
+#[derive(Debug, Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+/// What the handles and the open entries share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Without a bound of its own: each message carries a permit of `slots` or `notes`, a tick is sent only when the last
+    /// one was seen, and a stop once. So there are at most `2 * entries_max + NOTES_MAX + 2` messages.
+    queue: UnboundedSender<Message>,
+    slots: Arc<Semaphore>,
+    notes: Arc<Semaphore>,
+    status: Arc<Status>,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    write_timeout: Duration,
+    entries_max: u32,
+    /// Owns the ticker, which ends with it.
+    _ticker: JoinSet<()>,
+}
+
+/// How the log was shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Durable entries that got no durable end. The next start writes `unknown` for each.
+    pub entries_without_end: u64,
+    /// Whether the stop record is durable.
+    pub complete: bool,
+}
+
+impl Log {
+    /// Takes the directory, recovers what is in it, and starts the one writer. Must be called inside a runtime; it blocks
+    /// for as long as reading all segments takes.
+    pub fn start(
+        config: &Config,
+        clock: Clock,
+        condition: ready::Condition,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        Self::start_with(Disk::open(&config.dir)?, config, clock, condition, metrics)
+    }
+
+    /// As [`Log::start`], over another storage for `config.dir`: for fault injection.
+    pub fn start_with(
+        storage: impl Storage,
+        config: &Config,
+        clock: Clock,
+        condition: ready::Condition,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        let runtime = Handle::try_current().map_err(|error| StartError::Thread(io::Error::other(error)))?;
+        let recovered = recover(&config.dir)?;
+        let ledger = Ledger::new(metrics);
+        let mut writer = Writer::new(storage, config, recovered.next_seq, Arc::clone(&ledger));
+        writer.begin(&recovered, clock.now()).map_err(|source| StartError::io(&config.dir, source))?;
+
+        let (queue, messages) = unbounded_channel();
+        let status = Arc::new(Status::new(condition));
+        writer.look_around(&status);
+        let writer_status = Arc::clone(&status);
+        let thread = std::thread::Builder::new().name("audit".to_owned());
+        // Its owner is the channel: it ends at the stop message, or when all senders are gone.
+        thread.spawn(move || writer.run(messages, &writer_status)).map_err(StartError::Thread)?;
+
+        let mut ticker = JoinSet::new();
+        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout);
+        ticker.spawn_on(ticks, &runtime);
+        let entries_max = config.entries_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 24));
+        let shared = Shared {
+            queue,
+            slots: Arc::new(Semaphore::new(entries_max)),
+            notes: Arc::new(Semaphore::new(NOTES_MAX)),
+            status,
+            ledger,
+            clock,
+            write_timeout: config.write_timeout,
+            entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
+            _ticker: ticker,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes the entry's record durable. Only then may the upstream be asked.
+    ///
+    /// A refusal is recorded by the log itself, as `denied` with the code `audit_unavailable`, as soon as it can write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], at the latest after the write timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an entry whose opener has left is given the end `aborted` by `client`, one whose opener was refused
+    /// for the deadline gets `failed` with `audit_unavailable`.
+    pub async fn open(&self, authorized: Authorized, session: SessionUse) -> Result<OpenEntry, Error> {
+        let deadline = Instant::now() + self.shared.write_timeout;
+        let live = match self.shared.place(deadline).await {
+            Ok(live) => live,
+            Err(why) => {
+                self.shared.unavailable(&authorized);
+                return Err(Error::Unavailable(why));
+            }
+        };
+        self.shared.open(authorized, session, live, deadline).await.map_err(Error::Unavailable)
+    }
+
+    /// Records the policy's no. Waits until it is durable, but not longer than the write timeout, and not at all for a
+    /// log that is broken: it is then written later.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that leaves while the queue is full (4,096 records) loses the record, which is counted.
+    pub async fn denied(&self, denied: &Denied) {
+        self.shared.record(&Asked::denied(denied)).await;
+    }
+
+    /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.
+    pub async fn refused(&self, refusal: Refusal<'_>) {
+        self.shared.record(&Asked::refused(refusal)).await;
+    }
+
+    /// Records what is no request. Never waits: what finds the queue full is counted as lost, and a gap record tells.
+    #[allow(clippy::needless_pass_by_value, reason = "an event is told once")]
+    pub fn note(&self, event: Event) {
+        let draft = self.shared.draft(event.name(), &Noted::from(&event));
+        if let Some(draft) = draft {
+            self.shared.note(draft);
+        }
+    }
+
+    /// Whether an entry can be opened now, as far as is known.
+    pub fn is_writable(&self) -> bool {
+        self.shared.status.why_not().is_none()
+    }
+
+    /// Ends the log: takes no more entries, waits until all are closed or the deadline has passed, writes what is queued
+    /// and the stop record, and gives the directory back. Takes at most `deadline` and once the write timeout.
+    pub async fn shut_down(&self, deadline: Duration) -> Ended {
+        let shared = &self.shared;
+        shared.status.stop();
+        // A slot is free when its entry's end is durable, so all slots are free when all entries have ended.
+        let all = timeout_at(Instant::now() + deadline, shared.slots.acquire_many(shared.entries_max)).await;
+        drop(all);
+        let unknown = Ended { entries_without_end: shared.entries_open(), complete: false };
+        let (reply, ended) = oneshot::channel();
+        if shared.queue.send(Message::Stop { at: shared.clock.now(), reply }).is_err() {
+            return unknown;
+        }
+        match timeout_at(Instant::now() + shared.write_timeout, ended).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) | Err(_) => unknown,
+        }
+    }
+}
+
+impl Shared {
+    /// A place in the queue for the entry's end, taken before there is an entry.
+    async fn place(self: &Arc<Self>, deadline: Instant) -> Result<Live, Why> {
+        if let Some(why) = self.status.why_not() {
+            return Err(why);
+        }
+        match timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(Live { slot, log: Arc::clone(self) }),
+            Ok(Err(_closed)) => Err(Why::Stopped),
+            Err(_elapsed) => Err(Why::Full),
+        }
+    }
+
+    async fn open(
+        &self,
+        authorized: Authorized,
+        session: SessionUse,
+        live: Live,
+        deadline: Instant,
+    ) -> Result<OpenEntry, Why> {
+        let at = self.clock.now();
+        let Ok(id) = EntryId::random(at) else {
+            self.unavailable(&authorized);
+            return Err(Why::Broken);
+        };
+        let timed_out = Arc::new(AtomicBool::new(false));
+        let facts = Facts {
+            id,
+            authorized,
+            session,
+            attempts: 0,
+            begun: Instant::now(),
+            taken: false,
+            if_dropped: Outcome::Failed { reason: FailReason::Dropped },
+            timed_out: Arc::clone(&timed_out),
+        };
+        let Some(draft) = self.opening_draft(&facts) else {
+            self.unavailable(&facts.authorized);
+            return Err(Why::TooLong);
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let opening = Opening { draft, facts: Box::new(facts), live, reply };
+        if let Err(unsent) = self.queue.send(Message::Open(Box::new(opening))) {
+            if let Message::Open(opening) = unsent.0 {
+                opening.draft.refused();
+                self.unavailable(&opening.facts.authorized);
+            }
+            return Err(Why::Stopped);
+        }
+        if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+            return answer.unwrap_or(Err(Why::Stopped)).map(OpenEntry::taken);
+        }
+        // The order matters: were the channel closed first, the writer could find the opener gone and not yet timed out,
+        // and would record that the client left.
+        timed_out.store(true, Ordering::Release);
+        answer.close();
+        // The writer may have answered between the deadline and the close.
+        answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
+    }
+
+    fn opening_draft(&self, facts: &Facts) -> Option<Draft> {
+        let draft = Draft::new("authorized", self.clock.now(), &Asked::authorized(facts), &self.ledger)?;
+        if draft.len() <= OPENING_BYTES_MAX {
+            return Some(draft);
+        }
+        draft.refused();
+        None
+    }
+
+    /// Records that an entry could not be opened. Never waits: the caller has waited already.
+    fn unavailable(&self, authorized: &Authorized) {
+        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized)) {
+            self.note(draft);
+        }
+    }
+
+    /// Queues an entry's end; called by [`OpenEntry`] only. A writer that has ended is told of by the draft's own count,
+    /// and the next start gives the entry its `unknown`.
+    pub(super) fn end(&self, facts: &Facts, end: &End, slot: OwnedSemaphorePermit) {
+        if let Some(draft) = self.draft(end.outcome.as_str(), &EndRecord::new(facts, end)) {
+            self.send(Line { draft, permit: Some(slot), ends_entry: true, durable: None });
+        }
+    }
+
+    fn note(&self, draft: Draft) {
+        if let Ok(permit) = Arc::clone(&self.notes).try_acquire_owned() {
+            self.send(Line { draft, permit: Some(permit), ends_entry: false, durable: None });
+        }
+    }
+
+    async fn record(&self, asked: &Asked<'_>) {
+        let deadline = Instant::now() + self.write_timeout;
+        let Some(draft) = self.draft("denied", asked) else { return };
+        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.notes).acquire_owned()).await else { return };
+        let (durable, wait) = oneshot::channel();
+        self.send(Line { draft, permit: Some(permit), ends_entry: false, durable: Some(durable) });
+        if matches!(self.status.why_not(), Some(Why::Broken | Why::Stalled)) {
+            return;
+        }
+        // An error means that the writer does not know when: the record is kept, or counted as lost.
+        let _ = timeout_at(deadline, wait).await;
+    }
+
+    fn draft(&self, event: &'static str, fields: &impl serde::Serialize) -> Option<Draft> {
+        Draft::or_lost(event, self.clock.now(), fields, &self.ledger)
+    }
+
+    /// A line that cannot be sent is dropped with the error, and so counts itself as lost.
+    fn send(&self, line: Line) {
+        let _ = self.queue.send(Message::Line(line));
+    }
+
+    fn entries_open(&self) -> u64 {
+        u64::try_from(self.ledger.metrics.open_entries.get()).unwrap_or(0)
+    }
+}
+
+/// Wakes the writer, and says so when it does not wake.
+async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: Clock, patience: Duration) {
+    let mut interval = tokio::time::interval(TICK_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut sent = Instant::now();
+    loop {
+        interval.tick().await;
+        if status.tick_sent() {
+            sent = Instant::now();
+            let Some(queue) = queue.upgrade() else { return };
+            if queue.send(Message::Tick { at: clock.now() }).is_err() {
+                // The writer has ended, in order or not: nothing can be written any more.
+                return status.stop();
+            }
+        } else if sent.elapsed() >= patience {
+            status.stalled();
+        }
+    }
+}

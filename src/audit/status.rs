@@ -1,0 +1,86 @@
+//! Whether the log can take entries now, and why not. It moves the readiness condition; it never writes a record.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::ready::Condition;
+
+use super::Why;
+
+/// The log's state, shared by its handles, its ticker and its writer.
+#[derive(Debug)]
+pub(super) struct Status {
+    faults: Mutex<Faults>,
+    condition: Condition,
+    /// A tick is on its way and the writer has not come round to it. Bounds the queue to one tick.
+    tick_pending: AtomicBool,
+}
+
+/// What is wrong, each with words for an operator. The first one that is set wins.
+#[derive(Debug, Default)]
+struct Faults {
+    stopped: bool,
+    broken: Option<String>,
+    stalled: bool,
+    disk_low: Option<String>,
+}
+
+impl Status {
+    /// Ready at once: the start has written its first records.
+    pub(super) fn new(condition: Condition) -> Self {
+        condition.holds();
+        Self { faults: Mutex::default(), condition, tick_pending: AtomicBool::new(false) }
+    }
+
+    /// What keeps the log from taking an entry.
+    pub(super) fn why_not(&self) -> Option<Why> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*faults {
+            Faults { stopped: true, .. } => Some(Why::Stopped),
+            Faults { broken: Some(_), .. } => Some(Why::Broken),
+            Faults { stalled: true, .. } => Some(Why::Stalled),
+            Faults { disk_low: Some(_), .. } => Some(Why::DiskLow),
+            Faults { .. } => None,
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.change(|faults| faults.stopped = true);
+    }
+
+    pub(super) fn broken(&self, reason: Option<String>) {
+        self.change(|faults| faults.broken = reason);
+    }
+
+    pub(super) fn disk_low(&self, reason: Option<String>) {
+        self.change(|faults| faults.disk_low = reason);
+    }
+
+    pub(super) fn stalled(&self) {
+        self.change(|faults| faults.stalled = true);
+    }
+
+    /// Whether a tick may be sent; `false` while the last one waits for the writer.
+    pub(super) fn tick_sent(&self) -> bool {
+        !self.tick_pending.swap(true, Ordering::AcqRel)
+    }
+
+    /// The writer has come round to the tick, so it is alive.
+    pub(super) fn tick_seen(&self) {
+        self.tick_pending.store(false, Ordering::Release);
+        self.change(|faults| faults.stalled = false);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Faults)) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut faults);
+        // Under the lock, so that two changes can't leave the condition with the older one's reason.
+        match &*faults {
+            Faults { stopped: true, .. } => self.condition.wait_for("the audit log is shut down"),
+            Faults { broken: Some(reason), .. } => self.condition.wait_for(reason),
+            Faults { stalled: true, .. } => self.condition.wait_for("the audit volume does not answer"),
+            Faults { disk_low: Some(reason), .. } => self.condition.wait_for(reason),
+            Faults { .. } => self.condition.holds(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is counted of requests. Every label is of a closed set, whatever a client sends.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::cc::Operation;
+
+/// Counts and durations of requests and connections.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: IntCounterVec,
+    head: HistogramVec,
+    whole: Histogram,
+    in_flight: IntGauge,
+    bytes: IntCounter,
+    connections: IntGauge,
+}
+
+impl Metrics {
+    /// Registers the `ccgate_http_*` metrics.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let seconds = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let longer = vec![0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new("ccgate_http_requests_total", "Requests that got a response head."),
+                &["route", "method", "code"],
+            )?,
+            head: HistogramVec::new(
+                HistogramOpts::new(
+                    "ccgate_http_request_duration_seconds",
+                    "From a request's head to the response's head.",
+                )
+                .buckets(seconds),
+                &["route"],
+            )?,
+            whole: Histogram::with_opts(
+                HistogramOpts::new("ccgate_http_response_duration_seconds", "From a request's head to the last byte.")
+                    .buckets(longer),
+            )?,
+            in_flight: IntGauge::new("ccgate_http_requests_in_flight", "Requests whose last byte is not out yet.")?,
+            bytes: IntCounter::new("ccgate_http_response_bytes_total", "Bytes of response bodies handed to clients.")?,
+            connections: IntGauge::new("ccgate_http_connections", "Open connections of clients.")?,
+        };
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.head.clone()))?;
+        registry.register(Box::new(metrics.whole.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.bytes.clone()))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(super) fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    pub(super) fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    pub(super) fn started(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(super) fn head_sent(&self, labels: Labels, status: StatusCode, elapsed: Duration) {
+        self.requests.with_label_values(&[labels.route, labels.method, status.as_str()]).inc();
+        self.head.with_label_values(&[labels.route]).observe(elapsed.as_secs_f64());
+    }
+
+    pub(super) fn handed_over(&self, bytes: u64) {
+        self.bytes.inc_by(bytes);
+    }
+
+    pub(super) fn ended(&self, elapsed: Duration) {
+        self.in_flight.dec();
+        self.whole.observe(elapsed.as_secs_f64());
+    }
+}
+
+/// The labels of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Labels {
+    pub(super) route: &'static str,
+    pub(super) method: &'static str,
+}
+
+impl Labels {
+    /// Any path that is no download is `other`, and so is any method but the common ones.
+    pub(super) fn of(operation: Option<Operation>, method: &Method) -> Self {
+        let method = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"]
+            .into_iter()
+            .find(|known| *known == method.as_str())
+            .unwrap_or("other");
+        Self { route: operation.map_or("other", Operation::as_str), method }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r23_labels_are_of_closed_sets() {
+        let odd = Method::from_bytes(b"X7231").expect("a method");
+        assert_eq!(Labels::of(None, &odd), Labels { route: "other", method: "other" });
+        assert_eq!(Labels::of(Some(Operation::Chat), &Method::GET).route, "webmsgrecordfiledownloadex");
+    }
+}

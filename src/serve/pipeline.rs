@@ -1,0 +1,159 @@
+//! The flow: one request, one function. Each step consumes what the step before made; none can be left out or swapped.
+
+use std::sync::Arc;
+
+use http::Response;
+use http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::Live;
+use super::failure::Failure;
+use crate::audit::{Class, Delivery, End, EntryId, OpenEntry, Refusal, SessionUse};
+use crate::authn::{self, Caller, Decision};
+use crate::cc::Meaning;
+use crate::policy::Authorized;
+use crate::relay::RelayBody;
+use crate::route::{self, Arrival, Download};
+use crate::session::{Lease, LossCause};
+use crate::upstream::{self, Answer};
+
+/// A file on its way to the client.
+pub(super) struct Served {
+    pub(super) response: Response<RelayBody>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What is known of a request that ended in a failure or a file: for the head's `Ccgate-Audit-Id` and the access line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trail {
+    pub(super) entry: Option<EntryId>,
+    pub(super) agent: Option<crate::cc::AgentId>,
+}
+
+impl Live {
+    /// Answers one request with a file, or says why not.
+    ///
+    /// Cancel safe: when the client goes, an open entry ends as `aborted`, and a sign-in under way goes on for others.
+    pub(super) async fn download(
+        &self,
+        head: &Parts,
+        arrival: Arrival,
+        start: Instant,
+        trail: &mut Trail,
+    ) -> Result<Served, Failure> {
+        let download = route::parse(head.version, &head.method, &head.uri, &head.headers)?;
+        trail.agent = Some(download.agent());
+        let caller = self.caller(head, &arrival, &download).await?;
+        let authorized = self.authorize(caller, download, arrival).await?;
+        let (permit, lease) = match self.means(&authorized).await {
+            Ok(means) => means,
+            Err(failure) => return Err(self.refuse(&authorized, failure).await),
+        };
+        let session = SessionUse { agent: lease.agent(), tag: lease.tag() };
+        let mut entry = self.audit.open(authorized, session).await?;
+        trail.entry = Some(*entry.id());
+        match self.fetch(&mut entry, lease).await {
+            Ok((Answer::File(file), lease)) => {
+                Ok(Served { response: self.relay.response(entry, file, lease.hold(), start), permit })
+            }
+            Ok((Answer::RangeNotSatisfiable(range), _lease)) => {
+                Err(fail(entry, start, Failure::RangeNotSatisfiable(range)))
+            }
+            Err(failure) => Err(fail(entry, start, failure)),
+        }
+    }
+
+    async fn caller(&self, head: &Parts, arrival: &Arrival, download: &Download) -> Result<Caller, Failure> {
+        let error = match self.authenticator.authenticate(&head.headers).await {
+            Ok(caller) => return Ok(caller),
+            Err(error) => error,
+        };
+        if !matches!(error, authn::Error::Missing) {
+            let download = Some(download);
+            let code = error.code();
+            let refusal = Refusal { arrival, caller: None, download, authorized: None, code, retcode: None };
+            self.audit.refused(refusal).await;
+        }
+        Err(error.into())
+    }
+
+    async fn authorize(&self, caller: Caller, download: Download, arrival: Arrival) -> Result<Authorized, Failure> {
+        match self.policy.authorize(caller, download, arrival) {
+            Ok(authorized) => {
+                self.decisions.decision(Decision::Allow, "permitted");
+                Ok(authorized)
+            }
+            Err(denied) => {
+                self.decisions.decision(Decision::Deny, denied.reason().label());
+                self.audit.denied(&denied).await;
+                Err(Failure::Denied(Box::new(denied)))
+            }
+        }
+    }
+
+    /// What a download needs beside the permission: a place among the open ones, and a session.
+    async fn means(&self, authorized: &Authorized) -> Result<(OwnedSemaphorePermit, Lease), Failure> {
+        let permit = Arc::clone(&self.downloads).try_acquire_owned().map_err(|_none_left| Failure::Overloaded)?;
+        Ok((permit, self.sessions.lease(authorized.agent()).await?))
+    }
+
+    /// Records a refusal that comes after a yes of the policy.
+    async fn refuse(&self, authorized: &Authorized, failure: Failure) -> Failure {
+        let refusal = Refusal {
+            arrival: authorized.arrival(),
+            caller: Some(authorized.caller()),
+            download: Some(authorized.download()),
+            authorized: Some(authorized),
+            code: failure.code(),
+            retcode: failure.retcode(),
+        };
+        self.audit.refused(refusal).await;
+        failure
+    }
+
+    /// Asks the upstream; once more with a fresh session where this one was lost, and once more over another connection
+    /// where this one closed before a byte of an answer. The same entry covers all.
+    async fn fetch(&self, entry: &mut OpenEntry, mut lease: Lease) -> Result<(Answer, Lease), Failure> {
+        let (mut fresh_session, mut fresh_connection) = (false, false);
+        loop {
+            let error = match self.gateway.download(entry, lease.guid()).await {
+                Ok(answer) => return Ok((answer, lease)),
+                Err(error) => error,
+            };
+            if error.may_retry() && !fresh_connection {
+                fresh_connection = true;
+                continue;
+            }
+            let Some(cause) = error.retcode().and_then(LossCause::of) else { return Err(error.into()) };
+            if fresh_session {
+                return Err(lost_again(error));
+            }
+            fresh_session = true;
+            lease = lease.reject(cause).await?;
+            entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
+        }
+    }
+}
+
+/// Gives an entry its end where no byte was handed over.
+fn fail(entry: OpenEntry, start: Instant, failure: Failure) -> Failure {
+    let range = entry.download().range().map(|range| range.to_string());
+    let delivery = Delivery { class: Class::Error, range, ..Delivery::nothing(start.elapsed()) };
+    entry.close(End { outcome: failure.outcome(), upstream: failure.upstream_answer(), delivery });
+    failure
+}
+
+/// The same answer in a fresh session: `000-003` then means that the right is really missing.
+fn lost_again(error: upstream::Error) -> Failure {
+    match error {
+        upstream::Error::Refused { retcode, message } if retcode.meaning() == Meaning::SessionOrRight => {
+            tracing::warn!(
+                %retcode,
+                "refused in a fresh session: no right, or this site wants `sessions.sign_in: full` for downloads"
+            );
+            Failure::NoRight { retcode, message }
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,294 @@
+//! The only place that turns our errors into HTTP: one status and one stable code for each, none forgotten.
+//!
+//! Matches here have no wildcard over our own errors, so a new failure must choose its status.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::failure::Failure;
+use crate::cc::{Meaning, Retcode};
+use crate::policy::Reason;
+use crate::route::RequestId;
+use crate::{authn, route, session, upstream};
+
+/// A wait that we can't know better: long enough not to be a storm, short enough for a person.
+const RETRY_SOON: Duration = Duration::from_secs(5);
+
+/// A failure as the caller sees it (RFC 9457). It repeats nothing that the caller or the upstream sent, but for the
+/// result code, which has a grammar.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: Cow<'static, str>,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    retcode: Option<Retcode>,
+    retry_after: Option<Duration>,
+    content_range: Option<HeaderValue>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a RequestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retcode: Option<&'a Retcode>,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let (code, detail) = (code.into(), detail.into());
+        Self { status, code, title, detail, retcode: None, retry_after: None, content_range: None }
+    }
+
+    const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The answer: `application/problem+json`, never cached.
+    pub(super) fn response(&self, request_id: &RequestId) -> Response<Bytes> {
+        let document = Document {
+            r#type: format!("urn:ccgate:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: &self.code,
+            request_id,
+            retcode: self.retcode.as_ref(),
+        };
+        // Strings and numbers only; an empty body is still an honest status.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if let Some(range) = &self.content_range {
+            headers.insert(CONTENT_RANGE, range.clone());
+        }
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, self.challenge());
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            // A head that is not canonical may be followed by bytes that are not what they seem.
+            StatusCode::BAD_REQUEST | StatusCode::EXPECTATION_FAILED => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// RFC 6750 section 3: no error code where no token came.
+    fn challenge(&self) -> HeaderValue {
+        if self.code == "token_missing" {
+            HeaderValue::from_static("Bearer realm=\"ccgate\"")
+        } else {
+            HeaderValue::from_static("Bearer realm=\"ccgate\", error=\"invalid_token\"")
+        }
+    }
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Self {
+        let mut problem = match failure {
+            Failure::Route(error) => of_route(error),
+            Failure::Caller(error) => of_caller(error),
+            Failure::Denied(denied) => of_denied(denied.reason()),
+            Failure::Overloaded => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too many downloads",
+                "As many downloads are open as this gateway allows at once.",
+            )
+            .retry_after(RETRY_SOON),
+            Failure::Session(error) => of_session(error),
+            Failure::Audit(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "audit_unavailable",
+                "The audit log cannot write",
+                "Nothing is delivered without a durable record, and none can be written at the moment.",
+            )
+            .retry_after(RETRY_SOON),
+            Failure::Upstream(error) => of_upstream(error),
+            Failure::NoRight { .. } => Self::new(
+                StatusCode::FORBIDDEN,
+                "upstream_forbidden",
+                "The call centre refuses",
+                "CC-Gateway gives the agent no right to this, also in a fresh session. If no download works for any agent, \
+                 the site may demand a full sign-in (sessions.sign_in: full).",
+            ),
+            Failure::RangeNotSatisfiable(range) => {
+                let mut problem = Self::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "range_not_satisfiable",
+                    "No such part",
+                    "The recording has no bytes in the range that was asked for.",
+                );
+                problem.content_range.clone_from(range);
+                problem
+            }
+            Failure::Panic => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+                "This is a fault of the gateway. The request id leads to the log.",
+            ),
+        };
+        problem.retcode = failure.retcode().cloned();
+        problem
+    }
+}
+
+fn of_route(error: &route::Error) -> Problem {
+    let detail = error.to_string();
+    match error {
+        route::Error::NotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "No such path", detail),
+        route::Error::MethodNotAllowed => {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+        }
+        route::Error::ExpectationFailed => {
+            Problem::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", "Expectation failed", detail)
+        }
+        route::Error::Head(_) => Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail),
+        route::Error::Missing(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, "parameter_missing", "Parameter missing", detail)
+        }
+        route::Error::Repeated(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, "parameter_repeated", "Parameter repeated", detail)
+        }
+        route::Error::Unknown(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, "parameter_unknown", "Parameter not known", detail)
+        }
+        route::Error::Value { .. } | route::Error::Contradiction(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, "parameter_invalid", "Parameter not valid", detail)
+        }
+    }
+}
+
+fn of_caller(error: &authn::Error) -> Problem {
+    // The next level says which check failed; no level ever holds a part of the token.
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let detail = format!("{error}{cause}");
+    let status = match error {
+        authn::Error::Missing
+        | authn::Error::Malformed(_)
+        | authn::Error::Expired
+        | authn::Error::Untrusted(_)
+        | authn::Error::Claims(_) => StatusCode::UNAUTHORIZED,
+        authn::Error::KeysUnavailable { retry_after } => {
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), "Tokens cannot be verified", detail)
+                .retry_after(*retry_after);
+        }
+    };
+    Problem::new(status, error.code(), "Not authenticated", detail)
+}
+
+fn of_denied(reason: &Reason) -> Problem {
+    let (code, detail): (Cow<'static, str>, _) = match reason {
+        Reason::NotYourRecording => ("not_your_recording".into(), "No rule gives you this recording."),
+        Reason::PurposeRequired => {
+            ("purpose_required".into(), "Say why in the Ccgate-Purpose header: 1 to 200 printable characters.")
+        }
+        Reason::OutsideWindow => {
+            ("outside_window".into(), "The recording, or the time of day, is outside the window that the policy sets.")
+        }
+        Reason::PolicyError => (
+            "policy_error".into(),
+            "The policy could not be evaluated, so the answer is no. The operator has been told.",
+        ),
+        Reason::Custom(word) => (word.to_string().into(), "A rule of the operator's policy refuses this."),
+    };
+    Problem::new(StatusCode::FORBIDDEN, code, "Not allowed", detail)
+}
+
+fn of_session(error: &session::Error) -> Problem {
+    let wait = error.retry_after().unwrap_or(RETRY_SOON);
+    let unavailable = |title, detail: String| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), title, detail).retry_after(wait)
+    };
+    let detail = format!("{error}.");
+    match error {
+        session::Error::AccountMissing => unavailable("No account", detail),
+        session::Error::AccountUnusable(_) => unavailable("Account not usable", detail),
+        session::Error::AccountRejected { .. } => unavailable("Account rejected", detail),
+        session::Error::AgentBusy { .. } => {
+            Problem::new(StatusCode::CONFLICT, error.code(), "Agent signed in elsewhere", detail).retry_after(wait)
+        }
+        session::Error::Switching { .. } => unavailable("Switching over", detail),
+        session::Error::Upstream { source, .. } => of_upstream(Arc::as_ref(source)).retry_after(wait),
+        session::Error::TooManyWaiters | session::Error::TooManyAgents => unavailable("Overloaded", detail),
+        session::Error::Timeout => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, error.code(), "No session in time", detail)
+        }
+        session::Error::Interrupted => unavailable("Interrupted", detail),
+        session::Error::ShuttingDown => unavailable("Shutting down", detail),
+    }
+}
+
+fn of_upstream(error: &upstream::Error) -> Problem {
+    let detail = format!("{error}.");
+    match error {
+        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => {
+            Problem::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", "CC-Gateway not reachable", detail)
+        }
+        upstream::Error::Untrusted { .. } => {
+            Problem::new(StatusCode::BAD_GATEWAY, "upstream_untrusted", "CC-Gateway not trusted", detail)
+        }
+        upstream::Error::Timeout => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "CC-Gateway too slow", detail)
+        }
+        upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
+            Problem::new(StatusCode::BAD_GATEWAY, "upstream_protocol", "CC-Gateway not understood", detail)
+        }
+        upstream::Error::Refused { retcode, .. } => of_retcode(retcode.meaning(), detail),
+    }
+}
+
+fn of_retcode(meaning: Meaning, detail: String) -> Problem {
+    let refused = |detail| Problem::new(StatusCode::BAD_GATEWAY, "upstream_refused", "CC-Gateway refused", detail);
+    match meaning {
+        Meaning::Forbidden => {
+            Problem::new(StatusCode::FORBIDDEN, "upstream_forbidden", "The call centre refuses", detail)
+        }
+        Meaning::NotFound => Problem::new(StatusCode::NOT_FOUND, "recording_not_found", "No such recording", detail),
+        Meaning::BadRequest => {
+            Problem::new(StatusCode::BAD_REQUEST, "upstream_bad_request", "The call centre does not take this", detail)
+        }
+        Meaning::TryLater => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_switching", "Switching over", detail)
+                .retry_after(RETRY_SOON)
+        }
+        Meaning::Success
+        | Meaning::SessionLost
+        | Meaning::SessionOrRight
+        | Meaning::AgentBusy
+        | Meaning::WrongPassword
+        | Meaning::WrongKeepAlive
+        | Meaning::WrongAccount
+        | Meaning::Other => refused(detail),
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a call gave nothing, in words that decide what to do next.
+
+use http::StatusCode;
+
+use crate::cc::Retcode;
+use crate::net;
+
+/// Why a call of the gateway gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection could be made.
+    #[error("the gateway cannot be reached")]
+    Unreachable {
+        /// What the network says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The gateway's certificate does not verify.
+    #[error("the gateway is not trusted")]
+    Untrusted {
+        /// What the network says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer in time. Whether the gateway acted is unknown.
+    #[error("the gateway did not answer in time")]
+    Timeout,
+    /// The connection was closed before any byte of an answer. Whether the gateway acted is unknown.
+    #[error("the gateway closed the connection before an answer")]
+    Closed {
+        /// What the network says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The body broke off before its first byte could be handed on.
+    #[error("the gateway's answer broke off")]
+    Truncated {
+        /// What the network says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer is none that the gateway's manual knows.
+    #[error("the gateway's answer is not understood: {0}")]
+    Protocol(&'static str),
+    /// The answer is an HTTP failure.
+    #[error("the gateway answered with status {0}")]
+    Status(StatusCode),
+    /// The gateway says no, with HTTP 200 and a result code.
+    #[error("the gateway refused with {retcode}")]
+    Refused {
+        /// The result code.
+        retcode: Retcode,
+        /// The gateway's free text: for the log and the audit record only.
+        message: String,
+    },
+}
+
+impl Error {
+    /// The result code, where the gateway gave one.
+    pub const fn retcode(&self) -> Option<&Retcode> {
+        match self {
+            Self::Refused { retcode, .. } => Some(retcode),
+            _ => None,
+        }
+    }
+
+    /// Whether a download may be asked for once more: the connection ended before a byte of an answer (RFC 9110
+    /// section 9.2.2, RFC 9112 section 9.3.1).
+    pub const fn may_retry(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+}
+
+impl From<net::Error> for Error {
+    fn from(error: net::Error) -> Self {
+        match error {
+            net::Error::Unreachable(_) => Self::Unreachable { source: Box::new(error) },
+            net::Error::Untrusted(_) => Self::Untrusted { source: Box::new(error) },
+            net::Error::Timeout => Self::Timeout,
+            net::Error::Closed(_) => Self::Closed { source: Box::new(error) },
+            net::Error::Protocol(_) => Self::Protocol("it is not HTTP"),
+            net::Error::Status(status) => Self::Status(status),
+            net::Error::TooLarge(_) => Self::Protocol("it is longer than an answer can be"),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The two ways of telling the gateway that an agent is still there; both can bring a new Guid.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::metrics::Operation;
+use super::{Error, Gateway};
+use crate::cc::{AgentId, Call, Guid};
+
+/// A poll with nothing to tell is answered after about 10 s (`AGENT_POLL_WAIT_TIMES` x `AGENT_POLL_WAIT_INTERVAL`), so
+/// it gets at least three times that, however short the other deadlines are.
+const POLL_DEADLINE_MIN: Duration = Duration::from_secs(30);
+
+impl Gateway {
+    /// Polls for events, which are dropped; returns the new Guid where the answer brings one. Takes about 10 s.
+    pub async fn poll(&self, agent: AgentId, guid: &Guid) -> Result<Option<Guid>, Error> {
+        let deadline = self.client.deadline().max(POLL_DEADLINE_MIN);
+        self.keep_alive(Operation::Poll, Call::poll(agent), guid, deadline).await
+    }
+
+    /// Beats for a session in push mode; returns the new Guid where the answer brings one.
+    pub async fn heartbeat(&self, agent: AgentId, guid: &Guid) -> Result<Option<Guid>, Error> {
+        self.keep_alive(Operation::Heartbeat, Call::heartbeat(agent), guid, self.client.deadline()).await
+    }
+
+    async fn keep_alive(
+        &self,
+        operation: Operation,
+        call: Call,
+        guid: &Guid,
+        deadline: Duration,
+    ) -> Result<Option<Guid>, Error> {
+        let start = Instant::now();
+        let answer = self.call(call, Some(guid), Bytes::new(), deadline).await.and_then(|success| success.guid());
+        self.metrics.observe(operation, start, &answer);
+        answer
+    }
+}

@@ -1,0 +1,77 @@
+//! What is counted of the calls to the gateway. Every label is of a closed set.
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use tokio::time::Instant;
+
+use super::Error;
+
+/// Which call it is, for labels.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    SignIn,
+    Poll,
+    Heartbeat,
+    SignOut,
+    Download,
+}
+
+/// Counts and durations of the calls.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl Metrics {
+    /// Registers `ccgate_upstream_requests_total` and `ccgate_upstream_request_duration_seconds`.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new("ccgate_upstream_requests_total", "Calls to CC-Gateway, by what was called and how it ended."),
+            &["operation", "outcome"],
+        )?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new("ccgate_upstream_request_duration_seconds", "Time to the response head of a call.")
+                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            &["operation"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        Ok(Self { requests, duration })
+    }
+
+    pub(super) fn observe<T>(&self, operation: Operation, start: Instant, outcome: &Result<T, Error>) {
+        let outcome = match outcome {
+            Ok(_) => "ok",
+            Err(error) => error.label(),
+        };
+        self.requests.with_label_values(&[operation.label(), outcome]).inc();
+        self.duration.with_label_values(&[operation.label()]).observe(start.elapsed().as_secs_f64());
+    }
+}
+
+impl Operation {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::Poll => "poll",
+            Self::Heartbeat => "heartbeat",
+            Self::SignOut => "sign_out",
+            Self::Download => "download",
+        }
+    }
+}
+
+impl Error {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Untrusted { .. } => "untrusted",
+            Self::Timeout => "timeout",
+            Self::Closed { .. } => "closed",
+            Self::Truncated { .. } => "truncated",
+            Self::Protocol(_) => "protocol",
+            Self::Status(_) => "status",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
