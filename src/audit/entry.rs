@@ -50,11 +50,13 @@ pub(super) struct Facts {
     pub(super) id: EntryId,
     pub(super) authorized: Authorized,
     pub(super) session: SessionUse,
-    /// Requests to the upstream that this entry covers: one, and one more for each replaced session.
+    /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
     pub(super) attempts: u32,
     pub(super) begun: Instant,
     /// The opener has it. Before that, a drop means that the opener left.
     pub(super) taken: bool,
+    /// How the entry ends when its holder drops it.
+    pub(super) if_dropped: Outcome,
     /// The opener was told no because its deadline passed.
     pub(super) timed_out: Arc<AtomicBool>,
 }
@@ -102,6 +104,7 @@ impl OpenEntry {
     /// The opener has it now.
     pub(super) fn taken(mut self) -> Self {
         self.facts.taken = true;
+        self.facts.attempts = 1;
         self
     }
 
@@ -131,7 +134,14 @@ impl OpenEntry {
         self.facts.attempts = self.facts.attempts.saturating_add(1);
     }
 
+    /// Says how the entry ends should it be dropped without [`OpenEntry::close`]. At first that is `failed` with
+    /// `dropped`, a defect; while a request waits, its future is dropped exactly when the client has left.
+    pub fn if_dropped(&mut self, outcome: Outcome) {
+        self.facts.if_dropped = outcome;
+    }
+
     /// Gives the entry its end. It is queued at once and durable with the next batch.
+    #[allow(clippy::needless_pass_by_value, reason = "an entry has one end, and this is it")]
     pub fn close(mut self, end: End) {
         self.settle(&end);
     }
@@ -147,7 +157,7 @@ impl Drop for OpenEntry {
     fn drop(&mut self) {
         let outcome = if self.facts.taken {
             let panics = std::thread::panicking();
-            Outcome::Failed { reason: if panics { FailReason::Panic } else { FailReason::Dropped } }
+            if panics { Outcome::Failed { reason: FailReason::Panic } } else { self.facts.if_dropped }
         } else if self.facts.timed_out.load(Ordering::Acquire) {
             Outcome::Failed { reason: FailReason::AuditUnavailable }
         } else {

@@ -1,5 +1,7 @@
 //! Tests of the whole way from headers to caller.
 
+#![allow(clippy::string_slice, reason = "the tests cut texts of ASCII")]
+
 mod cache;
 mod claims;
 mod headers;

@@ -76,7 +76,7 @@ impl Authorized {
 
     #[cfg(test)]
     pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival) -> Self {
-        Self::new(Request { caller, download, arrival }, RuleId::new("own"), Arc::from("ab".repeat(32)))
+        Self::new(Request::new(caller, download, arrival), RuleId::new("own"), Arc::from("ab".repeat(32)))
     }
 
     /// Who asks.
@@ -127,7 +127,7 @@ impl Denied {
 
     #[cfg(test)]
     pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival, reason: Reason) -> Self {
-        Self::new(Request { caller, download, arrival }, reason, None, Arc::from("ab".repeat(32)))
+        Self::new(Request::new(caller, download, arrival), reason, None, Arc::from("ab".repeat(32)))
     }
 
     /// Who asked.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::issuer::{ISSUER, NOW, P256, claims, claims_with, header, raw, set, token};
 use super::world::{World, config, issuer, key_file};
 use crate::authn::{Algorithm, ClaimFault, Error, KeySource, Malformed, Untrusted};
+use crate::cc::AgentId;
 
 fn with_payload(payload: &str) -> String {
     raw(&P256, Algorithm::ES256, &header("ES256", "k1").to_string(), payload)
@@ -291,7 +292,7 @@ async fn claims_are_found_where_the_config_says() {
         "ext": {"https://cc": {"agent": "120"}}, "realm_access": {"roles": ["qa"]}, "why": "complaint", "case": "T-1",
     });
     let caller = world.check(&token(&claims_with(&nested))).await.expect("good");
-    assert_eq!(caller.agent().map(|agent| agent.get()), Some(120), "not the claim at the default place");
+    assert_eq!(caller.agent().map(AgentId::get), Some(120), "not the claim at the default place");
     assert_eq!(caller.roles().iter().collect::<Vec<_>>(), ["qa"]);
     assert_eq!((caller.purpose(), caller.ticket()), (Some("complaint"), Some("T-1")));
     let none = world.check(&token(&claims())).await.expect("good");

@@ -1,0 +1,361 @@
+//! The world of a test: a simulated CC-Gateway, an issuer, and ccgate between them. One line a fact:
+//!
+//! ```text
+//! let world = World::new().agents([1001]).sim(|sim| sim.ranges = true).config(|c| c["audit"]["digest"] = "none".into()).start().await;
+//! ```
+//!
+//! ccgate runs in the test's own process, or ([`Builder::start_process`]) as the real binary where memory, signals or a
+//! kill -9 matter. A world cleans up after itself; a process that it started is killed when it is dropped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ccgate::app::{App, Ended, Signals};
+use ccgate::clock::Clock;
+use ccgate::sim::{self, Simulator};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::client::{self, Answer, Open};
+use crate::issuer::{AUDIENCE, ISSUER, Issuer};
+
+/// The password of every simulated agent.
+pub const PASSWORD: &str = "Planted-Passw0rd";
+/// The call that tests download when it does not matter which.
+pub const CALL: &str = "1621413752-2011";
+
+/// What a world is made of.
+pub struct Builder {
+    dir: TempDir,
+    sim: sim::Config,
+    config: Value,
+    issuer: Issuer,
+    env: Vec<(String, String)>,
+}
+
+/// A running world.
+pub struct World {
+    pub sim: Simulator,
+    pub issuer: Issuer,
+    dir: TempDir,
+    config_file: PathBuf,
+    env: Vec<(String, String)>,
+    gateway: Option<Gateway>,
+}
+
+enum Gateway {
+    Here { server: SocketAddr, admin: SocketAddr, signals: Signals, run: JoinHandle<Ended> },
+    Process(Process),
+}
+
+/// The real binary, running.
+pub struct Process {
+    pub child: Child,
+    server: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _reader: JoinSet<()>,
+}
+
+impl World {
+    /// A simulator that knows every agent, and accounts for 1001 and 1002.
+    #[allow(clippy::new_ret_no_self, reason = "a test says what world it wants before it has one")]
+    pub fn new() -> Builder {
+        let dir = TempDir::new().unwrap();
+        for folder in ["accounts", "audit"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let config = json!({
+            "version": 1,
+            "server": { "listen": "127.0.0.1:0", "drain": { "delay": "0s", "timeout": "10s" } },
+            "admin": { "listen": "127.0.0.1:0" },
+            "upstream": { "url": "https://127.0.0.1:1", "ca_file": "upstream-ca.pem" },
+            "auth": { "issuers": [{
+                "issuer": ISSUER, "audiences": [AUDIENCE], "algorithms": ["ES256"], "jwks_file": "jwks.json",
+            }] },
+            "sessions": { "accounts_dir": "accounts" },
+            "audit": { "dir": "audit" },
+            "log": { "level": "trace" },
+        });
+        let sim = sim::Config {
+            agents: sim::AgentSource::Any { password: PASSWORD.to_owned() },
+            ranges: true,
+            ..sim::Config::default()
+        };
+        let world = Builder { dir, sim, config, issuer: Issuer::new("k1"), env: Vec::new() };
+        world.agents([1001, 1002])
+    }
+}
+
+impl Builder {
+    /// Writes account files for these agents.
+    pub fn agents(self, agents: impl IntoIterator<Item = u32>) -> Self {
+        for agent in agents {
+            let file = self.dir.path().join(format!("accounts/{agent}.yaml"));
+            std::fs::write(file, format!("password: {PASSWORD}\n")).unwrap();
+        }
+        self
+    }
+
+    /// Changes the simulator.
+    pub fn sim(mut self, change: impl FnOnce(&mut sim::Config)) -> Self {
+        change(&mut self.sim);
+        self
+    }
+
+    /// Changes the configuration; YAML is a superset of JSON.
+    pub fn config(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Writes a file beside the configuration.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Sets a variable of the process's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the simulator and writes the configuration, but no ccgate yet.
+    pub async fn without_gateway(mut self) -> World {
+        let sim = Simulator::start(self.sim).await.unwrap();
+        let path = self.dir.path();
+        std::fs::write(path.join("upstream-ca.pem"), sim.ca_pem()).unwrap();
+        std::fs::write(path.join("jwks.json"), self.issuer.jwks().to_string()).unwrap();
+        if self.config["upstream"]["url"] == "https://127.0.0.1:1" {
+            self.config["upstream"]["url"] = sim.url().into();
+        }
+        let config_file = path.join("ccgate.yaml");
+        std::fs::write(&config_file, serde_json::to_string_pretty(&self.config).unwrap()).unwrap();
+        World { sim, issuer: self.issuer, dir: self.dir, config_file, env: self.env, gateway: None }
+    }
+
+    /// Starts everything, ccgate in this process, and waits until it is ready.
+    pub async fn start(self) -> World {
+        let mut world = self.without_gateway().await;
+        world.run_here().await;
+        world.until_ready().await;
+        world
+    }
+
+    /// Starts everything, ccgate as the real binary, and waits until it is ready.
+    pub async fn start_process(self) -> World {
+        let mut world = self.without_gateway().await;
+        world.run_process().await;
+        world.until_ready().await;
+        world
+    }
+}
+
+impl World {
+    /// Runs ccgate in this process.
+    pub async fn run_here(&mut self) {
+        let loaded = ccgate::config::load(&self.config_file, &ccgate::config::Overrides::default()).unwrap();
+        let app = App::start(&loaded, Clock::system()).await.unwrap();
+        let addresses = app.addresses();
+        let signals = Signals::default();
+        #[allow(clippy::disallowed_methods, reason = "the world owns it")]
+        let run = tokio::spawn(app.run(signals.clone()));
+        self.gateway = Some(Gateway::Here { server: addresses.server, admin: addresses.admin, signals, run });
+    }
+
+    /// Runs ccgate as the real binary.
+    pub async fn run_process(&mut self) {
+        self.gateway = Some(Gateway::Process(Process::start(&self.config_file, &self.env).await));
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub async fn until_ready(&self) {
+        until("ready", || async { client::get(self.admin(), "/readyz", &[]).await.status == 200 }).await;
+    }
+
+    /// Drains and waits for the end: whether it ended well.
+    pub async fn shut_down(&mut self) -> bool {
+        match self.gateway.take().expect("a gateway") {
+            Gateway::Here { signals, run, .. } => {
+                signals.drain.cancel();
+                run.await.unwrap().every_entry_closed
+            }
+            Gateway::Process(mut process) => {
+                process.signal("TERM");
+                process.child.wait().await.unwrap().success()
+            }
+        }
+    }
+
+    /// The signals of a ccgate in this process.
+    pub fn signals(&self) -> &Signals {
+        match self.gateway.as_ref().expect("a gateway") {
+            Gateway::Here { signals, .. } => signals,
+            Gateway::Process(_) => panic!("the process has its own"),
+        }
+    }
+
+    /// The process, where ccgate is one.
+    pub fn process(&mut self) -> &mut Process {
+        match self.gateway.as_mut().expect("a gateway") {
+            Gateway::Process(process) => process,
+            Gateway::Here { .. } => panic!("ccgate runs in the test's process"),
+        }
+    }
+
+    /// The data plane.
+    pub fn server(&self) -> SocketAddr {
+        match self.gateway.as_ref().expect("a gateway") {
+            Gateway::Here { server, .. } => *server,
+            Gateway::Process(process) => process.server,
+        }
+    }
+
+    /// The admin plane.
+    pub fn admin(&self) -> SocketAddr {
+        match self.gateway.as_ref().expect("a gateway") {
+            Gateway::Here { admin, .. } => *admin,
+            Gateway::Process(process) => process.admin,
+        }
+    }
+
+    /// The folder of all files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration.
+    pub fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// GETs a target with a token.
+    pub async fn get(&self, target: &str, token: &str) -> Answer {
+        self.get_with(target, token, &[]).await
+    }
+
+    /// GETs a target with a token and more headers.
+    pub async fn get_with(&self, target: &str, token: &str, headers: &[(&str, &str)]) -> Answer {
+        client::whole(self.open(target, token, headers).await).await
+    }
+
+    /// GETs a target and leaves the body to the test.
+    pub async fn open(&self, target: &str, token: &str, headers: &[(&str, &str)]) -> Open {
+        let bearer = format!("Bearer {token}");
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        client::open(self.server(), target, &all).await
+    }
+
+    /// One metric's value by the start of its line, as in `ccgate_downloads_total{kind="audio",outcome="finished"}`.
+    pub async fn metric(&self, start: &str) -> Option<f64> {
+        let page = client::get(self.admin(), "/metrics", &[]).await;
+        let page = String::from_utf8(page.body.to_vec()).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(start)?.strip_prefix(' ').map(str::to_owned));
+        line.map(|value| value.parse().unwrap())
+    }
+
+    /// All audit records that are whole lines by now, in the order of the log.
+    pub fn records(&self) -> Vec<Value> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(self.dir.path().join("audit")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+        files.sort();
+        let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// The records of one event.
+    pub fn events(&self, event: &str) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["event"] == event).collect()
+    }
+
+    /// The end of an entry, by the `Ccgate-Audit-Id` of its answer; waits until it is written.
+    pub async fn end_of(&self, entry: &str) -> Value {
+        let find = || {
+            let ends = ["finished", "aborted", "failed", "unknown"];
+            self.records()
+                .into_iter()
+                .find(|record| record["entry"] == entry && ends.iter().any(|end| record["event"] == *end))
+        };
+        until("the entry's end", || async { find().is_some() }).await;
+        find().unwrap()
+    }
+}
+
+impl Process {
+    async fn start(config: &Path, env: &[(String, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ccgate"));
+        command.arg("run").arg("--config").arg(config).stderr(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let serving = loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("no start: {}", log.lock().unwrap()));
+            log.lock().unwrap().push_str(&format!("{line}\n"));
+            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            if line["message"] == "serving" {
+                break line;
+            }
+        };
+        let address = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
+        let (server, admin, kept) = (address("server"), address("admin"), Arc::clone(&log));
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
+        Self { child, server, admin, log, _reader: reader }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("running").to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Its resident memory in bytes.
+    pub fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("running"))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+/// Waits until a condition holds, at most 20 s.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// The target of an audio download by call id.
+pub fn call(agent: u32, call_id: &str) -> String {
+    format!("/agentgateway/resource/recordfile/{agent}/recordfiledownloadEx?callId={call_id}")
+}
+
+/// The target of a download from the mounted file server.
+pub fn recording(agent: u32, path: &str) -> String {
+    format!("/agentgateway/resource/recordfile/{agent}?recordId={path}")
+}
