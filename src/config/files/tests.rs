@@ -140,7 +140,10 @@ fn an_accounts_folder_holds_accounts() {
     world.write("accounts/0101.yaml", "");
     world.write("accounts/4977.yml", "");
     let problems = world.problems(&[]);
-    assert!(problems.iter().all(|problem| problem.starts_with("warning: line 4: sessions.accounts_dir: accounts")), "{problems:?}");
+    assert!(
+        problems.iter().all(|problem| problem.starts_with("warning: line 4: sessions.accounts_dir: accounts")),
+        "{problems:?}"
+    );
     assert!(problems.iter().any(|problem| problem.contains("holds no account")), "{problems:?}");
 }
 
@@ -165,7 +168,10 @@ fn r19_a_policy_folder_holds_rules() {
     world.write("rules/own.cedar", "permit(principal, action, resource) when { principal.nosuch };");
     let problems = world.problems(&[("policy.dir", "rules"), ("policy.entities_file", "teams.yaml")]);
     assert!(problems.iter().any(|problem| problem.starts_with("--set: policy.dir: own.cedar:1:")), "{problems:?}");
-    assert!(problems.iter().any(|problem| problem.starts_with("--set: policy.entities_file: teams.yaml")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.starts_with("--set: policy.entities_file: teams.yaml")),
+        "{problems:?}"
+    );
     assert!(problems.iter().all(|problem| !problem.contains('\n')), "{problems:?}");
     world.write("rules/own.cedar", include_str!("../../../config/policy/own.cedar"));
     assert_eq!(world.problems(&[("policy.dir", "rules")]), Vec::<String>::new());
