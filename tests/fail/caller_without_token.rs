@@ -3,5 +3,5 @@
 use ccgate::authn::Caller;
 
 fn main() {
-    let _ = Caller::new("alice");
+    let _maker = Caller::new;
 }
