@@ -10,7 +10,13 @@
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod accounts;
 mod client;
 mod download;
+mod framing;
 mod issuer;
+mod ranges;
+mod sessions;
+mod sharing;
+mod transfer;
 mod world;
