@@ -10,7 +10,14 @@
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod audit_faults;
 mod client;
+mod crash;
 mod download;
+mod drain;
 mod issuer;
+mod ledger;
+mod mount;
+mod plain;
+mod refused_start;
 mod world;
