@@ -239,7 +239,6 @@ impl<S: Storage> Writer<S> {
         let record = gap.record(lost, self.next_seq);
         let Some(head) = Draft::own("audit.gap", self.now, &record, &self.ledger) else { return };
         if self.write(Some(head), lost, true, status) {
-            self.health = Health::Healthy;
             status.broken(None);
             self.flush(status);
         }
@@ -282,9 +281,11 @@ impl<S: Storage> Writer<S> {
         self.storage.sync().map_err(Fault::Sync)?;
         // All of it, unless the file was taken away: then it is durable, but nobody will find it, so it does not count.
         self.storage.check().map_err(Fault::Damage)?;
-        // All of it. From here on the numbers are acknowledged.
-        self.segment_bytes = self.segment_bytes.saturating_add(bytes);
+        // All of it. From here on the numbers count. Both lines before anything that could fail: a gap that outlived them
+        // would declare these records void.
         self.durable = self.next_seq.saturating_sub(1);
+        self.health = Health::Healthy;
+        self.segment_bytes = self.segment_bytes.saturating_add(bytes);
         self.ledger.metrics.wrote(begun.elapsed());
         Ok(())
     }

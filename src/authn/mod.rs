@@ -41,6 +41,6 @@ pub use error::{ClaimFault, Error, Malformed, Untrusted};
 pub use jwks::SetError;
 pub use metrics::{Decision, Metrics};
 pub use pointer::{JsonPointer, JsonPointerError};
-pub use source::{DiscoveryFault, KeysError};
+pub use source::{DiscoveryFault, KeysError, check_key_file};
 pub(crate) use supposed::supposed_caller;
 pub use timing::Timing;

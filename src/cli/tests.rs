@@ -1,6 +1,7 @@
 //! The command line as a person types it.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use clap::CommandFactory as _;
@@ -79,7 +80,9 @@ fn check_text(text: &str, extra: &[&str]) -> (Exit, String) {
     for folder in ["accounts", "audit"] {
         std::fs::create_dir(dir.path().join(folder)).expect("made");
     }
-    std::fs::write(dir.path().join("accounts/4977.yaml"), "password: hunter2\n").expect("written");
+    let account = dir.path().join("accounts/4977.yaml");
+    std::fs::write(&account, "password: hunter2\n").expect("written");
+    std::fs::set_permissions(&account, std::fs::Permissions::from_mode(0o600)).expect("changed");
     let file = dir.path().join("ccgate.yaml");
     std::fs::write(&file, text).expect("written");
     let mut line = vec!["ccgate", "check", "--config", file.to_str().expect("UTF-8")];

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Live;
 use super::failure::Failure;
-use crate::audit::{Class, Delivery, End, EntryId, OpenEntry, Refusal, SessionUse};
+use crate::audit::{By, Class, Delivery, End, EntryId, OpenEntry, Outcome, Refusal, SessionUse};
 use crate::authn::{self, Caller, Decision};
 use crate::cc::Meaning;
 use crate::policy::Authorized;
@@ -52,6 +52,8 @@ impl Live {
         };
         let session = SessionUse { agent: lease.agent(), tag: lease.tag() };
         let mut entry = self.audit.open(authorized, session).await?;
+        // While the file is being asked for, a drop means that the client has hung up and hyper gave the request up.
+        entry.if_dropped(Outcome::Aborted { by: By::Client });
         trail.entry = Some(*entry.id());
         match self.fetch(&mut entry, lease).await {
             Ok((Answer::File(file), lease)) => {

@@ -5,6 +5,7 @@ use http::header::{
     ACCEPT, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -96,34 +97,27 @@ impl Gateway {
         }
         let first = next_piece(&mut body).await?;
         if first.as_deref().is_some_and(looks_like_json) {
-            return self.json_or_file(head.status, &head.headers, length, first.unwrap_or_default(), body).await;
+            return json_or_file(head, length, first.unwrap_or_default(), body).await;
         }
         let headers = passed_down(&head.headers);
         Ok(Answer::File(File { status: head.status, headers, length, first, rest: body }))
     }
+}
 
-    /// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file.
-    async fn json_or_file(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        length: Option<u64>,
-        first: Bytes,
-        mut rest: Incoming,
-    ) -> Result<Answer, Error> {
-        let mut peeked = BytesMut::from(first);
-        while peeked.len() <= ENVELOPE_BYTES_MAX {
-            let Some(piece) = next_piece(&mut rest).await? else {
-                if let Some(envelope) = Envelope::parse(&peeked) {
-                    return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
-                }
-                break;
-            };
-            peeked.extend_from_slice(&piece);
-        }
-        let headers = passed_down(headers);
-        Ok(Answer::File(File { status, headers, length, first: Some(peeked.freeze()), rest }))
+/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file.
+async fn json_or_file(head: Parts, length: Option<u64>, first: Bytes, mut rest: Incoming) -> Result<Answer, Error> {
+    let mut peeked = BytesMut::from(first);
+    while peeked.len() <= ENVELOPE_BYTES_MAX {
+        let Some(piece) = next_piece(&mut rest).await? else {
+            if let Some(envelope) = Envelope::parse(&peeked) {
+                return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
+            }
+            break;
+        };
+        peeked.extend_from_slice(&piece);
     }
+    let headers = passed_down(&head.headers);
+    Ok(Answer::File(File { status: head.status, headers, length, first: Some(peeked.freeze()), rest }))
 }
 
 fn printed(range: ByteRange) -> Result<HeaderValue, Error> {

@@ -40,10 +40,12 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
     ("authn", Allowed::These(&["cc", "net"])),
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
-    ("audit", Allowed::These(&["cc", "policy"])),
-    ("upstream", Allowed::These(&["cc", "net", "audit"])),
+    // A permission hands out its caller, its download and their circumstances: the record is made of them.
+    ("audit", Allowed::These(&["cc", "route", "authn", "policy"])),
+    ("upstream", Allowed::These(&["cc", "net", "route", "audit"])),
     ("session", Allowed::These(&["cc", "yaml", "upstream"])),
-    ("relay", Allowed::These(&["audit", "upstream"])),
+    // A transfer holds its session, so that it is not signed out while bytes run.
+    ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
     ("admin", Allowed::These(&[])),
     ("config", Allowed::AllLeft),

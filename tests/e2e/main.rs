@@ -10,7 +10,20 @@
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod accounts;
+mod audit_faults;
 mod client;
+mod crash;
 mod download;
+mod drain;
+mod framing;
 mod issuer;
+mod ledger;
+mod mount;
+mod plain;
+mod ranges;
+mod refused_start;
+mod sessions;
+mod sharing;
+mod transfer;
 mod world;

@@ -174,7 +174,43 @@ impl World {
 
     /// Runs ccgate as the real binary.
     pub async fn run_process(&mut self) {
-        self.gateway = Some(Gateway::Process(Process::start(&self.config_file, &self.env).await));
+        self.run_process_under(&[]).await;
+    }
+
+    /// Runs ccgate as the real binary, started by another command that takes its place (`sh -c '... exec "$0" "$@"'`).
+    pub async fn run_process_under(&mut self, wrapper: &[&str]) {
+        let process = Process::start(&self.config_file, &self.env, wrapper).await;
+        self.gateway = Some(Gateway::Process(process));
+    }
+
+    /// Starts a ccgate that is to refuse: its exit code, and what it told, with this world's folder as `DIR`.
+    pub async fn refused_start(&self) -> (Option<i32>, String) {
+        let mut command = Process::command(&self.config_file, &self.env, &[]);
+        let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("an end in time").unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        let told: Vec<_> = text.lines().filter(|line| !line.starts_with('{')).collect();
+        (ended.status.code(), told.join("\n").replace(self.dir.path().to_str().unwrap(), "DIR"))
+    }
+
+    /// Kills the process with SIGKILL and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.process().child.kill().await.unwrap();
+        self.gateway = None;
+    }
+
+    /// Sends the process a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        match self.gateway.as_ref().expect("a gateway") {
+            Gateway::Process(process) => process.signal(name),
+            Gateway::Here { .. } => panic!("ccgate runs in the test's process"),
+        }
+    }
+
+    /// Waits for the process's end: its exit code.
+    pub async fn exited(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.process().child.wait()).await;
+        self.gateway = None;
+        ended.expect("an end in time").unwrap().code()
     }
 
     /// Waits until `/readyz` says yes.
@@ -256,6 +292,21 @@ impl World {
         client::open(self.server(), target, &all).await
     }
 
+    /// Asks for a fault in the next `times` calls of a kind.
+    pub fn fault(&self, what: sim::Kind, calls: sim::Scope, times: u32) {
+        self.sim.fault(sim::Fault { what, calls, agent: None, times });
+    }
+
+    /// Polls are not answered from now on, so that no keep-alive sees a loss before a request does.
+    pub fn hold_polls(&self) {
+        self.fault(sim::Kind::HangBeforeHead, sim::Scope::Poll, u32::MAX);
+    }
+
+    /// How many downloads have reached the simulator, refused ones included.
+    pub fn asked(&self) -> usize {
+        self.sim.requests().iter().filter(|seen| seen.target.contains("file/")).count()
+    }
+
     /// One metric's value by the start of its line, as in `ccgate_downloads_total{kind="audio",outcome="finished"}`.
     pub async fn metric(&self, start: &str) -> Option<f64> {
         let page = client::get(self.admin(), "/metrics", &[]).await;
@@ -294,11 +345,16 @@ impl World {
 }
 
 impl Process {
-    async fn start(config: &Path, env: &[(String, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ccgate"));
-        command.arg("run").arg("--config").arg(config).stderr(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
+    fn command(config: &Path, env: &[(String, String)], wrapper: &[&str]) -> Command {
+        let words: Vec<_> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_ccgate"), "run", "--config"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(config).stderr(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
         command.envs(env.iter().map(|(name, value)| (name, value)));
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    async fn start(config: &Path, env: &[(String, String)], wrapper: &[&str]) -> Self {
+        let mut child = Self::command(config, env, wrapper).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let serving = loop {
@@ -325,17 +381,36 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    /// The same, as it grows.
+    pub fn log_handle(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("running")
+    }
+
     /// Sends a signal, by the name that `kill` knows.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("running").to_string();
+        let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Its resident memory in bytes.
     pub fn rss(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("running"))).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 }
@@ -348,6 +423,16 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
         }
     };
     tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// SHA-256 in hex.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The target of an audio download by call id.

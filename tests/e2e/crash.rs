@@ -1,0 +1,151 @@
+//! kill -9 under load: nobody has a byte that the log does not know of, and the next start closes what was open.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::ledger;
+use crate::plain::{self, Arrived};
+use crate::world::{World, call};
+
+const KILLS: usize = 50;
+const CLIENTS: usize = 12;
+const AGENTS: u32 = 4;
+/// Each fourth recording; the others have the simulator's 64 KiB.
+const BIG_BYTES: u64 = 8 * 1024 * 1024;
+/// A client that has begun none of these has met a dead process by then.
+const DOWNLOADS_MAX: usize = 400;
+
+/// What one client got in one life of the process.
+struct Got {
+    life: usize,
+    call_id: String,
+    arrived: Arrived,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_50_random_moments_delivers_no_byte_without_a_durable_record() {
+    let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("CRASH_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut world = World::new().agents(1001..1001 + AGENTS).config(|c| c["log"]["level"] = "warn".into());
+    world = world.sim(|sim| sim.default_size = 64 * 1024);
+    let mut world = world.without_gateway().await;
+    let mut all = Vec::new();
+    for life in 0..KILLS {
+        // What the killed process left signed in is forgotten, so that no agent stays busy.
+        world.sim.restart();
+        world.run_process().await;
+        world.until_ready().await;
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let agent = 1001 + u32::try_from(client).unwrap() % AGENTS;
+            let ids = (0..DOWNLOADS_MAX).map(|number| call_id(life, client, number)).collect::<Vec<_>>();
+            for id in ids.iter().filter(|id| is_big(id)) {
+                world.sim.add_file(id, BIG_BYTES);
+            }
+            clients.spawn(client_of(world.server(), agent, world.issuer.agent(agent), life, ids));
+        }
+        tokio::time::sleep(Duration::from_micros(random.u64(..400_000))).await;
+        world.kill().await;
+        for got in clients.join_all().await {
+            all.extend(got);
+        }
+    }
+    world.sim.restart();
+    world.run_process().await;
+    world.until_ready().await;
+    assert!(world.shut_down().await);
+    let records = world.records();
+    ledger::check(&records);
+    let lives = lives(&records);
+    assert_eq!(lives.len(), KILLS + 1, "one begin for each start");
+    no_byte_without_a_record(&all, &lives);
+    nothing_asked_without_a_record(&world, &records);
+    open_entries_get_unknown_at_the_next_start(&lives);
+    // The load was one: most lives were cut in the middle of downloads, and files did arrive.
+    let (cut, whole) = (unknowns(&records), all.iter().filter(|got| got.arrived.is_whole_file()).count());
+    println!("{KILLS} kills: {} requests, {whole} whole files, {cut} entries cut", all.len());
+    assert!(cut >= KILLS && whole >= KILLS, "{cut} entries cut, {whole} whole files");
+    assert_eq!(world.sim.broken_rules(), vec![]);
+}
+
+async fn client_of(server: SocketAddr, agent: u32, token: String, life: usize, ids: Vec<String>) -> Vec<Got> {
+    let mut all = Vec::new();
+    for call_id in ids {
+        let arrived = plain::get(server, &call(agent, &call_id), &token, None).await;
+        let dead = arrived.status.is_none();
+        all.push(Got { life, call_id, arrived });
+        if dead {
+            break;
+        }
+    }
+    all
+}
+
+fn call_id(life: usize, client: usize, number: usize) -> String {
+    format!("{life}-{client}-{number}")
+}
+
+fn is_big(call_id: &str) -> bool {
+    call_id.rsplit('-').next().unwrap().parse::<usize>().unwrap() % 4 == 3
+}
+
+/// The records of each life of the process.
+fn lives(records: &[Value]) -> Vec<&[Value]> {
+    let begins: Vec<_> = (0..records.len()).filter(|at| records[*at]["event"] == "audit.opened").collect();
+    let ends = begins.iter().skip(1).copied().chain([records.len()]);
+    begins.iter().zip(ends).map(|(begin, end)| &records[*begin..end]).collect()
+}
+
+fn authorized(records: &[Value]) -> BTreeSet<&str> {
+    let opened = records.iter().filter(|record| record["event"] == "authorized");
+    opened.map(|record| record["what"]["call_id"].as_str().unwrap()).collect()
+}
+
+fn unknowns(records: &[Value]) -> usize {
+    records.iter().filter(|record| record["event"] == "unknown").count()
+}
+
+/// Call ids are used once, so the record was written by the life that delivered, before it was killed.
+fn no_byte_without_a_record(all: &[Got], lives: &[&[Value]]) {
+    let recorded: Vec<_> = lives.iter().map(|records| authorized(records)).collect();
+    for got in all.iter().filter(|got| got.arrived.status == Some(200)) {
+        assert!(recorded[got.life].contains(got.call_id.as_str()), "{}: {:?}", got.call_id, got.arrived);
+    }
+    let odd: Vec<_> = all.iter().filter(|got| !matches!(got.arrived.status, Some(200) | None)).collect();
+    assert!(odd.is_empty(), "{} {:?}", odd[0].call_id, odd[0].arrived);
+}
+
+/// The stronger form: what the upstream was asked for, delivered or not.
+fn nothing_asked_without_a_record(world: &World, records: &[Value]) {
+    let recorded = authorized(records);
+    let mut downloads = 0;
+    for seen in world.sim.requests() {
+        if let Some((_, call_id)) = seen.target.split_once("recordfiledownloadEx?callId=") {
+            assert!(recorded.contains(call_id), "asked for without a record: {}", seen.target);
+            downloads += 1;
+        }
+    }
+    assert!(downloads > KILLS, "{downloads}");
+}
+
+fn open_entries_get_unknown_at_the_next_start(lives: &[&[Value]]) {
+    let mut open = BTreeSet::new();
+    for records in lives {
+        let closed = records.iter().filter(|record| record["event"] == "unknown").map(ledger::entry).collect();
+        assert_eq!(open, closed, "what the life before left open");
+        open.clear();
+        for record in *records {
+            if record["event"] == "authorized" {
+                open.insert(ledger::entry(record));
+            } else if ledger::is_end(record) {
+                open.remove(ledger::entry(record));
+            }
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}

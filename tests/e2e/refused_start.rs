@@ -1,0 +1,109 @@
+//! Starts that are refused: exit code 2, and a message that names all that is wrong and what to do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::mount::Mount;
+use crate::world::World;
+
+async fn refused(world: &World, expected: &str) {
+    let (code, told) = world.refused_start().await;
+    assert_eq!((code, told.as_str()), (Some(2), expected), "\n{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_is_told_all_at_once() {
+    let world = World::new().config(|c| {
+        c["server"]["max_downloads"] = 0.into();
+        c["server"]["drain"]["delay"] = "soon".into();
+        c["upstream"]["url"] = "http://10.0.0.1".into();
+        c["auth"]["issuers"][0]["audiences"] = json!([]);
+        c["audit"]["dirr"] = "x".into();
+    });
+    let world = world.without_gateway().await;
+    refused(&world, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_or_malformed_ca_is_named() {
+    let world = World::new().without_gateway().await;
+    let ca = world.dir().join("upstream-ca.pem");
+    fs::write(&ca, "garbage").unwrap();
+    refused(&world, "").await;
+    fs::remove_file(ca).unwrap();
+    refused(&world, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_without_rules_or_with_a_type_error_is_named() {
+    let world = World::new().config(|c| c["policy"]["dir"] = "policy".into()).without_gateway().await;
+    fs::create_dir(world.dir().join("policy")).unwrap();
+    refused(&world, "").await;
+    let rule = "@id(\"own\")\npermit (principal, action, resource)\nwhen { principal.agent == 7 };\n";
+    fs::write(world.dir().join("policy/own.cedar"), rule).unwrap();
+    refused(&world, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_directory_that_is_missing_is_not_made() {
+    let world = World::new().without_gateway().await;
+    fs::remove_dir_all(world.dir().join("audit")).unwrap();
+    refused(&world, "").await;
+    assert!(!world.dir().join("audit").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_directory_that_is_read_only_is_named() {
+    let world = World::new().without_gateway().await;
+    let audit = world.dir().join("audit");
+    fs::set_permissions(&audit, fs::Permissions::from_mode(0o555)).unwrap();
+    let root_writes_anywhere = fs::write(audit.join("probe"), "").is_ok();
+    let _mount = if root_writes_anywhere {
+        let Some(mount) = Mount::tmpfs(&audit, "ro") else { return };
+        Some(mount)
+    } else {
+        None
+    };
+    let cause = if root_writes_anywhere { "Read-only file system (os error 30)" } else { "Permission denied (os error 13)" };
+    let told = format!("{cause}");
+    refused(&world, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_directory_of_another_process_is_left_alone() {
+    let world = World::new().start_process().await;
+    let before = world.records().len();
+    refused(&world, "").await;
+    assert_eq!(world.records().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_the_audit_log_is_named_and_left_as_it_is() {
+    let world = World::new().without_gateway().await;
+    let segment = world.dir().join("audit/audit-00000000000000000001.jsonl");
+    fs::write(&segment, "garbage\n").unwrap();
+    refused(&world, "").await;
+    assert_eq!(fs::read_to_string(segment).unwrap(), "garbage\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for plane in ["server", "admin"] {
+        let world = World::new().config(|c| c[plane]["listen"] = address.clone().into()).without_gateway().await;
+        let told = match plane {
+            "server" => format!(
+                "ccgate: the data plane (server) cannot be set up\n  because cannot listen on {address}\n  \
+                 because Address already in use (os error 98)"
+            ),
+            _ => format!(
+                "ccgate: cannot listen on admin.listen {address}\n  because Address already in use (os error 98)"
+            ),
+        };
+        refused(&world, &told).await;
+    }
+}
