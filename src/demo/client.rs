@@ -1,5 +1,6 @@
 //! A web app in miniature: one GET over a connection of its own, read as it comes. It never keeps a whole recording.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// No request of the story takes longer, its body included.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// So many bytes of a body are kept, for what is text: a problem document, the metrics page.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
@@ -129,5 +130,9 @@ async fn read(open: Open, mut on_piece: impl FnMut(u64)) -> Result<Answer, Error
 
 /// Lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // Writing to a `String` can't fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

@@ -20,8 +20,10 @@ impl Folder {
     }
 
     fn below(parent: &Path) -> Result<Self, Error> {
-        let path = parent.join(format!("ccgate-demo-{}", uuid::Uuid::new_v4().simple()));
-        // Passwords and tokens of the demo lie in it. `create` fails where something of that name exists.
+        // Short, for a person types it: two demos at once will not meet, and `create` would notice.
+        let name = format!("ccgate-demo-{:08x}", uuid::Uuid::new_v4().as_fields().0);
+        let path = parent.join(name);
+        // Passwords and tokens of the demo lie in it.
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|source| Error::Folder { parent: parent.to_owned(), source })?;
         Ok(Self { path, removed: false })

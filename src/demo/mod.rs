@@ -119,6 +119,7 @@ pub async fn main(once: bool, screen: Screen, out: &mut dyn Write) -> Result<(),
     let told = perform(once, &folder, &mut teller, &mut signals).await;
     match told {
         Ok(()) => folder.remove(),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(error) => {
             // The story's error says more than one of the screen.
             let _ = teller.end_of_log(&log, LOG_LINES_SHOWN);
@@ -142,14 +143,20 @@ async fn perform(once: bool, folder: &Folder, teller: &mut Teller<'_>, signals: 
         }
         told => told,
     };
-    let left = site.leave().await;
+    let (hurry, mut leaving) = (site.hurry(), std::pin::pin!(site.leave()));
+    let left = loop {
+        tokio::select! {
+            left = &mut leaving => break left,
+            () = signals.any() => hurry.cancel(),
+        }
+    };
     told?;
     story::ending(&left, teller)
 }
 
 async fn stay(once: bool, site: &Site, teller: &mut Teller<'_>, folder: &Folder) -> Result<(), Error> {
     site.until_ready().await?;
-    story::introduce(site, teller)?;
+    story::introduce(site, folder.path(), teller)?;
     story::tell(site, teller).await?;
     trying::tell(site, folder.path(), once, teller)?;
     Ok(())

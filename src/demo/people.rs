@@ -62,4 +62,9 @@ impl Person {
     pub(super) fn token_file(&self) -> String {
         format!("{}.token", self.subject)
     }
+
+    /// The name of the file with the token as a request header.
+    pub(super) fn header_file(&self) -> String {
+        format!("{}.header", self.subject)
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::check::Broken;
@@ -76,6 +77,7 @@ impl Site {
             write(&folder.join(format!("accounts/{}.yaml", person.agent)), &format!("password: {password}\n"))?;
             let token = issuer.token(person, &clock)?;
             write(&folder.join(person.token_file()), &token)?;
+            write(&folder.join(person.header_file()), &format!("Authorization: Bearer {token}\n"))?;
             tokens.push((person.subject, token));
         }
         write(&folder.join("upstream-ca.pem"), sim.ca_pem())?;
@@ -126,6 +128,11 @@ impl Site {
             expected: format!("a line {name}"),
             came: "without one".to_owned(),
         })
+    }
+
+    /// Cancelling it, while [`Site::leave`] waits, breaks off what still runs.
+    pub(super) fn hurry(&self) -> CancellationToken {
+        self.signals.hurry.clone()
     }
 
     /// Ends ccgate as SIGTERM would, then the others.

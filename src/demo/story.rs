@@ -2,6 +2,8 @@
 
 mod sessions;
 
+use std::path::Path;
+
 use super::Error;
 use super::check::{Broken, expect};
 use super::client::{self, Answer, hex};
@@ -12,13 +14,14 @@ use super::teller::Teller;
 use crate::sim;
 
 /// Tells who is on the stage.
-pub(super) fn introduce(site: &Site, teller: &mut Teller<'_>) -> Result<(), Error> {
+pub(super) fn introduce(site: &Site, folder: &Path, teller: &mut Teller<'_>) -> Result<(), Error> {
     let (ccgate, admin) = (site.addresses.server, site.addresses.admin);
     teller.heading("On the stage")?;
     teller.detail("CC-Gateway", format!("{}   simulated: holds the recordings, knows agents only", site.sim.url()))?;
     teller.detail("issuer", format!("{}    signs the tokens; ccgate fetches its keys", site.issuer.name()))?;
     teller.detail("ccgate", format!("http://{ccgate}    decides, records, streams"))?;
-    teller.detail("", format!("http://{admin}/   its admin side: status page, metrics, readiness"))?;
+    teller.detail("admin", format!("http://{admin}/   ccgate's other port: status page, metrics, readiness"))?;
+    teller.detail("files", format!("{}   its configuration and audit log, the tokens", folder.display()))?;
     Ok(())
 }
 

@@ -26,43 +26,49 @@ pub(super) fn tell(site: &Site, folder: &Path, once: bool, teller: &mut Teller<'
 }
 
 fn lines(site: &Site, folder: &Path) -> Vec<(&'static str, String)> {
-    let (ccgate, admin) = (format!("http://{}", site.addresses.server), site.addresses.admin);
-    let quoted = |name: &str| quote(&folder.join(name).display().to_string());
-    let token = |person: &Person| format!("\"$(cat {})\"", quoted(&person.token_file()));
-    let bearer = |person: &Person| format!("-H \"Authorization: Bearer $(cat {})\"", quoted(&person.token_file()));
-    let own = quote(&format!("{ccgate}{}", ANNA.call(CALL)));
-    let by_anna = quote(&format!("{ccgate}{}", ANNA.recording(BENS_RECORDING)));
-    let by_ines = quote(&format!("{ccgate}{}", INES.recording(BENS_RECORDING)));
+    let file = |name: &str| quote(&folder.join(name).display().to_string());
+    let header =
+        |person: &Person| format!("-H {}", quote(&format!("@{}", folder.join(person.header_file()).display())));
+    let url = |target: &str| quote(&format!("http://{}{target}", site.addresses.server));
+    let (own, other) = (url(&ANNA.call(CALL)), url(&ANNA.recording(BENS_RECORDING)));
     let program = std::env::current_exe().map_or_else(|_| "ccgate".to_owned(), |path| path.display().to_string());
-    let program = quote(&program);
+    let (program, config, token) = (quote(&program), file("ccgate.yaml"), file(&ANNA.token_file()));
     let mut lines = vec![
-        ("Anna fetches her own call", format!("curl -sS -D - -o {} {} {own}", quoted("own.wav"), bearer(&ANNA))),
-        ("a call of another agent: 403", format!("curl -sS {} {by_anna}", bearer(&ANNA))),
+        ("Anna fetches her own call.", format!("curl -sS -D - -o {} {} {own}", file("own.wav"), header(&ANNA))),
+        ("She asks for a call of another agent: 403.", format!("curl -sS -w '\\n' {} {other}", header(&ANNA))),
         (
-            "an inspector hears its first seconds",
-            format!("curl -sS -D - -o {} -r 0-65535 {} {by_ines}", quoted("part.wav"), bearer(&INES)),
+            "Why not, and what would change it?",
+            format!("{program} policy explain --config {config} --token \"$(cat {token})\" {other}"),
         ),
-        ("nobody without a token", format!("curl -sS -i {own}")),
         (
-            "why Anna may not, and what would change it",
-            format!("{program} policy explain --config {} --token {} {by_anna}", quoted("ccgate.yaml"), token(&ANNA)),
+            "Ines, the inspector, hears the beginning of that call.",
+            format!(
+                "curl -sS -D - -o {} -r 0-65535 {} {}",
+                file("part.wav"),
+                header(&INES),
+                url(&INES.recording(BENS_RECORDING))
+            ),
         ),
-        ("who took what: the audit log", format!("tail -n 5 {}/*.jsonl", quoted("audit"))),
-        ("the metrics", format!("curl -sS http://{admin}/metrics")),
+        ("Nobody gets anything without a token.", format!("curl -sS -w '\\n' {own}")),
+        ("Who took what?", format!("tail -n 5 {}/*.jsonl", file("audit"))),
+        ("How is ccgate?", format!("curl -sS 'http://{}/readyz?verbose'", site.addresses.admin)),
     ];
     if let Some(control) = site.sim.control_url() {
-        let body = format!("{{\"agent\": {}}}", ANNA.agent);
-        lines.push((
-            "throw Anna out at CC-Gateway, then fetch again",
-            format!("curl -sS -d {} {control}/throw-out", quote(&body)),
-        ));
+        let agent = quote(&format!("{{\"agent\": {}}}", ANNA.agent));
+        let line = format!("curl -sS -w '\\n' -d {agent} {control}/throw-out");
+        lines.push(("Throw Anna out at CC-Gateway, then let her fetch again.", line));
     }
     lines
 }
 
 /// One word of a POSIX shell.
 fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_quoted_text_is_one_word_of_a_shell() {
-        for text in ["/tmp/a b", "it's", "$(reboot) `x` \"y\" \\ ; # *", ""] {
+        for text in ["/tmp/a.b", "/tmp/a b", "it's", "a?b=*", "~", "#", "$(reboot) `x` \"y\" \\ ; # *", ""] {
             let line = format!("printf %s {}", quote(text));
             let shell = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
             assert_eq!(String::from_utf8_lossy(&shell.stdout), text);

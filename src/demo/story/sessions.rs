@@ -45,7 +45,7 @@ impl Story<'_, '_> {
         let (answer, took) = (answer.map_err(Broken::Client)?, start.elapsed());
         let rotations = site.metric(ROTATIONS).await? - metric;
         teller.detail("gets", format!("{}, {} bytes in {:.1} s", answer.status, answer.bytes, took.as_secs_f64()))?;
-        teller.detail("metrics", format!("{ROTATIONS} went up by {rotations}"))?;
+        teller.detail("metrics", format!("{ROTATIONS} went up by {rotations}, over all sessions"))?;
         expect_file(&answer, LONG_CALL, LONG_CALL_BYTES)?;
         expect_least("new Guids while the download ran", 1.0, rotations)?;
         expect("whether Anna's Guid is still the same", false, guid == sim.guid_of(ANNA.agent))?;
@@ -71,7 +71,8 @@ impl Story<'_, '_> {
         let mut events = Vec::new();
         for record in &records {
             let event = text(record, "/event").strip_prefix("session.").unwrap_or_default();
-            self.teller.detail(event, format!("{} {}", time_of_day(record), text(record, "/detail")))?;
+            let why = text(record, "/detail");
+            self.teller.detail(event, format!("{} Anna's session ({why})", time_of_day(record)))?;
             events.push(event);
         }
         let told = format!("{} after {} attempts", time_of_day(&end), number(&end, "/attempts"));
