@@ -136,13 +136,9 @@ async fn perform(once: bool, folder: &Folder, teller: &mut Teller<'_>, signals: 
         // Whatever the story was about to do is given up; the site below is ended in order all the same.
         () = signals.any() => Err(Error::Interrupted),
     };
-    let told = match told {
-        Ok(()) if !once => {
-            signals.any().await;
-            Ok(())
-        }
-        told => told,
-    };
+    if told.is_ok() && !once {
+        signals.any().await;
+    }
     let (hurry, mut leaving) = (site.hurry(), std::pin::pin!(site.leave()));
     let left = loop {
         tokio::select! {
