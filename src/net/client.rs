@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioTimer;
 use tokio_util::task::TaskTracker;
 
@@ -65,6 +67,9 @@ pub enum Error {
     /// What came is no HTTP/1.1 answer.
     #[error("the answer is not HTTP")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer's length is given in more than one way, so where it ends is a guess (RFC 9112 section 6.3).
+    #[error("the answer is framed in more than one way")]
+    Framing,
     /// A document was asked for and another status than 200 came.
     #[error("the answer is {0}")]
     Status(StatusCode),
@@ -99,13 +104,20 @@ impl Client {
     /// As [`Client::send`], with a deadline of the call's own: for an answer that is slow by design.
     pub async fn send_within(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         deadline: Duration,
     ) -> Result<Response<Incoming>, Error> {
-        match tokio::time::timeout(deadline, self.inner.request(request)).await {
-            Ok(answer) => answer.map_err(classify),
-            Err(_elapsed) => Err(Error::Timeout),
+        let connection = capture_connection(&mut request);
+        let answer = match tokio::time::timeout(deadline, self.inner.request(request)).await {
+            Ok(answer) => answer.map_err(classify)?,
+            Err(_elapsed) => return Err(Error::Timeout),
+        };
+        if is_framed_twice(answer.headers()) {
+            // hyper takes one of the two; the other end could make the rest of the body somebody else's answer.
+            give_up(&connection);
+            return Err(Error::Framing);
         }
+        Ok(answer)
     }
 
     /// How long [`Client::send`] waits, from the request to the response head.
@@ -135,6 +147,24 @@ pub async fn read_document(body: Incoming, bytes_max: usize) -> Result<Bytes, Er
         Ok(read) => Ok(read.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(bytes_max)),
         Err(error) => Err(Error::Protocol(error)),
+    }
+}
+
+/// Whether a length is given beside chunks, or either more than once, or in a coding that is not `chunked` alone.
+fn is_framed_twice(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => lengths > 1,
+        (Some(coding), None) => lengths > 0 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+/// The connection carries no further request.
+fn give_up(connection: &CaptureConnection) {
+    if let Some(connection) = connection.connection_metadata().as_ref() {
+        connection.poison();
     }
 }
 

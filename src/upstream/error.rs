@@ -74,6 +74,7 @@ impl From<net::Error> for Error {
             net::Error::Untrusted(_) => Self::Untrusted { source: Box::new(error) },
             net::Error::Timeout => Self::Timeout,
             net::Error::Closed(_) => Self::Closed { source: Box::new(error) },
+            net::Error::Framing => Self::Protocol("its length is given in more than one way"),
             net::Error::Protocol(_) => Self::Protocol("it is not HTTP"),
             net::Error::Status(status) => Self::Status(status),
             net::Error::TooLarge(_) => Self::Protocol("it is longer than an answer can be"),
