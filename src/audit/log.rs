@@ -217,8 +217,16 @@ impl Shared {
         };
         let timed_out = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();
-        let facts =
-            Facts { id, authorized, session, attempts: 1, begun, taken: false, timed_out: Arc::clone(&timed_out) };
+        let facts = Facts {
+            id,
+            authorized,
+            session,
+            attempts: 1,
+            begun,
+            taken: false,
+            asking: None,
+            timed_out: Arc::clone(&timed_out),
+        };
         let Some(draft) = self.opening_draft(&facts) else {
             self.unavailable(&facts.authorized);
             return Err(Why::TooLong);
