@@ -1,0 +1,22 @@
+//! ccgate under load, as the real binary. Each test has the machine to itself, as far as the others here are concerned.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
+#![allow(dead_code, reason = "the harness is that of the end-to-end tests, which need more of it")]
+
+#[path = "../e2e/client.rs"]
+mod client;
+#[path = "../e2e/issuer.rs"]
+mod issuer;
+mod rotation;
+#[path = "../e2e/world.rs"]
+mod world;
+
+/// Held by each test while it runs.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
