@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::cc::{AgentId, GuidTag};
 use crate::policy::Authorized;
@@ -55,8 +56,8 @@ pub(super) struct Facts {
     pub(super) begun: Instant,
     /// The opener has it. Before that, a drop means that the opener left.
     pub(super) taken: bool,
-    /// How the entry ends when its holder drops it.
-    pub(super) if_dropped: Outcome,
+    /// Set while the upstream is asked: a drop means that the client left, or that this stops.
+    pub(super) asking: Option<CancellationToken>,
     /// The opener was told no because its deadline passed.
     pub(super) timed_out: Arc<AtomicBool>,
 }
@@ -128,16 +129,16 @@ impl OpenEntry {
         self.facts.session.agent
     }
 
+    /// The upstream is asked from now on, while the client can leave at any time: an entry that is dropped then ends as
+    /// aborted, by the shutdown where `shutdown` is cancelled, else by the client.
+    pub fn asking(&mut self, shutdown: CancellationToken) {
+        self.facts.asking = Some(shutdown);
+    }
+
     /// The session was lost and another one is used: the end names the last one and counts them.
     pub fn session_replaced(&mut self, session: SessionUse) {
         self.facts.session = session;
         self.facts.attempts = self.facts.attempts.saturating_add(1);
-    }
-
-    /// Says how the entry ends should it be dropped without [`OpenEntry::close`]. At first that is `failed` with
-    /// `dropped`, a defect; while a request waits, its future is dropped exactly when the client has left.
-    pub fn if_dropped(&mut self, outcome: Outcome) {
-        self.facts.if_dropped = outcome;
     }
 
     /// Gives the entry its end. It is queued at once and durable with the next batch.
@@ -156,8 +157,12 @@ impl OpenEntry {
 impl Drop for OpenEntry {
     fn drop(&mut self) {
         let outcome = if self.facts.taken {
-            let panics = std::thread::panicking();
-            if panics { Outcome::Failed { reason: FailReason::Panic } } else { self.facts.if_dropped }
+            match &self.facts.asking {
+                _ if std::thread::panicking() => Outcome::Failed { reason: FailReason::Panic },
+                Some(shutdown) if shutdown.is_cancelled() => Outcome::Aborted { by: By::Shutdown },
+                Some(_) => Outcome::Aborted { by: By::Client },
+                None => Outcome::Failed { reason: FailReason::Dropped },
+            }
         } else if self.facts.timed_out.load(Ordering::Acquire) {
             Outcome::Failed { reason: FailReason::AuditUnavailable }
         } else {

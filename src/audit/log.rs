@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::policy::{Authorized, Denied};
 use crate::ready;
 
-use super::end::{End, FailReason, Outcome};
+use super::end::End;
 use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
 use super::event::{Event, Refusal};
 use super::line::{Draft, Ledger};
@@ -225,7 +225,7 @@ impl Shared {
             attempts: 0,
             begun: Instant::now(),
             taken: false,
-            if_dropped: Outcome::Failed { reason: FailReason::Dropped },
+            asking: None,
             timed_out: Arc::clone(&timed_out),
         };
         let Some(draft) = self.opening_draft(&facts) else {

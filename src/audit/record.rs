@@ -65,7 +65,8 @@ struct Who<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentId>,
     roles: &'a BTreeSet<String>,
-    token_tag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_tag: Option<&'a str>,
 }
 
 #[derive(Serialize)]

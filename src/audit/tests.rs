@@ -235,7 +235,7 @@ async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
         assert!(matches!(start(), Err(StartError::Locked { .. })));
         let mut entry = log.open(authorized("req-1"), session()).await.expect("an entry");
         assert_eq!((entry.agent(), entry.download()), (agent(4977), &download()));
-        entry.if_dropped(Outcome::Aborted { by: super::By::Client });
+        entry.asking(tokio_util::sync::CancellationToken::new());
         drop(entry);
         assert!(log.shut_down(Duration::from_secs(5)).await.complete);
         assert!(!log.is_writable());

@@ -162,7 +162,7 @@ impl Authenticator {
         let lifetime = Lifetime::of(&token.registered);
         lifetime.check(self.clock.now(), self.tolerance)?;
         issuer.check_audience(&token)?;
-        let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload, || bearer.digest());
+        let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload);
         let caller = Caller::new(facts.map_err(Error::Claims)?);
         let entry = Entry { caller: caller.clone(), issuer: position, key_id: token.key_id, key_print, lifetime };
         self.verified.insert(digest, entry);

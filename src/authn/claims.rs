@@ -74,13 +74,12 @@ impl Lifetime {
     }
 }
 
-/// What a genuine token of this issuer says. `digest` is that of the whole token, for one without an id.
+/// What a genuine token of this issuer says.
 pub(super) fn facts(
     issuer: &Arc<str>,
     claims: &Claims,
     registered: &Registered,
     payload: &Value,
-    digest: impl FnOnce() -> [u8; 32],
 ) -> Result<Facts, ClaimFault> {
     let at = |pointer: &JsonPointer| payload.pointer(pointer.as_str());
     let reason =
@@ -101,7 +100,7 @@ pub(super) fn facts(
         teams: at(&claims.teams).map_or(Some(BTreeSet::new()), names).ok_or(ClaimFault::Teams)?,
         purpose: reason(&claims.purpose, "purpose")?,
         ticket: reason(&claims.ticket, "ticket")?,
-        token_tag: tag(issuer, registered.token_id.as_deref(), digest),
+        token_tag: registered.token_id.as_deref().and_then(|id| tag(issuer, id)),
         expires: registered.expires,
     })
 }
@@ -143,15 +142,17 @@ fn printable(text: &str, chars_max: usize) -> bool {
     !text.is_empty() && text.chars().count() <= chars_max && text.chars().all(fits)
 }
 
-/// 32 hex digits of SHA-256 over issuer, NUL and `jti`; over the whole token where there is none.
-fn tag(issuer: &str, token_id: Option<&str>, digest: impl FnOnce() -> [u8; 32]) -> String {
-    let digest = match token_id {
-        Some(id) if !id.is_empty() => sha256(&[issuer.as_bytes(), b"\0", id.as_bytes()]),
-        _ => digest(),
-    };
-    digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+/// 32 hex digits of SHA-256 over issuer, NUL and `jti`. Never over the token: no record holds a hash of a secret without
+/// a key.
+fn tag(issuer: &str, token_id: &str) -> Option<String> {
+    if token_id.is_empty() {
+        return None;
+    }
+    let digest = sha256(&[issuer.as_bytes(), b"\0", token_id.as_bytes()]);
+    let hex = digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
         // Writing to a `String` can't fail.
         let _ = write!(hex, "{byte:02x}");
         hex
-    })
+    });
+    Some(hex)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::bearer::sha256;
 use super::claims::facts;
 use super::token::Registered;
 use super::{Caller, Config, Error, Malformed, Untrusted, json};
@@ -27,7 +26,7 @@ pub(crate) fn supposed_caller(config: &Config, claims: &[u8]) -> Result<Caller, 
     let named = config.issuers.iter().find(|issuer| issuer.issuer == registered.issuer);
     let issuer = named.ok_or(Error::Untrusted(Untrusted::Issuer))?;
     let name = Arc::from(issuer.issuer.as_str());
-    let facts = facts(&name, &issuer.claims, &registered, &Value::Object(payload), || sha256(&[claims]));
+    let facts = facts(&name, &issuer.claims, &registered, &Value::Object(payload));
     Ok(Caller::new(facts.map_err(Error::Claims)?))
 }
 

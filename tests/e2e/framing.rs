@@ -174,7 +174,7 @@ async fn a_failure_under_a_files_content_type_is_told_from_a_file() {
 async fn a_real_file_that_looks_like_json_is_a_file() {
     let path = |number: u32| format!("Y:/90/0/20210519/1001/{number}.txt");
     // A simulated file is noise of its name: one in 256 starts like an object.
-    let path = (0..).map(path).find(|path| sim::body_bytes(path, 0, 1, 1) == b"{").unwrap();
+    let path = (0..100_000).map(path).find(|path| sim::body_bytes(path, 0, 1, 1) == b"{").unwrap();
     for framing in [Framing::ContentLength, Framing::Chunked] {
         let world = World::new().sim(|sim| sim.framing = framing).start().await;
         for size in [1, 1000, 64 * 1024, 64 * 1024 + 1, 300 * 1024] {

@@ -232,6 +232,23 @@ async fn a_dropped_entry_and_a_panicking_holder_end_their_entries() {
 }
 
 #[tokio::test]
+async fn an_entry_that_is_dropped_while_the_upstream_is_asked_was_left() {
+    let world = World::new();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    for _ in 0..2 {
+        let mut entry = world.open().await.expect("an entry");
+        entry.asking(shutdown.clone());
+        drop(entry);
+        shutdown.cancel();
+    }
+    world.stop().await;
+    let lines = world.lines();
+    check(&lines);
+    let reasons: Vec<_> = lines.iter().filter(|line| line["event"] == "aborted").map(|line| &line["reason"]).collect();
+    assert_eq!(reasons, ["client", "shutdown"]);
+}
+
+#[tokio::test]
 async fn below_the_free_space_minimum_no_entry_is_opened_but_ends_are_written() {
     let world = World::with(Plan::never(), |config| config.free_bytes_min = 1_000);
     let entry = world.open().await.expect("an entry");
