@@ -44,7 +44,7 @@ pub(super) struct Asked<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retcode: Option<&'a str>,
 }
@@ -129,7 +129,7 @@ impl<'a> Asked<'a> {
         };
         Self {
             decision: Some(decision),
-            code: Some(denied.reason().label()),
+            code: Some(denied.reason().as_str()),
             ..Self::request(denied.arrival(), Some(denied.caller()), Some(denied.download()))
         }
     }
