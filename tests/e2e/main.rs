@@ -10,7 +10,14 @@
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod authn;
 mod client;
+mod cors;
 mod download;
+mod hostile;
+mod idp;
 mod issuer;
+mod metrics;
+mod refusals;
+mod secrets;
 mod world;
