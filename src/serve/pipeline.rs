@@ -105,13 +105,14 @@ impl Live {
 
     /// Records a refusal that comes after a yes of the policy.
     async fn refuse(&self, authorized: &Authorized, failure: Failure) -> Failure {
+        let retcode = failure.retcode();
         let refusal = Refusal {
             arrival: authorized.arrival(),
             caller: Some(authorized.caller()),
             download: Some(authorized.download()),
             authorized: Some(authorized),
             code: failure.code(),
-            retcode: failure.retcode(),
+            retcode: retcode.as_ref(),
         };
         self.audit.refused(refusal).await;
         failure

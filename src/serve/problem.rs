@@ -158,7 +158,7 @@ impl From<&Failure> for Problem {
                 "This is a fault of the gateway. The request id leads to the log.",
             ),
         };
-        problem.retcode = failure.retcode().cloned();
+        problem.retcode = failure.retcode();
         problem
     }
 }

@@ -17,7 +17,10 @@ use super::{Error, Gateway};
 use crate::audit::OpenEntry;
 use crate::cc::{Call, ENVELOPE_BYTES_MAX, Envelope, Guid};
 use crate::net;
-use crate::route::{ByteRange, Download};
+use crate::route::{ByteRange, Download, TraceParent};
+
+/// The trace that a call belongs to (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Headers of an answer that are passed down; nothing else is.
 const PASSED_DOWN: [HeaderName; 6] =
@@ -58,12 +61,13 @@ impl Gateway {
     /// framing could hide a cut or that is no recording.
     pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Answer, Error> {
         let start = Instant::now();
-        let answer = self.exchange(entry.authorized().download(), guid).await;
+        let authorized = entry.authorized();
+        let answer = self.exchange(authorized.download(), authorized.arrival().trace.as_ref(), guid).await;
         self.metrics.observe(Operation::Download, start, &answer);
         answer
     }
 
-    async fn exchange(&self, download: &Download, guid: &Guid) -> Result<Answer, Error> {
+    async fn exchange(&self, download: &Download, trace: Option<&TraceParent>, guid: &Guid) -> Result<Answer, Error> {
         let mut request = self.request(Call::download(download.agent(), download.file()), Some(guid), Bytes::new())?;
         let headers = request.headers_mut();
         if let Some(range) = download.range() {
@@ -73,6 +77,9 @@ impl Gateway {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
+        }
+        if let Some(trace) = trace {
+            headers.insert(TRACEPARENT, printed(trace.child())?);
         }
         let response = self.client.send(request).await?;
         let classified = self.classify(response, download.range());
@@ -120,8 +127,9 @@ async fn json_or_file(head: Parts, length: Option<u64>, first: Bytes, mut rest: 
     Ok(Answer::File(File { status: head.status, headers, length, first: Some(peeked.freeze()), rest }))
 }
 
-fn printed(range: ByteRange) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(&range.to_string()).map_err(|_| Error::Protocol("the range cannot be printed"))
+/// A value that we print ourselves; none of them has a character that a header may not hold.
+fn printed(value: impl std::fmt::Display) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(&value.to_string()).map_err(|_| Error::Protocol("a header of ours cannot be printed"))
 }
 
 /// The next piece of a body that holds bytes; trailers are dropped.

@@ -12,17 +12,24 @@
 
 mod accounts;
 mod audit_faults;
+mod authn;
 mod client;
+mod cors;
 mod crash;
 mod download;
 mod drain;
 mod framing;
+mod hostile;
+mod idp;
 mod issuer;
 mod ledger;
+mod metrics;
 mod mount;
 mod plain;
 mod ranges;
+mod refusals;
 mod refused_start;
+mod secrets;
 mod sessions;
 mod sharing;
 mod transfer;

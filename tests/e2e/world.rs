@@ -123,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Trusts this issuer instead of one with a fresh key.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuer = issuer;
+        self
+    }
+
     /// Sets a variable of the process's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
