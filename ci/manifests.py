@@ -73,9 +73,11 @@ def sidecar_errors(pod, config_maps):
         "bounds its memory": "memory" in ccgate.get("resources", {}).get("limits", {}),
         # R20: it runs when the deletion of the pod begins, while the app still downloads.
         "has no lifecycle hook": "lifecycle" not in ccgate,
-        "has start, readiness and liveness probes": all(
-            "httpGet" in ccgate.get(f"{kind}Probe", {}) for kind in ("startup", "readiness", "liveness")
+        "has start and liveness probes on /livez": all(
+            ccgate.get(f"{kind}Probe", {}).get("httpGet", {}).get("path") == "/livez" for kind in ("startup", "liveness")
         ),
+        # It would count for the whole pod: an issuer's outage would take the app out of its Service.
+        "has no readiness probe": "readinessProbe" not in ccgate,
         "mounts no single file (subPath is never updated)": not any("subPath" in m for m in mounts.values()),
         "writes to the audit volume alone": [n for n, m in mounts.items() if not m.get("readOnly")] == ["ccgate-audit"],
     }
@@ -119,6 +121,12 @@ def errors_of(things, versions):
                 thing["spec"].get("replicas") != 1 or thing["spec"].get("strategy") != {"type": "Recreate"}
             ):
                 yield f"{title}: two pods can write one audit volume (replicas 1, strategy Recreate)"
+        if (
+            thing["kind"] == "Service"
+            and thing["spec"].get("selector") == {"ccgate": "sidecar"}
+            and thing["spec"].get("publishNotReadyAddresses") is not True
+        ):
+            yield f"{title}: hides ccgate while the app is not ready (publishNotReadyAddresses)"
 
 
 def main():
@@ -156,7 +164,10 @@ def self_test(things, versions):
         ((*ccgate, "securityContext", "seccompProfile", "type"), "Unconfined"),
         ((*ccgate, "resources", "limits"), {"cpu": "1"}),
         ((*ccgate, "lifecycle"), {"preStop": {"exec": {"command": ["/ccgate"]}}}),
-        ((*ccgate, "readinessProbe"), {"exec": {"command": ["/ccgate", "healthcheck"]}}),
+        ((*ccgate, "startupProbe"), {"exec": {"command": ["/ccgate", "healthcheck"]}}),
+        ((*ccgate, "startupProbe", "httpGet", "path"), "/readyz"),
+        ((*ccgate, "livenessProbe", "httpGet", "path"), "/readyz"),
+        ((*ccgate, "readinessProbe"), {"httpGet": {"path": "/readyz", "port": "ccgate-admin"}}),
         ((*ccgate, "ports", 0, "containerPort"), 9091),
         ((*ccgate, "volumeMounts", 0, "subPath"), "ccgate.yaml"),
         ((*ccgate, "volumeMounts", 1, "readOnly"), False),
@@ -168,17 +179,19 @@ def self_test(things, versions):
         (("spec", "replicas"), "one"),
         (("spec", "strategy"), {"type": "RollingUpdate"}),
     ]
+    breaks = [("Deployment", *one) for one in breaks]
+    breaks.append(("Service", ("spec", "publishNotReadyAddresses"), False))
     found = 0
-    for path, value in breaks:
+    for kind, path, value in breaks:
         broken = json.loads(json.dumps(things))
-        place = next(t for t in broken if t["kind"] == "Deployment")
+        place = next(t for t in broken if t["kind"] == kind)
         for step in path[:-1]:
             place = place[step]
         place[path[-1]] = value
         if any(errors_of(broken, versions)):
             found += 1
         else:
-            print(f"  self-test: nobody notices {'.'.join(map(str, path))} = {value}")
+            print(f"  self-test: nobody notices {kind} {'.'.join(map(str, path))} = {value}")
     print(f"  self-test: {found} of {len(breaks)} planted errors found")
     return found == len(breaks)
 
