@@ -41,6 +41,8 @@ pub struct RelayBody {
     source: Source,
     /// Bytes still to come by the declared length; `None`: chunked.
     remaining: Option<u64>,
+    /// Bytes still to come by `Content-Range`, where there is one.
+    promised: Option<u64>,
     idle_timeout: Duration,
     /// Armed only while the upstream is awaited: a client that reads slowly is no silence of the upstream.
     idle: Pin<Box<Sleep>>,
@@ -89,6 +91,7 @@ impl RelayBody {
         let mut body = Self {
             source: Source { first: file.first, rest: file.rest },
             remaining: file.length,
+            promised: file.promised,
             idle_timeout: relay.idle_timeout,
             idle: Box::pin(tokio::time::sleep(relay.idle_timeout)),
             waiting: false,
@@ -135,6 +138,9 @@ impl RelayBody {
             ledger.client_bytes = ledger.client_bytes.saturating_add(length);
             ledger.hasher.update(&piece);
             ledger.first_byte.get_or_insert_with(|| ledger.start.elapsed());
+        }
+        if let Some(left) = &mut self.promised {
+            *left = left.saturating_sub(length);
         }
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.saturating_sub(length);
@@ -203,13 +209,17 @@ impl Body for RelayBody {
             return Poll::Ready(Some(Err(body.break_off(Broken::Shutdown))));
         }
         match body.poll_source(cx) {
+            // More than `Content-Range` promised: what the client would take for the part is not it.
+            Poll::Ready(Some(Ok(piece))) if body.promised.is_some_and(|left| left < length_of(&piece)) => {
+                Poll::Ready(Some(Err(body.break_off(Broken::Truncated))))
+            }
             Poll::Ready(Some(Ok(piece))) => {
                 body.waiting = false;
                 Poll::Ready(Some(Ok(body.hand_over(piece))))
             }
             Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(body.break_off(broken)))),
             // With a length, hyper's client reports a short body as an error; this is the last chunk.
-            Poll::Ready(None) if body.remaining.is_none() => {
+            Poll::Ready(None) if body.remaining.is_none() && body.promised.is_none_or(|left| left == 0) => {
                 body.close(Outcome::Finished);
                 Poll::Ready(None)
             }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{
-    ACCEPT, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH,
-    CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_RANGES, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, ORIGIN, RANGE, RETRY_AFTER,
+    TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
@@ -40,20 +41,17 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
 /// What answers the requests of all connections.
 pub(super) struct Edge {
-    live: Arc<Live>,
-    service: Either<Cors<Flow>, Flow>,
+    flow: Flow,
+    cors: Option<Cors<Flow>>,
     trusted_proxies: Vec<IpNet>,
     metrics: Arc<Metrics>,
 }
 
 impl Edge {
     pub(super) fn new(config: &Config, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
-        let flow = Flow { live: Arc::clone(&live) };
-        let service = match cors(&config.allowed_origins) {
-            Some(layer) => Either::Left(layer.layer(flow)),
-            None => Either::Right(flow),
-        };
-        Self { live, service, trusted_proxies: config.trusted_proxies.clone(), metrics }
+        let flow = Flow { live };
+        let cors = cors(&config.allowed_origins).map(|layer| layer.layer(flow.clone()));
+        Self { flow, cors, trusted_proxies: config.trusted_proxies.clone(), metrics }
     }
 
     /// Answers one request. The request's body is dropped unread: no request that we serve has one.
@@ -64,16 +62,18 @@ impl Edge {
             token.set_sensitive(true);
         }
         let has_body = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
-        let arrival = arrival(self.live.clock.now(), peer, &head.headers, &self.trusted_proxies);
+        let arrival = arrival(self.flow.live.clock.now(), peer, &head.headers, &self.trusted_proxies);
         let labels = Labels::of(route::operation(&head.uri), &head.method);
         let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics));
         head.extensions.insert((arrival.clone(), start));
-        let answer = self.service.clone().oneshot(Request::from_parts(head, ()));
-        let answer = AssertUnwindSafe(answer).catch_unwind().await;
-        let mut response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_panic) => problem(&Failure::Panic, Trail::default(), &arrival),
+        let service = match &self.cors {
+            // The layer would answer any OPTIONS with 200; only a preflight for a download is one to answer.
+            Some(cors) if head.method != Method::OPTIONS || is_preflight(&head) => Either::Left(cors.clone()),
+            _ => Either::Right(self.flow.clone()),
+        };
+        let mut response = match service.oneshot(Request::from_parts(head, ())).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         };
         let id = HeaderValue::from_str(arrival.request_id.as_str());
         // A request id is made of characters that a header may hold.
@@ -116,13 +116,21 @@ async fn answer(live: &Live, mut head: Parts) -> Response<Content> {
         return Response::default();
     };
     let mut trail = Trail::default();
-    match live.download(&head, arrival.clone(), start, &mut trail).await {
+    // A panic leaves nothing half done that is looked at again: the entry has its own `Drop`, the trail is copied out.
+    let download = AssertUnwindSafe(live.download(&head, arrival.clone(), start, &mut trail)).catch_unwind().await;
+    match download.unwrap_or(Err(Failure::Panic)) {
         Ok(served) => file(served, trail),
         Err(failure) => {
             log(&failure, &arrival);
             problem(&failure, trail, &arrival)
         }
     }
+}
+
+/// Fetch standard, "CORS-preflight request", for a path that is a download.
+fn is_preflight(head: &Parts) -> bool {
+    let asks = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    asks && route::operation(&head.uri).is_some()
 }
 
 fn file(served: Served, trail: Trail) -> Response<Content> {

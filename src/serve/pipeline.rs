@@ -124,7 +124,12 @@ impl Live {
         let (mut fresh_session, mut fresh_connection) = (false, false);
         loop {
             let error = match self.gateway.download(entry, lease.guid()).await {
-                Ok(answer) => return Ok((answer, lease)),
+                Ok(downloaded) => {
+                    if let Some(guid) = downloaded.guid {
+                        lease.learned(guid);
+                    }
+                    return Ok((downloaded.answer, lease));
+                }
                 Err(error) => error,
             };
             if error.may_retry() && !fresh_connection {

@@ -11,7 +11,7 @@ use crate::cc::{Call, ENVELOPE_BYTES_MAX, Envelope, Guid, Meaning};
 use crate::net;
 
 /// Response header that carries a new Guid.
-const SET_GUID: HeaderName = HeaderName::from_static("set-guid");
+pub(super) const SET_GUID: HeaderName = HeaderName::from_static("set-guid");
 
 /// A call that succeeded.
 pub(super) struct Success {

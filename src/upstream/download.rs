@@ -1,17 +1,18 @@
 //! A download's exchange: what is sent, and whether what comes back is a file or a failure behind HTTP 200.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
-use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::answer::{is_json, media_type};
+use super::answer::{SET_GUID, is_json, media_type};
 use super::metrics::Operation;
 use super::{Error, Gateway};
 use crate::audit::OpenEntry;
@@ -35,6 +36,15 @@ pub enum Answer {
     RangeNotSatisfiable(Option<HeaderValue>),
 }
 
+/// A download's answer, and the Guid that came with it.
+#[derive(Debug)]
+pub struct Downloaded {
+    /// The answer.
+    pub answer: Answer,
+    /// The session's new Guid, where the answer brought one.
+    pub guid: Option<Guid>,
+}
+
 /// A file whose head has come and whose body is to be read.
 #[derive(Debug)]
 pub struct File {
@@ -44,6 +54,8 @@ pub struct File {
     pub headers: HeaderMap,
     /// The body's length in bytes; `None`: chunked, the end is in the framing.
     pub length: Option<u64>,
+    /// The bytes that `Content-Range` promises; a body of another size is no whole part, however well it ends.
+    pub promised: Option<u64>,
     /// The body's first piece, which was read to tell a file from a failure; `None`: the body is empty.
     pub first: Option<Bytes>,
     /// The rest of the body.
@@ -59,7 +71,7 @@ impl Gateway {
     ///
     /// [`Error::Refused`] where the gateway says no, behind HTTP 200 as it does; [`Error::Protocol`] for an answer whose
     /// framing could hide a cut or that is no recording.
-    pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Answer, Error> {
+    pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Downloaded, Error> {
         let start = Instant::now();
         let authorized = entry.authorized();
         let answer = self.exchange(authorized.download(), authorized.arrival().trace.as_ref(), guid).await;
@@ -67,7 +79,12 @@ impl Gateway {
         answer
     }
 
-    async fn exchange(&self, download: &Download, trace: Option<&TraceParent>, guid: &Guid) -> Result<Answer, Error> {
+    async fn exchange(
+        &self,
+        download: &Download,
+        trace: Option<&TraceParent>,
+        guid: &Guid,
+    ) -> Result<Downloaded, Error> {
         let mut request = self.request(Call::download(download.agent(), download.file()), Some(guid), Bytes::new())?;
         let headers = request.headers_mut();
         if let Some(range) = download.range() {
@@ -82,40 +99,46 @@ impl Gateway {
             headers.insert(TRACEPARENT, printed(trace.child())?);
         }
         let response = self.client.send(request).await?;
-        let classified = self.classify(response, download.range());
-        // From here the gateway has begun to answer; a first piece that does not come is a silence like any other.
-        tokio::time::timeout(self.idle_timeout, classified).await.unwrap_or(Err(Error::Timeout))
+        // One that is malformed is left out: the session lives on with the Guid that it has.
+        let guid = response.headers().get(SET_GUID).and_then(|value| Guid::from_set_guid(value).ok());
+        Ok(Downloaded { answer: self.classify(response, download.range()).await?, guid })
     }
 
     async fn classify(&self, response: Response<Incoming>, range: Option<ByteRange>) -> Result<Answer, Error> {
         let (head, mut body) = response.into_parts();
-        let length = framing(&head.headers)?;
-        match head.status {
-            StatusCode::OK if is_json(&head.headers) => return Err(refusal(body).await),
-            StatusCode::OK => {}
-            StatusCode::PARTIAL_CONTENT => check_range(&head.headers, range)?,
+        let promised = match head.status {
+            StatusCode::OK => None,
+            StatusCode::PARTIAL_CONTENT => Some(promised(&head.headers, range)?),
             StatusCode::RANGE_NOT_SATISFIABLE if range.is_some() => {
                 return Ok(Answer::RangeNotSatisfiable(head.headers.get(CONTENT_RANGE).cloned()));
             }
             other => return Err(Error::Status(other)),
+        };
+        let length = framing(&head.headers)?;
+        if head.status == StatusCode::OK && is_json(&head.headers) {
+            return Err(within(self.idle_timeout, refusal(body)).await?);
         }
         if !is_recording(&head.headers) {
             return Err(Error::Protocol("its content type is none of a recording"));
         }
-        let first = next_piece(&mut body).await?;
+        if length.is_some() && promised.is_some() && length != promised {
+            return Err(Error::Protocol("its Content-Length is not that of its Content-Range"));
+        }
+        let mut first = next_piece(&mut body, self.idle_timeout).await?;
         if first.as_deref().is_some_and(looks_like_json) {
-            return json_or_file(head, length, first.unwrap_or_default(), body).await;
+            first = Some(peek(first.unwrap_or_default(), &mut body, self.idle_timeout).await?);
         }
         let headers = passed_down(&head.headers);
-        Ok(Answer::File(File { status: head.status, headers, length, first, rest: body }))
+        Ok(Answer::File(File { status: head.status, headers, length, promised, first, rest: body }))
     }
 }
 
-/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file.
-async fn json_or_file(head: Parts, length: Option<u64>, first: Bytes, mut rest: Incoming) -> Result<Answer, Error> {
+/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file; what was
+/// read of it until then is its first piece.
+async fn peek(first: Bytes, rest: &mut Incoming, idle: Duration) -> Result<Bytes, Error> {
     let mut peeked = BytesMut::from(first);
-    while peeked.len() <= ENVELOPE_BYTES_MAX {
-        let Some(piece) = next_piece(&mut rest).await? else {
+    while peeked.len() < ENVELOPE_BYTES_MAX {
+        let Some(piece) = next_piece(rest, idle).await? else {
             if let Some(envelope) = Envelope::parse(&peeked) {
                 return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
             }
@@ -123,8 +146,11 @@ async fn json_or_file(head: Parts, length: Option<u64>, first: Bytes, mut rest: 
         };
         peeked.extend_from_slice(&piece);
     }
-    let headers = passed_down(&head.headers);
-    Ok(Answer::File(File { status: head.status, headers, length, first: Some(peeked.freeze()), rest }))
+    Ok(peeked.freeze())
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(time, work).await.map_err(|_elapsed| Error::Timeout)
 }
 
 /// A value that we print ourselves; none of them has a character that a header may not hold.
@@ -132,9 +158,9 @@ fn printed(value: impl std::fmt::Display) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(&value.to_string()).map_err(|_| Error::Protocol("a header of ours cannot be printed"))
 }
 
-/// The next piece of a body that holds bytes; trailers are dropped.
-async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
-    while let Some(frame) = body.frame().await {
+/// The next piece of a body that holds bytes, after a silence of at most `idle`; trailers are dropped.
+async fn next_piece(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
+    while let Some(frame) = within(idle, body.frame()).await? {
         let frame = frame.map_err(|error| Error::Truncated { source: Box::new(error) })?;
         if let Ok(piece) = frame.into_data()
             && !piece.is_empty()
@@ -181,8 +207,9 @@ fn is_recording(headers: &HeaderMap) -> bool {
     !encoded && (known.contains(&media.as_str()) || media.starts_with("audio/") || media.starts_with("video/"))
 }
 
-/// A part answers the part that was asked for, or it is not understood: a player would take it for another place.
-fn check_range(headers: &HeaderMap, asked: Option<ByteRange>) -> Result<(), Error> {
+/// How many bytes a part has. It answers the part that was asked for, or it is not understood: a player would take it
+/// for another place.
+fn promised(headers: &HeaderMap, asked: Option<ByteRange>) -> Result<u64, Error> {
     const WRONG: Error = Error::Protocol("it is another part than was asked for");
     let (first, last) = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).and_then(part).ok_or(WRONG)?;
     let fits = match asked.ok_or(WRONG)? {
@@ -190,7 +217,7 @@ fn check_range(headers: &HeaderMap, asked: Option<ByteRange>) -> Result<(), Erro
         ByteRange::Between(from, to) => first == from && last <= to,
         ByteRange::Last(count) => last - first < count,
     };
-    if fits { Ok(()) } else { Err(WRONG) }
+    if fits { Ok((last - first).saturating_add(1)) } else { Err(WRONG) }
 }
 
 /// Reads `bytes first-last/total`.
@@ -259,10 +286,10 @@ mod tests {
             (Some(ByteRange::Last(99)), false),
             (None, false),
         ] {
-            assert_eq!(check_range(&answer, asked).is_ok(), fits, "{asked:?}");
+            assert_eq!(promised(&answer, asked).is_ok(), fits, "{asked:?}");
         }
         for bad in ["bytes */1000", "bytes 5-1/10", "items 1-2/3", "bytes 1-2"] {
-            assert!(check_range(&headers(&[("content-range", bad)]), Some(ByteRange::From(1))).is_err(), "{bad}");
+            assert!(promised(&headers(&[("content-range", bad)]), Some(ByteRange::From(1))).is_err(), "{bad}");
         }
     }
 

@@ -8,7 +8,7 @@ mod keep_alive;
 mod metrics;
 mod sign_in;
 
-pub use download::{Answer, File};
+pub use download::{Answer, Downloaded, File};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use sign_in::{Callback, SignInRequest, SignedIn};
