@@ -76,10 +76,12 @@ async fn until_refused(world: &World) {
 
 /// While it is broken: `/readyz` names it with this word, the process lives, a download under way ends well.
 async fn while_broken(world: &World, download: Open, word: &str) {
-    until("not ready", || async { readyz(world).await.0 == 503 }).await;
-    let told = readyz(world).await.1;
-    let line = told.lines().find(|line| line.starts_with("[-] audit not ready: "));
-    assert!(line.is_some_and(|line| line.contains(word)), "{word}: {told}");
+    until(&format!("not ready: {word}"), || async {
+        let (status, told) = readyz(world).await;
+        let line = told.lines().find(|line| line.starts_with("[-] audit not ready: "));
+        status == 503 && line.is_some_and(|line| line.contains(word))
+    })
+    .await;
     assert_eq!(client::get(world.admin(), "/livez", &[]).await.status, 200);
     let mut download = download;
     let whole = loop {

@@ -31,7 +31,7 @@ async fn kill_9_at_50_random_moments_delivers_no_byte_without_a_durable_record()
     let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut world = World::new().agents(1001..1001 + AGENTS).config(|c| c["log"]["level"] = "warn".into());
+    let mut world = World::new().agents(1001..1001 + AGENTS).config(|c| c["log"]["level"] = "info".into());
     world = world.sim(|sim| sim.default_size = 64 * 1024);
     let mut world = world.without_gateway().await;
     let mut all = Vec::new();
