@@ -193,6 +193,13 @@ impl World {
         (ended.status.code(), told.join("\n").replace(self.dir.path().to_str().unwrap(), "DIR"))
     }
 
+    /// Starts a process and kills it after a while, wherever its start has come to by then.
+    pub async fn start_and_kill(&self, after: Duration) {
+        let mut child = Process::command(&self.config_file, &self.env, &[]).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().await.unwrap();
+    }
+
     /// Kills the process with SIGKILL and waits until it is gone.
     pub async fn kill(&mut self) {
         self.process().child.kill().await.unwrap();
