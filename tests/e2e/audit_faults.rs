@@ -153,6 +153,8 @@ async fn r14_a_deleted_directory_refuses_until_it_is_there_again() {
     while_broken(&world, download, "No such file or directory").await;
     fs::create_dir(audit(&world)).unwrap();
     after_mending(&world).await;
+    let (code, told) = world.refused_start().await;
+    assert!(code == Some(2) && told.contains("is locked by another process"), "{told}");
     let records = ended(world, &entry, "segment_deleted").await;
     assert!(denied(&records) >= 4, "{}", denied(&records));
 }

@@ -187,7 +187,7 @@ impl World {
     pub async fn refused_start(&self) -> (Option<i32>, String) {
         let mut command = Process::command(&self.config_file, &self.env, &[]);
         let ended =
-            tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("an end in time").unwrap();
+            tokio::time::timeout(Duration::from_mins(1), command.output()).await.expect("an end in time").unwrap();
         let text = String::from_utf8(ended.stderr).unwrap();
         let told: Vec<_> = text.lines().filter(|line| !line.starts_with('{')).collect();
         (ended.status.code(), told.join("\n").replace(self.dir.path().to_str().unwrap(), "DIR"))
@@ -216,7 +216,7 @@ impl World {
 
     /// Waits for the process's end: its exit code.
     pub async fn exited(&mut self) -> Option<i32> {
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.process().child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_mins(1), self.process().child.wait()).await;
         self.gateway = None;
         ended.expect("an end in time").unwrap().code()
     }
@@ -352,7 +352,7 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         let serving = loop {
             let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("no start: {}", log.lock().unwrap()));
-            log.lock().unwrap().push_str(&format!("{line}\n"));
+            log.lock().unwrap().extend([line.as_str(), "\n"]);
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
             if line["message"] == "serving" {
                 break line;
@@ -363,7 +363,7 @@ impl Process {
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().unwrap().push_str(&format!("{line}\n"));
+                kept.lock().unwrap().extend([line.as_str(), "\n"]);
             }
         });
         Self { child, server, admin, log, _reader: reader }
