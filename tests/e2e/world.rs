@@ -390,22 +390,6 @@ impl Process {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(sent.success());
     }
-
-    /// Its resident memory in bytes.
-    pub fn rss(&self) -> u64 {
-        self.status("VmRSS:")
-    }
-
-    /// The most resident memory that it has had, in bytes.
-    pub fn peak_rss(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
 }
 
 /// Waits until a condition holds, at most 20 s.
