@@ -71,7 +71,7 @@ need_cargo_deny() {
   fi
   if [ ! -x "$own" ] || [ "$("$own" --version)" != "cargo-deny $cargo_deny_version" ]; then
     say "compiling cargo-deny $cargo_deny_version (once)"
-    CARGO_PROFILE_DEV_DEBUG=0 timeout 1500 cargo install "cargo-deny@$cargo_deny_version" --locked --debug --quiet \
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install "cargo-deny@$cargo_deny_version" --locked --debug --quiet \
       --force --root "$tools" --target-dir "$tools/build" >&2
     rm -rf "$tools/build"
   fi

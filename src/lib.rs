@@ -22,6 +22,8 @@ pub mod cc;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod net;
 pub mod policy;
 pub mod ready;

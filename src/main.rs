@@ -20,5 +20,5 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    runtime.block_on(cli::online(command, &mut out, &mut err)).into()
+    runtime.block_on(cli::online(*command, &mut out, &mut err)).into()
 }

@@ -5,12 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The conditions of one process. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
-    conditions: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+    conditions: Arc<Mutex<BTreeMap<&'static str, State>>>,
+    registered: Arc<AtomicU64>,
+}
+
+/// A condition's state, and which registration speaks for it.
+#[derive(Debug)]
+struct State {
+    registration: u64,
+    reason: Option<String>,
 }
 
 impl Ready {
@@ -19,24 +28,28 @@ impl Ready {
         Self::default()
     }
 
-    /// Adds a condition, not ready with the reason `starting`. A name that exists is taken over.
+    /// Adds a condition, not ready with the reason `starting`.
+    ///
+    /// A name that exists is taken over: what the older holder says from then on, its drop included, has no effect. So
+    /// a part can be replaced while it runs, the new one registered before the old one ends.
     pub fn register(&self, name: &'static str) -> Condition {
-        let condition = Condition { name, ready: self.clone() };
-        condition.wait_for("starting");
-        condition
+        let registration = self.registered.fetch_add(1, Ordering::Relaxed);
+        let state = State { registration, reason: Some("starting".to_owned()) };
+        self.with(|conditions| conditions.insert(name, state));
+        Condition { name, registration, ready: self.clone() }
     }
 
     /// Whether every condition holds.
     pub fn is_ready(&self) -> bool {
-        self.with(|conditions| conditions.values().all(Option::is_none))
+        self.with(|conditions| conditions.values().all(|state| state.reason.is_none()))
     }
 
     /// Each condition by name, with the reason where it does not hold.
     pub fn report(&self) -> Vec<(&'static str, Option<String>)> {
-        self.with(|conditions| conditions.iter().map(|(name, reason)| (*name, reason.clone())).collect())
+        self.with(|conditions| conditions.iter().map(|(name, state)| (*name, state.reason.clone())).collect())
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<&'static str, Option<String>>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<&'static str, State>) -> T) -> T {
         // A panic while the lock is held leaves the map whole: each change is one insert or remove.
         f(&mut self.conditions.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -45,24 +58,37 @@ impl Ready {
 /// One condition. Dropping it takes it away, so a part that has ended can't keep the process from being ready.
 pub struct Condition {
     name: &'static str,
+    registration: u64,
     ready: Ready,
 }
 
 impl Condition {
     /// The condition holds.
     pub fn holds(&self) {
-        self.ready.with(|conditions| conditions.insert(self.name, None));
+        self.set(None);
     }
 
     /// The condition does not hold, for a reason that an operator can act on. Never a secret: it is shown to anyone.
     pub fn wait_for(&self, reason: impl fmt::Display) {
-        self.ready.with(|conditions| conditions.insert(self.name, Some(reason.to_string())));
+        self.set(Some(reason.to_string()));
+    }
+
+    fn set(&self, reason: Option<String>) {
+        self.ready.with(|conditions| {
+            if let Some(state) = conditions.get_mut(self.name).filter(|state| state.registration == self.registration) {
+                state.reason = reason;
+            }
+        });
     }
 }
 
 impl Drop for Condition {
     fn drop(&mut self) {
-        self.ready.with(|conditions| conditions.remove(self.name));
+        self.ready.with(|conditions| {
+            if conditions.get(self.name).is_some_and(|state| state.registration == self.registration) {
+                conditions.remove(self.name);
+            }
+        });
     }
 }
 
@@ -88,6 +114,18 @@ mod tests {
         keys.wait_for("the key set is too old");
         assert_eq!(ready.report(), [("audit", None), ("keys", Some("the key set is too old".to_owned()))]);
         drop(keys);
+        assert!(ready.is_ready());
+    }
+
+    #[test]
+    fn a_part_that_was_replaced_says_nothing_any_more() {
+        let ready = Ready::new();
+        let old = ready.register("keys");
+        let new = ready.register("keys");
+        old.holds();
+        drop(old);
+        assert!(!ready.is_ready(), "the new one has no keys yet");
+        new.holds();
         assert!(ready.is_ready());
     }
 }

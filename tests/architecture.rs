@@ -62,3 +62,22 @@ fn a_bad_file_in_the_real_tree_is_found() {
     let broken = check(&files);
     assert!(broken.iter().any(|violation| violation.path == "src/sim/planted.rs"), "{}", listing(&broken));
 }
+
+#[test]
+fn a_caller_without_a_verified_token_is_for_one_command_only() {
+    let planted = |path: &str, text: &str| {
+        let mut files = project(&["src"]).unwrap();
+        files.push(File { path: path.to_owned(), text: format!("//! Planted.\n{text}\n") });
+        check(&files).into_iter().any(|violation| violation.path == path && violation.rule == check::Rule::Ban)
+    };
+    for text in [
+        "use crate::authn::supposed_caller;",
+        "use crate::authn::{Caller, supposed_caller as caller};",
+        "fn f() { crate::authn::supposed_caller(config, claims); }",
+    ] {
+        for path in ["src/serve/planted.rs", "src/app/planted.rs", "src/policy/planted.rs", "src/cli/planted.rs"] {
+            assert!(planted(path, text), "{path}: {text}");
+        }
+    }
+    assert!(!planted("src/serve/planted.rs", "use crate::authn::Caller;"));
+}

@@ -26,17 +26,17 @@ use crate::ready::Ready;
 /// Connections of scrapers, probes and people at once.
 const CONNECTIONS_MAX: usize = 64;
 
-/// For a request's head, and for an idle connection.
+/// For a request's head, for an event's body, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection lives: one that reads or sends nothing must not keep its place from the probes.
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Where CC-Gateway may push events to in push mode; they are taken and dropped.
 pub const EVENTS_PATH: &str = "/events";
 
 /// Longest pushed event, in bytes.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
-
-/// Refreshes gauges that are computed when somebody looks.
-pub type BeforeScrape = Arc<dyn Fn() + Send + Sync>;
 
 /// The admin plane's listener, bound and not yet serving.
 pub struct Admin {
@@ -48,20 +48,14 @@ pub struct Admin {
 struct State {
     registry: Registry,
     ready: Ready,
-    before_scrape: BeforeScrape,
 }
 
 impl Admin {
     /// Binds the listener.
-    pub async fn bind(
-        address: SocketAddr,
-        registry: Registry,
-        ready: Ready,
-        before_scrape: BeforeScrape,
-    ) -> std::io::Result<Self> {
+    pub async fn bind(address: SocketAddr, registry: Registry, ready: Ready) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, state: Arc::new(State { registry, ready, before_scrape }) })
+        Ok(Self { listener, address, state: Arc::new(State { registry, ready }) })
     }
 
     /// The address that is listened on.
@@ -92,6 +86,7 @@ impl Admin {
                     .serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     () = stop.cancelled() => {}
+                    () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
                     ended = connection => drop(ended),
                 }
                 drop(slot);
@@ -119,7 +114,6 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
 }
 
 fn metrics(state: &State) -> Response<Full<Bytes>> {
-    (state.before_scrape)();
     match prometheus::TextEncoder::new().encode_to_string(&state.registry.gather()) {
         Ok(page) => typed(StatusCode::OK, prometheus::TEXT_FORMAT, page),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
@@ -146,9 +140,11 @@ fn readiness(ready: &Ready, verbose: bool) -> Response<Full<Bytes>> {
 
 /// A pushed event is read, bounded, acknowledged as the gateway's own answers are, and dropped.
 async fn event(body: Incoming) -> Response<Full<Bytes>> {
-    match Limited::new(body, EVENT_BYTES_MAX).collect().await {
-        Ok(_dropped) => typed(StatusCode::OK, "application/json", r#"{"retcode":"0","message":""}"#.to_owned()),
-        Err(_too_long_or_broken) => text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned()),
+    match tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, EVENT_BYTES_MAX).collect()).await {
+        Ok(Ok(_dropped)) => typed(StatusCode::OK, "application/json", r#"{"retcode":"0","message":""}"#.to_owned()),
+        Ok(Err(_too_long_or_broken)) => text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned()),
+        // A body that does not come must not keep a place from the probes.
+        Err(_elapsed) => text(StatusCode::REQUEST_TIMEOUT, "too slow\n".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The composition root: builds every part, owns every task, ends them in order. It decides nothing.
 //!
-//! Start: admin plane, audit log (recovered), gateway, sessions, policy, keys, listener. Nothing is accepted before the
+//! Start: admin plane, policy, keys, gateway, audit log (recovered), sessions, listener. Nothing is accepted before the
 //! log can write. Stop: see [`App::run`].
 
 mod error;
@@ -9,6 +9,7 @@ mod metrics;
 mod parts;
 
 pub use error::StartError;
+pub(crate) use parts::{authn_config, policy_config};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,8 +81,7 @@ impl App {
         let ready = Ready::new();
         let starting = ready.register("start");
         let registry = metrics::registry(config, &clock)?;
-        let before_scrape: crate::admin::BeforeScrape = Arc::new(|| {});
-        let admin = Admin::bind(config.admin.listen, registry.clone(), ready.clone(), before_scrape).await;
+        let admin = Admin::bind(config.admin.listen, registry.clone(), ready.clone()).await;
         let admin = admin.map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
         let policy = parts::policy(config, &registry)?;
         let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;

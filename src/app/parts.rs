@@ -51,7 +51,7 @@ fn issuer(issuer: &config::Issuer) -> Result<authn::IssuerConfig, StartError> {
     Ok(authn::IssuerConfig {
         issuer: issuer.issuer.clone(),
         audiences: issuer.audiences.clone(),
-        algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
+        algorithms: issuer.algorithms.iter().copied().map(Into::into).collect(),
         keys: match &issuer.keys {
             config::KeySource::File(path) => authn::KeySource::File(path.clone()),
             config::KeySource::Url(url) => authn::KeySource::Url(url.clone()),
@@ -67,20 +67,6 @@ fn issuer(issuer: &config::Issuer) -> Result<authn::IssuerConfig, StartError> {
             ticket: optional(&issuer.claims.ticket)?,
         },
     })
-}
-
-const fn algorithm(algorithm: config::Algorithm) -> authn::Algorithm {
-    match algorithm {
-        config::Algorithm::ES256 => authn::Algorithm::ES256,
-        config::Algorithm::ES384 => authn::Algorithm::ES384,
-        config::Algorithm::RS256 => authn::Algorithm::RS256,
-        config::Algorithm::RS384 => authn::Algorithm::RS384,
-        config::Algorithm::RS512 => authn::Algorithm::RS512,
-        config::Algorithm::PS256 => authn::Algorithm::PS256,
-        config::Algorithm::PS384 => authn::Algorithm::PS384,
-        config::Algorithm::PS512 => authn::Algorithm::PS512,
-        config::Algorithm::EdDSA => authn::Algorithm::EdDSA,
-    }
 }
 
 /// Builds the client of the upstream.
@@ -131,10 +117,7 @@ pub(super) fn sessions(
     let section = &config.sessions;
     let sessions = session::Config {
         accounts_dir: section.accounts_dir.clone(),
-        sign_in: match section.sign_in {
-            config::SignIn::Platform => session::SignIn::Platform,
-            config::SignIn::Full => session::SignIn::Full,
-        },
+        sign_in: section.sign_in.into(),
         keep_alive: match section.keep_alive {
             config::KeepAlive::Poll => session::KeepAlive::Poll,
             config::KeepAlive::Heartbeat => session::KeepAlive::Heartbeat,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::cc::{AgentId, GuidTag};
 use crate::policy::Authorized;
@@ -50,11 +51,13 @@ pub(super) struct Facts {
     pub(super) id: EntryId,
     pub(super) authorized: Authorized,
     pub(super) session: SessionUse,
-    /// Requests to the upstream that this entry covers: one, and one more for each replaced session.
+    /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
     pub(super) attempts: u32,
     pub(super) begun: Instant,
     /// The opener has it. Before that, a drop means that the opener left.
     pub(super) taken: bool,
+    /// Set while the upstream is asked: a drop means that the client left, or that this stops.
+    pub(super) asking: Option<CancellationToken>,
     /// The opener was told no because its deadline passed.
     pub(super) timed_out: Arc<AtomicBool>,
 }
@@ -102,6 +105,7 @@ impl OpenEntry {
     /// The opener has it now.
     pub(super) fn taken(mut self) -> Self {
         self.facts.taken = true;
+        self.facts.attempts = 1;
         self
     }
 
@@ -125,6 +129,12 @@ impl OpenEntry {
         self.facts.session.agent
     }
 
+    /// The upstream is asked from now on, while the client can leave at any time: an entry that is dropped then ends as
+    /// aborted, by the shutdown where `shutdown` is cancelled, else by the client.
+    pub fn asking(&mut self, shutdown: CancellationToken) {
+        self.facts.asking = Some(shutdown);
+    }
+
     /// The session was lost and another one is used: the end names the last one and counts them.
     pub fn session_replaced(&mut self, session: SessionUse) {
         self.facts.session = session;
@@ -132,6 +142,7 @@ impl OpenEntry {
     }
 
     /// Gives the entry its end. It is queued at once and durable with the next batch.
+    #[allow(clippy::needless_pass_by_value, reason = "an entry has one end, and this is it")]
     pub fn close(mut self, end: End) {
         self.settle(&end);
     }
@@ -146,8 +157,12 @@ impl OpenEntry {
 impl Drop for OpenEntry {
     fn drop(&mut self) {
         let outcome = if self.facts.taken {
-            let panics = std::thread::panicking();
-            Outcome::Failed { reason: if panics { FailReason::Panic } else { FailReason::Dropped } }
+            match &self.facts.asking {
+                _ if std::thread::panicking() => Outcome::Failed { reason: FailReason::Panic },
+                Some(shutdown) if shutdown.is_cancelled() => Outcome::Aborted { by: By::Shutdown },
+                Some(_) => Outcome::Aborted { by: By::Client },
+                None => Outcome::Failed { reason: FailReason::Dropped },
+            }
         } else if self.facts.timed_out.load(Ordering::Acquire) {
             Outcome::Failed { reason: FailReason::AuditUnavailable }
         } else {

@@ -28,8 +28,12 @@ pub(super) struct Plan {
     /// How many fail, from that one on.
     count: usize,
     calls: AtomicUsize,
+    /// Each call whose number is a multiple of this fails; 0: none.
+    pub(super) every: AtomicUsize,
     /// Every call fails, whatever its number.
     pub(super) always: AtomicBool,
+    /// Appends find no space, while files can still be made.
+    pub(super) full: AtomicBool,
     /// Calls of sync, of which a batch has one.
     pub(super) syncs: AtomicUsize,
     /// What the disk says is free; `usize::MAX`: the truth.
@@ -45,7 +49,9 @@ impl Plan {
             first,
             count,
             calls: AtomicUsize::new(0),
+            every: AtomicUsize::new(0),
             always: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             syncs: AtomicUsize::new(0),
             free: AtomicUsize::new(usize::MAX),
             hangs: AtomicBool::new(false),
@@ -63,7 +69,10 @@ impl Plan {
 
     fn fails(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        self.always.load(Ordering::SeqCst) || (call >= self.first && call - self.first < self.count)
+        let every = self.every.load(Ordering::SeqCst);
+        (every > 0 && call.is_multiple_of(every))
+            || self.always.load(Ordering::SeqCst)
+            || (call >= self.first && call - self.first < self.count)
     }
 }
 
@@ -96,6 +105,9 @@ impl Storage for Faulty {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         while self.plan.hangs.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if self.plan.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.run(|disk, whole| disk.append(if whole { bytes } else { &bytes[..bytes.len() / 2] }))
     }

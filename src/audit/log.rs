@@ -95,10 +95,11 @@ impl Log {
 
         let (queue, messages) = unbounded_channel();
         let status = Arc::new(Status::new(condition));
+        writer.look_around(&status);
         let writer_status = Arc::clone(&status);
         let thread = std::thread::Builder::new().name("audit".to_owned());
         // Its owner is the channel: it ends at the stop message, or when all senders are gone.
-        thread.spawn(move || writer.run(messages, writer_status)).map_err(StartError::Thread)?;
+        thread.spawn(move || writer.run(messages, &writer_status)).map_err(StartError::Thread)?;
 
         let mut ticker = JoinSet::new();
         let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout);
@@ -158,6 +159,7 @@ impl Log {
     }
 
     /// Records what is no request. Never waits: what finds the queue full is counted as lost, and a gap record tells.
+    #[allow(clippy::needless_pass_by_value, reason = "an event is told once")]
     pub fn note(&self, event: Event) {
         let draft = self.shared.draft(event.name(), &Noted::from(&event));
         if let Some(draft) = draft {
@@ -216,9 +218,16 @@ impl Shared {
             return Err(Why::Broken);
         };
         let timed_out = Arc::new(AtomicBool::new(false));
-        let begun = Instant::now();
-        let facts =
-            Facts { id, authorized, session, attempts: 1, begun, taken: false, timed_out: Arc::clone(&timed_out) };
+        let facts = Facts {
+            id,
+            authorized,
+            session,
+            attempts: 0,
+            begun: Instant::now(),
+            taken: false,
+            asking: None,
+            timed_out: Arc::clone(&timed_out),
+        };
         let Some(draft) = self.opening_draft(&facts) else {
             self.unavailable(&facts.authorized);
             return Err(Why::TooLong);
@@ -279,6 +288,9 @@ impl Shared {
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.notes).acquire_owned()).await else { return };
         let (durable, wait) = oneshot::channel();
         self.send(Line { draft, permit: Some(permit), ends_entry: false, durable: Some(durable) });
+        if matches!(self.status.why_not(), Some(Why::Broken | Why::Stalled)) {
+            return;
+        }
         // An error means that the writer does not know when: the record is kept, or counted as lost.
         let _ = timeout_at(deadline, wait).await;
     }
@@ -308,7 +320,8 @@ async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: C
             sent = Instant::now();
             let Some(queue) = queue.upgrade() else { return };
             if queue.send(Message::Tick { at: clock.now() }).is_err() {
-                return;
+                // The writer has ended, in order or not: nothing can be written any more.
+                return status.stop();
             }
         } else if sent.elapsed() >= patience {
             status.stalled();

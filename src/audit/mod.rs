@@ -20,6 +20,7 @@
 mod end;
 mod entry;
 mod event;
+mod fault;
 #[cfg(test)]
 mod faulty;
 mod line;

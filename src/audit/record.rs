@@ -44,7 +44,7 @@ pub(super) struct Asked<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retcode: Option<&'a str>,
 }
@@ -65,7 +65,8 @@ struct Who<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentId>,
     roles: &'a BTreeSet<String>,
-    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_tag: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -98,13 +99,13 @@ struct Decision<'a> {
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    policy: &'a str,
+    policy_hash: &'a str,
 }
 
 #[derive(Serialize)]
 struct Session {
     agent: AgentId,
-    guid: GuidTag,
+    guid_tag: GuidTag,
 }
 
 impl<'a> Asked<'a> {
@@ -125,11 +126,11 @@ impl<'a> Asked<'a> {
             effect: "deny",
             rule: denied.rule().map(crate::policy::RuleId::as_str),
             reason: Some(denied.reason().as_str()),
-            policy: denied.policy_hash(),
+            policy_hash: denied.policy_hash(),
         };
         Self {
             decision: Some(decision),
-            code: Some(denied.reason().label()),
+            code: Some(denied.reason().as_str()),
             ..Self::request(denied.arrival(), Some(denied.caller()), Some(denied.download()))
         }
     }
@@ -180,7 +181,7 @@ impl<'a> Who<'a> {
             client_id: caller.client_id(),
             agent: caller.agent(),
             roles: caller.roles(),
-            token: caller.token_tag(),
+            token_tag: caller.token_tag(),
         }
     }
 }
@@ -216,13 +217,18 @@ impl<'a> Why<'a> {
 
 impl<'a> Decision<'a> {
     fn allow(authorized: &'a Authorized) -> Self {
-        Self { effect: "allow", rule: Some(authorized.rule().as_str()), reason: None, policy: authorized.policy_hash() }
+        Self {
+            effect: "allow",
+            rule: Some(authorized.rule().as_str()),
+            reason: None,
+            policy_hash: authorized.policy_hash(),
+        }
     }
 }
 
 impl std::convert::From<SessionUse> for Session {
     fn from(session: SessionUse) -> Self {
-        Self { agent: session.agent, guid: session.tag }
+        Self { agent: session.agent, guid_tag: session.tag }
     }
 }
 
@@ -339,7 +345,7 @@ pub(super) enum Noted<'a> {
     Session {
         agent: AgentId,
         #[serde(skip_serializing_if = "Option::is_none")]
-        guid: Option<GuidTag>,
+        guid_tag: Option<GuidTag>,
         #[serde(skip_serializing_if = "Option::is_none")]
         retcode: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,7 +365,7 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
             Event::Started { version, config_hash } => Self::Started { version, config_hash },
             Event::Session { agent, guid, retcode, detail, .. } => Self::Session {
                 agent: *agent,
-                guid: *guid,
+                guid_tag: *guid,
                 retcode: retcode.as_ref().map(crate::cc::Retcode::as_str),
                 detail: *detail,
             },

@@ -14,11 +14,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::entry::EntryId;
+use super::fault::Range;
 use super::line::LINE_BYTES_MAX;
 use super::record::micros_utc;
 use super::segment;
 use super::start_error::StartError;
-use super::writer::Range;
 
 /// What the start found.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(super) struct Carried {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Moved {
     segment: String,
-    moved_to: String,
+    kept_in: String,
     bytes: u64,
 }
 
@@ -299,7 +299,7 @@ fn has_line_feed(reader: &mut impl BufRead) -> io::Result<bool> {
 /// Moves a segment's bytes from `offset` on to `<segment>.torn-N`.
 fn move_aside(dir: &Path, path: &Path, offset: u64) -> io::Result<Moved> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let (moved_to, mut copy) = torn_file(dir, name)?;
+    let (kept_in, mut copy) = torn_file(dir, name)?;
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let bytes = io::copy(&mut file, &mut copy)?;
@@ -313,7 +313,7 @@ fn move_aside(dir: &Path, path: &Path, offset: u64) -> io::Result<Moved> {
         file.set_len(offset)?;
         file.sync_all()?;
     }
-    Ok(Moved { segment: name.to_owned(), moved_to, bytes })
+    Ok(Moved { segment: name.to_owned(), kept_in, bytes })
 }
 
 /// The first `<segment>.torn-N` that does not exist yet.

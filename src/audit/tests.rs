@@ -222,6 +222,31 @@ async fn an_entry_is_authorized_then_ended_and_the_stop_says_that_none_is_open()
     assert!(world.metric("ccgate_audit_open_entries").abs() < 0.1);
 }
 
+#[tokio::test]
+async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().expect("a directory");
+    let start = || {
+        let metrics = Metrics::register(&Registry::new()).expect("metrics");
+        Log::start(&config(dir.path()), Clock::system(), Ready::new().register("audit"), metrics)
+    };
+    for _ in 0..2 {
+        let log = start().expect("it starts");
+        assert!(matches!(start(), Err(StartError::Locked { .. })));
+        let mut entry = log.open(authorized("req-1"), session()).await.expect("an entry");
+        assert_eq!((entry.agent(), entry.download()), (agent(4977), &download()));
+        entry.asking(tokio_util::sync::CancellationToken::new());
+        drop(entry);
+        assert!(log.shut_down(Duration::from_secs(5)).await.complete);
+        assert!(!log.is_writable());
+        assert!(!log.shut_down(Duration::from_secs(5)).await.complete, "a second time there is nothing to end");
+    }
+    check(&lines(dir.path()));
+    assert_eq!(events(&lines(dir.path()))[1..4], ["authorized", "aborted", "stopped"]);
+    let mode = std::fs::metadata(dir.path().join(super::segment::name(1))).expect("a segment").permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
     let world = Arc::new(World::with(Plan::never(), |config| config.segment_bytes_max = 64 << 10));
@@ -305,4 +330,29 @@ async fn a_start_that_cannot_be_names_the_path_and_the_next_step() {
         let error = World::start(Arc::clone(&dir), config, plan).err().expect("it does not start").to_string();
         assert!(error.contains(expected) && error.contains(&dir.path().display().to_string()), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_whose_end_could_be_too_long_for_a_line_is_refused() {
+    let world = World::new();
+    let roles = "x".repeat(60_000);
+    let caller = Caller::for_test(Some(agent(4977)), &[&roles], Inspects::default(), &[]);
+    let authorized = Authorized::for_test(caller, download(), arrival("req-1"));
+    let refused = world.log.open(authorized, session()).await.expect_err("too long");
+    assert_eq!(refused, Error::Unavailable(Why::TooLong));
+    assert!(world.log.is_writable(), "it is that request's fault alone");
+    world.open().await.expect("an entry").close(finished());
+    assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true });
+    check(&world.lines());
+    assert_eq!(events(&world.lines())[1..3], ["denied", "authorized"], "the refusal is short enough");
+}
+
+#[tokio::test]
+async fn outside_a_runtime_it_does_not_start() {
+    let dir = TempDir::new().expect("a directory");
+    let outside = std::thread::spawn(move || {
+        let metrics = Metrics::register(&Registry::new()).expect("metrics");
+        Log::start(&config(dir.path()), Clock::system(), Ready::new().register("audit"), metrics).map(drop)
+    });
+    assert!(matches!(outside.join().expect("no panic"), Err(StartError::Thread(_))));
 }

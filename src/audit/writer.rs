@@ -19,11 +19,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::entry::{Facts, Live, OpenEntry};
+use super::fault::{Fault, Gap, GapRecord};
 use super::line::{Draft, Ledger, Salts};
 use super::log::Ended;
 use super::record::{Asked, Stopped};
 use super::recover::{Opened, Recovered, RepairRecord, UnknownEnd};
-use super::segment::{self, Damage, Storage};
+use super::segment::{self, Storage};
 use super::status::Status;
 use super::{Config, Why};
 
@@ -103,55 +104,6 @@ enum Health {
     Broken(Gap),
 }
 
-/// What the gap record will say.
-#[derive(Debug)]
-struct Gap {
-    reason: &'static str,
-    void_first: u64,
-    missing: Option<Range>,
-    segment: String,
-}
-
-/// Sequence numbers, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub(super) struct Range {
-    pub(super) first: u64,
-    pub(super) last: u64,
-}
-
-/// The record `audit.gap`.
-#[derive(Serialize)]
-struct GapRecord<'a> {
-    reason: &'static str,
-    /// Records that are gone and that no earlier gap record told of.
-    lost: u64,
-    /// Numbers whose lines failed: they may stand at the end of the segment before, and do not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    void: Option<Range>,
-    /// Durable lines that somebody took away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<Range>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    segment: Option<&'a str>,
-}
-
-/// What went wrong in a batch.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("no new audit segment can be begun: {0}")]
-    Rotate(io::Error),
-    #[error("the audit log cannot be written: {0}")]
-    Append(io::Error),
-    #[error("the audit log cannot be made durable: {0}")]
-    Sync(io::Error),
-    #[error("the audit log was tampered with: {0}")]
-    Damage(Damage),
-    #[error("the system gives no random numbers for the audit log")]
-    Random,
-    #[error("the audit log's writer met a defect")]
-    Panic,
-}
-
 impl<S: Storage> Writer<S> {
     pub(super) fn new(storage: S, config: &Config, next_seq: u64, ledger: Arc<Ledger>) -> Self {
         Self {
@@ -195,17 +147,17 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Runs until the stop message, or until nobody can send any more.
-    pub(super) fn run(mut self, mut messages: UnboundedReceiver<Message>, status: Arc<Status>) {
+    pub(super) fn run(mut self, mut messages: UnboundedReceiver<Message>, status: &Status) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             if messages.blocking_recv_many(&mut batch, BATCH_MAX) == 0 {
                 // No stop record: nobody asked for an orderly end.
-                return self.guarded(&status, |writer| writer.flush(&status));
+                return self.guarded(status, |writer| writer.flush(status));
             }
             let (ticked, stop) = self.take(&mut batch);
-            self.guarded(&status, |writer| writer.round(ticked, &status));
+            self.guarded(status, |writer| writer.round(ticked, status));
             if let Some(reply) = stop {
-                return self.stop(messages, &status, reply);
+                return self.stop(messages, status, reply);
             }
         }
     }
@@ -254,7 +206,7 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Notices on an idle log, too, that the disk fills up or that the file is gone.
-    fn look_around(&mut self, status: &Status) {
+    pub(super) fn look_around(&mut self, status: &Status) {
         if let Ok(free) = self.storage.free_bytes() {
             self.ledger.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
             let min = self.free_bytes_min;
@@ -269,10 +221,13 @@ impl<S: Storage> Writer<S> {
 
     /// Makes all that is queued durable, batch by batch, as long as that works.
     fn flush(&mut self, status: &Status) {
-        while matches!(self.health, Health::Healthy) && !(self.queue.is_empty() && self.ledger.untold() == 0) {
+        while matches!(self.health, Health::Healthy) {
             let lost = self.ledger.untold();
-            let told = GapRecord { reason: "records_dropped", lost, void: None, missing: None, segment: None };
+            let told = GapRecord::dropped(lost);
             let head = (lost > 0).then(|| Draft::own("audit.gap", self.now, &told, &self.ledger)).flatten();
+            if head.is_none() && self.queue.is_empty() {
+                return;
+            }
             self.write(head, lost, false, status);
         }
     }
@@ -281,17 +236,9 @@ impl<S: Storage> Writer<S> {
     fn mend(&mut self, status: &Status) {
         let Health::Broken(gap) = &self.health else { return };
         let lost = self.ledger.untold();
-        let last = self.next_seq.saturating_sub(1);
-        let record = GapRecord {
-            reason: gap.reason,
-            lost,
-            void: (gap.void_first <= last).then_some(Range { first: gap.void_first, last }),
-            missing: gap.missing,
-            segment: Some(&gap.segment),
-        };
+        let record = gap.record(lost, self.next_seq);
         let Some(head) = Draft::own("audit.gap", self.now, &record, &self.ledger) else { return };
         if self.write(Some(head), lost, true, status) {
-            self.health = Health::Healthy;
             status.broken(None);
             self.flush(status);
         }
@@ -334,9 +281,11 @@ impl<S: Storage> Writer<S> {
         self.storage.sync().map_err(Fault::Sync)?;
         // All of it, unless the file was taken away: then it is durable, but nobody will find it, so it does not count.
         self.storage.check().map_err(Fault::Damage)?;
-        // All of it. From here on the numbers are acknowledged.
-        self.segment_bytes = self.segment_bytes.saturating_add(bytes);
+        // All of it. From here on the numbers count. Both lines before anything that could fail: a gap that outlived them
+        // would declare these records void.
         self.durable = self.next_seq.saturating_sub(1);
+        self.health = Health::Healthy;
+        self.segment_bytes = self.segment_bytes.saturating_add(bytes);
         self.ledger.metrics.wrote(begun.elapsed());
         Ok(())
     }
@@ -389,13 +338,7 @@ impl<S: Storage> Writer<S> {
     fn fail(&mut self, fault: &Fault, status: &Status) {
         status.broken(Some(fault.to_string()));
         if matches!(self.health, Health::Healthy) {
-            let gone = matches!(fault, Fault::Damage(_)) && self.segment_first <= self.durable;
-            self.health = Health::Broken(Gap {
-                reason: fault.word(),
-                void_first: self.durable.saturating_add(1),
-                missing: gone.then_some(Range { first: self.segment_first, last: self.durable }),
-                segment: segment::name(self.segment_first),
-            });
+            self.health = Health::Broken(Gap::new(fault, self.segment_first, self.durable));
         }
         self.refuse_opens();
     }
@@ -427,7 +370,7 @@ impl<S: Storage> Writer<S> {
         messages.close();
         self.drain(&mut messages, status);
         let open = self.entries_open;
-        let last = self.durable;
+        let before = self.durable;
         self.guarded(status, |writer| {
             if matches!(writer.health, Health::Broken(_)) {
                 writer.mend(status);
@@ -435,7 +378,7 @@ impl<S: Storage> Writer<S> {
             writer.push_own("stopped", &Stopped { entries_open: open });
             writer.flush(status);
         });
-        let complete = self.queue.is_empty() && self.durable > last;
+        let complete = self.queue.is_empty() && self.durable > before;
         // What could not be written counts itself as lost, and the lock is given back before anybody is told.
         drop(self);
         let _ = reply.send(Ended { entries_without_end: open, complete });
@@ -465,33 +408,6 @@ impl Queued {
         match self {
             Self::Open(opening) => &opening.draft,
             Self::Line(line) => &line.draft,
-        }
-    }
-}
-
-impl Fault {
-    /// The reason in the gap record.
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Rotate(error) | Self::Append(error) | Self::Sync(error) => match (self, error.kind()) {
-                (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => "disk_full",
-                (_, io::ErrorKind::ReadOnlyFilesystem) => "read_only",
-                (Self::Sync(_), _) => "sync_failed",
-                (_, _) => "write_failed",
-            },
-            Self::Damage(Damage::Deleted) => "segment_deleted",
-            Self::Damage(Damage::Replaced) => "segment_replaced",
-            Self::Damage(Damage::Cut) => "segment_cut",
-            Self::Damage(Damage::Io(_)) => "segment_unreadable",
-            Self::Random => "no_random_numbers",
-            Self::Panic => "writer_panic",
-        }
-    }
-
-    fn into_io(self) -> io::Error {
-        match self {
-            Self::Rotate(error) | Self::Append(error) | Self::Sync(error) => error,
-            Self::Damage(_) | Self::Random | Self::Panic => io::Error::other(self),
         }
     }
 }

@@ -128,6 +128,23 @@ impl Authenticator {
         .await;
     }
 
+    /// Fetches every key set that comes over the network once, all at the same time, and returns which did not come and
+    /// why. For a command that verifies one token and ends; waits at most [`Timing::fetch_timeout`].
+    ///
+    /// Cancel safe: a set that has come by then is in use.
+    pub async fn refresh_once(&self) -> Vec<(String, KeysError)> {
+        let _owner = self.owner.lock().await;
+        let remote = self.issuers.iter().filter(|issuer| !issuer.keys.source.is_file());
+        let fetched = join_all(remote.map(|issuer| async {
+            let ended = issuer.keys.fetch().await;
+            self.note(issuer, ended.as_ref().map(Arc::as_ref));
+            ended.err().map(|error| (issuer.name.to_string(), error))
+        }));
+        let failed = fetched.await;
+        self.report();
+        failed.into_iter().flatten().collect()
+    }
+
     async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         let bearer = Bearer::from_headers(headers)?;
         let digest = bearer.digest();
@@ -145,7 +162,8 @@ impl Authenticator {
         let lifetime = Lifetime::of(&token.registered);
         lifetime.check(self.clock.now(), self.tolerance)?;
         issuer.check_audience(&token)?;
-        let caller = Caller::new(facts(&issuer.name, &issuer.claims, &token, bearer).map_err(Error::Claims)?);
+        let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload);
+        let caller = Caller::new(facts.map_err(Error::Claims)?);
         let entry = Entry { caller: caller.clone(), issuer: position, key_id: token.key_id, key_print, lifetime };
         self.verified.insert(digest, entry);
         Ok(caller)

@@ -25,7 +25,7 @@ pub(super) struct Facts {
     pub(super) teams: BTreeSet<String>,
     pub(super) purpose: Option<String>,
     pub(super) ticket: Option<String>,
-    pub(super) token_tag: String,
+    pub(super) token_tag: Option<String>,
     pub(super) expires: Timestamp,
 }
 
@@ -84,9 +84,10 @@ impl Caller {
         self.facts.ticket.as_deref()
     }
 
-    /// A hash of the token's id (`jti`, else of the whole token) that leads from a record to the issuer's log: hex.
-    pub fn token_tag(&self) -> &str {
-        &self.facts.token_tag
+    /// A hash of the token's id (`jti`) that leads from a record to the issuer's log, in hex; `None` for a token without
+    /// an id.
+    pub fn token_tag(&self) -> Option<&str> {
+        self.facts.token_tag.as_deref()
     }
 
     /// When the token ends.
@@ -119,7 +120,7 @@ impl Caller {
             teams: set(teams),
             purpose: None,
             ticket: None,
-            token_tag: "00".repeat(16),
+            token_tag: Some("00".repeat(16)),
             expires: Timestamp::MAX,
         })
     }

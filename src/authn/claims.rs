@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::bearer::{Bearer, sha256};
+use super::bearer::sha256;
 use super::caller::{Facts, Inspects};
-use super::token::{Registered, Token};
+use super::token::Registered;
 use super::{ClaimFault, Claims, Error, JsonPointer};
 use crate::cc::AgentId;
 
@@ -66,9 +66,8 @@ impl Lifetime {
         }
         let length = self.expires.duration_since(self.issued.unwrap_or(now));
         let backwards = self.issued.is_some() && !length.is_positive();
-        // `exp` far away is refused with an `iat` that is only a little in the future, too.
-        let ahead = self.expires.duration_since(now).saturating_sub(tolerance.leeway);
-        if backwards || length > tolerance.lifetime_max || ahead > tolerance.lifetime_max {
+        // As `iat` is at most the leeway ahead, this bounds `exp` from now as well.
+        if backwards || length > tolerance.lifetime_max {
             return Err(Error::Claims(ClaimFault::Lifetime));
         }
         Ok(())
@@ -79,11 +78,10 @@ impl Lifetime {
 pub(super) fn facts(
     issuer: &Arc<str>,
     claims: &Claims,
-    token: &Token<'_>,
-    bearer: Bearer<'_>,
+    registered: &Registered,
+    payload: &Value,
 ) -> Result<Facts, ClaimFault> {
-    let registered = &token.registered;
-    let at = |pointer: &JsonPointer| token.payload.pointer(pointer.as_str());
+    let at = |pointer: &JsonPointer| payload.pointer(pointer.as_str());
     let reason =
         |pointer: &Option<JsonPointer>, name| pointer.as_ref().and_then(at).map(|value| line(value, name)).transpose();
     if !printable(&registered.subject, IDENTITY_CHARS_MAX) {
@@ -102,7 +100,7 @@ pub(super) fn facts(
         teams: at(&claims.teams).map_or(Some(BTreeSet::new()), names).ok_or(ClaimFault::Teams)?,
         purpose: reason(&claims.purpose, "purpose")?,
         ticket: reason(&claims.ticket, "ticket")?,
-        token_tag: tag(issuer, registered.token_id.as_deref(), bearer),
+        token_tag: registered.token_id.as_deref().and_then(|id| tag(issuer, id)),
         expires: registered.expires,
     })
 }
@@ -144,15 +142,17 @@ fn printable(text: &str, chars_max: usize) -> bool {
     !text.is_empty() && text.chars().count() <= chars_max && text.chars().all(fits)
 }
 
-/// 32 hex digits of SHA-256 over issuer, NUL and `jti`; over the whole token where there is none.
-fn tag(issuer: &str, token_id: Option<&str>, bearer: Bearer<'_>) -> String {
-    let digest = match token_id {
-        Some(id) if !id.is_empty() => sha256(&[issuer.as_bytes(), b"\0", id.as_bytes()]),
-        _ => bearer.digest(),
-    };
-    digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+/// 32 hex digits of SHA-256 over issuer, NUL and `jti`. Never over the token: no record holds a hash of a secret without
+/// a key.
+fn tag(issuer: &str, token_id: &str) -> Option<String> {
+    if token_id.is_empty() {
+        return None;
+    }
+    let digest = sha256(&[issuer.as_bytes(), b"\0", token_id.as_bytes()]);
+    let hex = digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
         // Writing to a `String` can't fail.
         let _ = write!(hex, "{byte:02x}");
         hex
-    })
+    });
+    Some(hex)
 }

@@ -26,6 +26,7 @@ mod metrics;
 mod pointer;
 mod refresh;
 mod source;
+mod supposed;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -40,5 +41,6 @@ pub use error::{ClaimFault, Error, Malformed, Untrusted};
 pub use jwks::SetError;
 pub use metrics::{Decision, Metrics};
 pub use pointer::{JsonPointer, JsonPointerError};
-pub use source::{DiscoveryFault, KeysError};
+pub use source::{DiscoveryFault, KeysError, check_key_file};
+pub(crate) use supposed::supposed_caller;
 pub use timing::Timing;

@@ -61,7 +61,8 @@ impl Keys {
         Ok(set)
     }
 
-    async fn fetch(&self) -> Result<Arc<KeySet>, KeysError> {
+    /// One fetch. Only the owner of the refreshing calls it.
+    pub(super) async fn fetch(&self) -> Result<Arc<KeySet>, KeysError> {
         self.change(|view| view.fetching = true);
         let text = timeout(self.timing.fetch_timeout, self.source.fetch()).await.unwrap_or(Err(KeysError::Timeout));
         let ended = text.and_then(|text| self.take_over(&text));

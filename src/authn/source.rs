@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::Uri;
 use serde_json::Value;
 
+use super::Algorithm;
 use super::json;
-use super::jwks::{SET_BYTES_MAX, SetError};
+use super::jwks::{KeySet, SET_BYTES_MAX, SetError};
 use crate::net;
 
 /// Longest discovery document.
@@ -120,6 +121,16 @@ pub(super) fn read_file(path: &Path) -> Result<Bytes, KeysError> {
         Ok(Bytes::from(text))
     };
     read().map_err(|source| KeysError::Read { path: path.to_owned(), source })
+}
+
+/// Reads a key file as the authenticator will and tells how many of its keys are left out; for `ccgate check`. Blocks on
+/// the file system.
+///
+/// # Errors
+/// The file can't be read, or the set in it can't be used at all.
+pub fn check_key_file(path: &Path, accepted: &[Algorithm]) -> Result<usize, KeysError> {
+    let set = KeySet::read(&read_file(path)?, accepted).map_err(KeysError::Set)?;
+    Ok(set.left_out)
 }
 
 /// Whether keys may come from there: `https`, or `http` on loopback; no user name or password in it.

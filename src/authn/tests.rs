@@ -1,5 +1,7 @@
 //! Tests of the whole way from headers to caller.
 
+#![allow(clippy::string_slice, reason = "the tests cut texts of ASCII")]
+
 mod cache;
 mod claims;
 mod headers;
@@ -9,6 +11,7 @@ mod jwks;
 mod refresh;
 mod script;
 mod start;
+mod supposed;
 mod world;
 
 pub(super) use script::Script;

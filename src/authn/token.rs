@@ -85,7 +85,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, String), Error
 }
 
 impl Registered {
-    fn read(payload: &Map<String, Value>) -> Result<Self, Malformed> {
+    pub(super) fn read(payload: &Map<String, Value>) -> Result<Self, Malformed> {
         let client_id = optional(payload, "client_id", text)?;
         let authorized_party = optional(payload, "azp", text)?;
         Ok(Self {

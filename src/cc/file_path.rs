@@ -62,6 +62,13 @@ impl FilePath {
         self.date
     }
 
+    /// Whether the file's name says that it is a sound recording: VoiceCyber's `V3`, or a common audio format.
+    pub fn is_audio(&self) -> bool {
+        let extension = self.canonical.rsplit_once('/').and_then(|(_folder, file)| file.rsplit_once('.'));
+        let known = |extension: &str| ["v3", "wav", "mp3", "ogg"].iter().any(|it| it.eq_ignore_ascii_case(extension));
+        extension.is_some_and(|(_name, extension)| known(extension))
+    }
+
     /// The agent whose call it is; `None` for an IVR message.
     pub const fn agent(&self) -> Option<AgentId> {
         self.agent

@@ -109,11 +109,15 @@ impl FileRef {
         }
     }
 
-    /// Audio, video or chat. `recordfiledownloadEx` is a video exactly when it names a file.
-    pub const fn kind(&self) -> Kind {
+    /// Audio, video or chat. `recordfiledownloadEx` is a video exactly when it names a file. What the file server gives
+    /// is told by the file's name, and what is not surely audio counts as the more delicate video.
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::RecordingEx { file: None, .. } | Self::Recording { .. } => Kind::Audio,
-            Self::RecordingEx { file: Some(_), .. } | Self::Video { .. } | Self::VideoEx { .. } => Kind::Video,
+            Self::RecordingEx { file: None, .. } => Kind::Audio,
+            Self::Recording { record, .. } if record.is_audio() => Kind::Audio,
+            Self::RecordingEx { .. } | Self::Recording { .. } | Self::Video { .. } | Self::VideoEx { .. } => {
+                Kind::Video
+            }
             Self::Chat { .. } => Kind::Chat,
         }
     }
@@ -163,8 +167,14 @@ impl FileRef {
             Self::Recording { record, location, .. } | Self::VideoEx { record, location } => {
                 format!("file:{record}{}", at(location))
             }
-            Self::Video { conference, record, .. } => format!("conference:{conference}/{record}"),
-            Self::Chat { file_name, .. } => format!("chat:{file_name}"),
+            Self::Video { conference, record, file_type } => format!("conference:{conference}/{record}.{file_type}"),
+            Self::Chat { start, end, file_type, file_name, zone_offset } => {
+                let part = |part: Option<&dyn fmt::Display>| part.map_or("*".to_owned(), ToString::to_string);
+                let (start, end) = (part(start.as_ref().map(|it| it as _)), part(end.as_ref().map(|it| it as _)));
+                let (kind, zone) =
+                    (part(file_type.as_ref().map(|it| it as _)), part(zone_offset.as_ref().map(|it| it as _)));
+                format!("chat:{file_name}?{start}..{end}&type={kind}&zone={zone}")
+            }
         }
     }
 }
@@ -247,8 +257,8 @@ field! {
 }
 field! {
     /// The number of a storage node.
-    LocationId, "a node number: 1 to 9 digits",
-    |text| bounded(text, 9, |byte| byte.is_ascii_digit())
+    LocationId, "a node number: 1 to 9 digits without a leading zero",
+    |text| bounded(text, 9, |byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))
 }
 field! {
     /// A chat record's file name: one path element.
@@ -345,6 +355,36 @@ mod tests {
     }
 
     #[test]
+    fn r08_the_file_servers_recordings_are_of_the_kind_that_their_names_say() {
+        for (name, kind) in [
+            ("1.V3", Kind::Audio),
+            ("1.wav", Kind::Audio),
+            ("1.WAV", Kind::Audio),
+            ("1.mp3", Kind::Audio),
+            ("1.mp4", Kind::Video),
+            ("1.wav.mp4", Kind::Video),
+            ("1", Kind::Video),
+            ("wav", Kind::Video),
+        ] {
+            let record = path(&format!("Y:/90/0/20210519/4977/{name}"));
+            assert_eq!(FileRef::Recording { record, file_type: None, location: None }.kind(), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_chat_reference_says_of_which_days_it_is() {
+        let chat = |start: &str| FileRef::Chat {
+            start: Some(start.parse().expect("a date")),
+            end: None,
+            file_type: None,
+            file_name: "x.zip".parse().expect("a name"),
+            zone_offset: Some("-8".parse().expect("an offset")),
+        };
+        assert_eq!(chat("2021-01-01").reference(), "chat:x.zip?2021-01-01..*&type=*&zone=-8");
+        assert_ne!(chat("2021-01-01").reference(), chat("2021-02-01").reference());
+    }
+
+    #[test]
     fn each_field_has_its_grammar() {
         assert!(
             "16-a_B".parse::<CallId>().is_ok() && "a b".parse::<CallId>().is_err() && "".parse::<CallId>().is_err()
@@ -355,7 +395,12 @@ mod tests {
                 && "m.4".parse::<FileType>().is_err()
                 && "123456789".parse::<FileType>().is_err()
         );
-        assert!("12".parse::<LocationId>().is_ok() && "-1".parse::<LocationId>().is_err());
+        assert!(
+            "12".parse::<LocationId>().is_ok()
+                && "0".parse::<LocationId>().is_ok()
+                && "-1".parse::<LocationId>().is_err()
+                && "012".parse::<LocationId>().is_err()
+        );
         for (name, good) in
             [("a.zip", true), ("..", false), (".a", false), ("a/b", false), ("a\\b", false), ("a.", false)]
         {

@@ -95,7 +95,9 @@ mod tests {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut request = [0; 512];
             let length = stream.read(&mut request).expect("a request");
-            answer.iter().for_each(|piece| stream.write_all(piece.as_bytes()).expect("written"));
+            for piece in answer {
+                stream.write_all(piece.as_bytes()).expect("written");
+            }
             String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned()
         };
         (address, thread::spawn(serve))

@@ -2,6 +2,9 @@
 //! starts no listener.
 
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod explain;
 mod healthcheck;
 mod run;
 mod schema;
@@ -17,6 +20,7 @@ use secrecy::SecretString;
 use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
 pub use check::check;
+pub use explain::explain;
 pub use healthcheck::healthcheck;
 pub use run::run;
 pub use schema::schema;
@@ -169,12 +173,12 @@ impl From<Exit> for ExitCode {
 }
 
 /// Carries out a command that needs no runtime; hands any other one back. A result goes to `out`, what is wrong to `err`.
-pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Command> {
+pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Box<Command>> {
     let done = match command {
         Command::Check(args) => check(&args, out),
         Command::Schema => schema(out),
         Command::Healthcheck(args) => healthcheck(&args, err),
-        other => return Err(other),
+        other => return Err(Box::new(other)),
     };
     // Nobody reads any more, as in `ccgate schema | head`: there is nobody to tell.
     Ok(done.unwrap_or(Exit::Failed))
@@ -184,6 +188,9 @@ pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Re
 pub async fn online(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let done = match command {
         Command::Run(args) => run(&args, err).await,
+        Command::Policy { command: PolicyCommand::Explain(args) } => explain(&args, out, err).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(&args, out, err).await,
         #[cfg(feature = "demo")]
         Command::Simulate(args) => simulate(args, out, err).await,
         other => match offline(other, out, err) {

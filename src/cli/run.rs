@@ -70,7 +70,7 @@ async fn listen([mut terminate, mut interrupt, mut hangup]: [Signal; 3], signals
 }
 
 /// Prints an error with all its causes, one a line.
-fn tell(err: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<()> {
+pub(super) fn tell(err: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<()> {
     writeln!(err, "ccgate: {error}")?;
     let mut cause = error.source();
     while let Some(error) = cause {

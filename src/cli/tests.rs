@@ -1,6 +1,8 @@
 //! The command line as a person types it.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -19,7 +21,7 @@ fn golden(name: &str, actual: &str) {
 /// The help of a command and of all below it.
 fn help(command: &mut clap::Command, name: &str, all: &mut String) {
     let text = command.clone().bin_name(name).term_width(100).render_help().to_string();
-    all.push_str(&format!("$ {name} --help\n{text}\n"));
+    write!(all, "$ {name} --help\n{text}\n").expect("a String takes all");
     for below in command.get_subcommands_mut() {
         let name = format!("{name} {}", below.get_name());
         help(below, &name, all);
@@ -78,7 +80,9 @@ fn check_text(text: &str, extra: &[&str]) -> (Exit, String) {
     for folder in ["accounts", "audit"] {
         std::fs::create_dir(dir.path().join(folder)).expect("made");
     }
-    std::fs::write(dir.path().join("accounts/4977.yaml"), "password: hunter2\n").expect("written");
+    let account = dir.path().join("accounts/4977.yaml");
+    std::fs::write(&account, "password: hunter2\n").expect("written");
+    std::fs::set_permissions(&account, std::fs::Permissions::from_mode(0o600)).expect("changed");
     let file = dir.path().join("ccgate.yaml");
     std::fs::write(&file, text).expect("written");
     let mut line = vec!["ccgate", "check", "--config", file.to_str().expect("UTF-8")];
@@ -130,5 +134,5 @@ fn schema_prints_json() {
 fn what_needs_a_runtime_is_handed_back() {
     let command = parse("ccgate run --config a").expect("good");
     let back = offline(command, &mut Vec::new(), &mut Vec::new()).expect_err("needs a runtime");
-    assert!(matches!(back, Command::Run(args) if args.config.config == PathBuf::from("a")));
+    assert!(matches!(*back, Command::Run(args) if args.config.config == Path::new("a")));
 }

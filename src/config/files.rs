@@ -10,9 +10,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use secrecy::SecretString;
 
-use super::problem::Problem;
+use super::problem::{Problem, Severity};
 use super::sections::{Audit, Auth, Config, KeySource, Policy, Server, Sessions, Upstream};
-use crate::cc::AgentId;
+use crate::authn::{KeysError, check_key_file};
+use crate::net::TlsError;
+use crate::session::accounts;
 
 /// Largest file of any kind that is opened, in bytes: a CA bundle of a system has about 250 KiB.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -93,16 +95,20 @@ struct Check {
 impl Check {
     fn server(&mut self, server: &Server) {
         let Some(tls) = &server.tls else { return };
+        let before = self.problems.len();
         self.pair("server.tls.cert_file", &tls.cert_file, "server.tls.key_file", &tls.key_file);
         self.trusted("server.tls.client_ca_file", tls.client_ca_file.as_deref());
+        self.built("server.tls", before, || tls.build().err());
     }
 
     fn upstream(&mut self, upstream: &Upstream) {
         let tls = &upstream.client.tls;
+        let before = self.problems.len();
         self.trusted("upstream.ca_file", tls.ca_file.as_deref());
         if let Some((cert, key)) = &tls.client_cert {
             self.pair("upstream.client_cert_file", cert, "upstream.client_key_file", key);
         }
+        self.built("upstream", before, || tls.build().err());
     }
 
     fn auth(&mut self, auth: &Auth) {
@@ -110,23 +116,37 @@ impl Check {
             let key = |name: &str| format!("auth.issuers[{index}].{name}");
             self.trusted(&key("ca_file"), issuer.ca_file.as_deref());
             if let KeySource::File(file) = &issuer.keys
-                && let Some(bytes) = self.bytes(&key("jwks_file"), file, Shown::Name)
-                && !is_key_set(&bytes)
+                && self.bytes(&key("jwks_file"), file, Shown::Name).is_some()
             {
-                let next = "a JWKS is a JSON object with a list `keys` that holds at least one";
-                self.fail(&key("jwks_file"), format!("{} holds no JWKS", file.display()), next);
+                let accepted: Vec<_> = issuer.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
+                self.key_set(&key("jwks_file"), file, check_key_file(file, &accepted));
             }
+        }
+    }
+
+    fn key_set(&mut self, path: &str, file: &Path, read: Result<usize, KeysError>) {
+        let file = file.display();
+        match read {
+            Ok(0) => {}
+            Ok(count) => {
+                let next = "each needs a kid of its own and an accepted algorithm and size";
+                self.warn(path, format!("{file}: {count} of its keys cannot be used"), next);
+            }
+            Err(KeysError::Set(error)) => self.fail(path, format!("{file}: {error}"), ""),
+            Err(error) => self.fail(path, format!("{file}: {error}"), ""),
         }
     }
 
     fn sessions(&mut self, sessions: &Sessions) {
         let path = "sessions.accounts_dir";
-        let is_account = |name: &str| name.strip_suffix(".yaml").is_some_and(|stem| stem.parse::<AgentId>().is_ok());
-        if let Some(names) = self.folder(path, &sessions.accounts_dir)
-            && !names.iter().any(|name| is_account(name))
-        {
-            let what = format!("{} holds no account file", sessions.accounts_dir.display());
-            self.warn(path, what, "each agent has one, <agentid>.yaml");
+        if self.folder(path, &sessions.accounts_dir) {
+            for problem in accounts::check(&sessions.accounts_dir, sessions.sign_in.into()) {
+                let what = format!("{}: {}", problem.path.display(), problem.what);
+                match problem.severity {
+                    accounts::Severity::Error => self.fail(path, what, ""),
+                    accounts::Severity::Warning => self.warn(path, what, ""),
+                }
+            }
         }
         if let Some(callback) = &sessions.callback {
             self.secret("sessions.callback.service_token_file", &callback.service_token_file);
@@ -134,20 +154,23 @@ impl Check {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        if let Some(dir) = &policy.dir
-            && let Some(names) = self.folder("policy.dir", dir)
-            && !names.iter().any(|name| name.ends_with(".cedar"))
-        {
-            let next = "put the rules there, *.cedar, or leave policy.dir out for the built-in ones";
-            self.fail("policy.dir", format!("{} holds no rules", dir.display()), next);
+        let (dir, entities_file) = (policy.dir.clone(), policy.entities_file.clone());
+        if dir.is_none() && entities_file.is_none() {
+            return;
         }
-        if let Some(file) = &policy.entities_file {
-            self.bytes("policy.entities_file", file, Shown::Name);
+        let teams = entities_file.as_ref().map(|file| file.display().to_string());
+        let loaded = crate::policy::Policy::load(&crate::policy::Config { dir, entities_file });
+        for problem in loaded.err().iter().flat_map(crate::policy::Error::problems) {
+            let of_teams = teams.as_deref() == Some(&*problem.file);
+            let path = if of_teams { "policy.entities_file" } else { "policy.dir" };
+            // Some advice of the validator has several lines.
+            let what = problem.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            self.fail(path, what, "");
         }
     }
 
     fn audit(&mut self, audit: &Audit) {
-        if self.folder("audit.dir", &audit.dir).is_some()
+        if self.folder("audit.dir", &audit.dir)
             && let Err(error) = access(&audit.dir, Access::WRITE_OK | Access::EXEC_OK)
         {
             let what = format!("{} cannot be written: {}", audit.dir.display(), std::io::Error::from(error));
@@ -216,16 +239,24 @@ impl Check {
         self.private(path, file);
     }
 
-    /// The names in a folder.
-    fn folder(&mut self, path: &str, dir: &Path) -> Option<Vec<String>> {
-        let names = std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        match names {
-            Ok(entries) => Some(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()),
-            Err(error) => {
-                self.fail(path, format!("{}: {}", dir.display(), cause(&error, "folder")), "");
-                None
-            }
+    /// What building a TLS configuration tells, as that the system has no certificates to trust. Only where its files told
+    /// nothing since `before`: building reads them again, to their ends however far those are.
+    fn built(&mut self, path: &str, before: usize, build: impl FnOnce() -> Option<TlsError>) {
+        if self.problems.iter().skip(before).any(|problem| problem.severity == Severity::Error) {
+            return;
         }
+        if let Some(error) = build() {
+            self.fail(path, error.to_string(), "");
+        }
+    }
+
+    /// Whether a folder is there and can be listed.
+    fn folder(&mut self, path: &str, dir: &Path) -> bool {
+        let listed = std::fs::read_dir(dir);
+        if let Err(error) = &listed {
+            self.fail(path, format!("{}: {}", dir.display(), cause(error, "folder")), "");
+        }
+        listed.is_ok()
     }
 
     fn bytes(&mut self, path: &str, file: &Path, shown: Shown) -> Option<Vec<u8>> {
@@ -283,14 +314,6 @@ fn cause(error: &std::io::Error, what: &str) -> String {
         ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
         _ => format!("cannot be read: {error}"),
     }
-}
-
-/// Whether a text is a JWKS with at least one key (RFC 7517 section 5); what its keys are worth, `authn` says.
-fn is_key_set(bytes: &[u8]) -> bool {
-    let set = serde_json::from_slice::<serde_json::Value>(bytes).ok();
-    set.as_ref().and_then(|set| set.get("keys")?.as_array()).is_some_and(|keys| {
-        !keys.is_empty() && keys.iter().all(|key| key.get("kty").is_some_and(serde_json::Value::is_string))
-    })
 }
 
 #[cfg(test)]

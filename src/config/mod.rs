@@ -34,7 +34,7 @@ pub use units::{Duration, Size, UnitError};
 use parse::Parser;
 use tree::Node;
 
-/// Largest config file, in bytes; a ConfigMap can't be larger either.
+/// Largest config file, in bytes; a `ConfigMap` can't be larger either.
 const BYTES_MAX: u64 = 1024 * 1024;
 
 /// A configuration that is good as far as its own text tells.
@@ -103,10 +103,9 @@ fn interpret(
     let mut problems = overrides.apply(&mut tree);
     let findings = shape::fit(&mut tree);
     problems.extend(findings.problems);
-    let raw = match serde_json::from_value(tree.clone().into_json()) {
-        Ok(raw) => raw,
+    let Ok(raw) = serde_json::from_value(tree.clone().into_json()) else {
         // What fits the schema can be read; a test holds it. The text of the cause could hold a value.
-        Err(_) => return Err(Problem::error("", "not readable", "please report this, with the keys that are used")),
+        return Err(Problem::error("", "not readable", "please report this, with the keys that are used"));
     };
     let mut parser = Parser { tree: &tree, dropped: &findings.dropped, folder, problems: Vec::new() };
     let config = parser.config(raw);
@@ -116,7 +115,8 @@ fn interpret(
 
 fn hash(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 #[cfg(test)]

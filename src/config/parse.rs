@@ -51,16 +51,13 @@ impl Parser<'_> {
     }
 
     fn server(&mut self, raw: raw::Server) -> Option<Server> {
-        let tls = match raw.tls {
-            Some(tls) => Some(self.tls(tls)),
-            None => None,
-        };
+        let tls = raw.tls.map(|tls| self.tls(tls));
         if raw.max_downloads > raw.max_connections {
             let what = format!("{} can never be reached: it is more than server.max_connections", raw.max_downloads);
             self.warn("server.max_downloads", what, "");
         }
         let listen = self.listen("server.listen", &raw.listen);
-        let trusted_proxies = self.each("server.trusted_proxies", &raw.trusted_proxies, |text| proxy(text));
+        let trusted_proxies = self.each("server.trusted_proxies", &raw.trusted_proxies, proxy);
         let allowed_origins = self.each("server.cors.allowed_origins", &raw.cors.allowed_origins, |text| {
             grammar::origin(text).map(|()| text.to_owned())
         });
@@ -108,7 +105,7 @@ impl Parser<'_> {
         let url = self.required("upstream.url", raw.url, "as in https://10.244.154.23:8043");
         let url = url.and_then(|url| self.read("upstream.url", &url, grammar::upstream));
         if let Some(name) = &raw.server_name {
-            self.read("upstream.server_name", name, |name| grammar::server_name(name));
+            self.read("upstream.server_name", name, grammar::server_name);
         }
         let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
         let client_cert = self.client_cert(raw.client_cert_file, raw.client_key_file);
@@ -161,10 +158,10 @@ impl Parser<'_> {
     fn issuer(&mut self, index: usize, raw: raw::Issuer) -> Option<Issuer> {
         let key = |name: &str| format!("auth.issuers[{index}].{name}");
         let issuer = self.required(&key("issuer"), raw.issuer, "the exact `iss` claim of its tokens");
-        let issuer = issuer.and_then(|name| self.read(&key("issuer"), &name, |name| grammar::issuer(name)));
+        let issuer = issuer.and_then(|name| self.read(&key("issuer"), &name, grammar::issuer));
         let next = "name at least one audience: a token for somebody else must not get in";
         let audiences = self.filled(&key("audiences"), raw.audiences, next);
-        let audiences = audiences.map(|all| self.each(&key("audiences"), &all, |text| grammar::audience(text)));
+        let audiences = audiences.map(|all| self.each(&key("audiences"), &all, grammar::audience));
         let next = "name at least one signature algorithm, as in [ES256, RS256, EdDSA]";
         let algorithms = self.filled(&key("algorithms"), raw.algorithms, next);
         let keys = self.keys(index, raw.jwks_file, raw.jwks_url, issuer.as_deref());

@@ -79,6 +79,7 @@ impl Default for Server {
 }
 
 /// Certificate of the listener.
+#[allow(clippy::struct_field_names, reason = "the names of the keys")]
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Tls {
@@ -202,6 +203,7 @@ impl Default for Auth {
 }
 
 /// One issuer of tokens. Its keys come from `jwks_file` or `jwks_url`; with neither, by OIDC discovery from the issuer.
+#[allow(clippy::struct_field_names, reason = "the names of the keys")]
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Issuer {

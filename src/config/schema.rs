@@ -76,23 +76,23 @@ fn without_null(object: &mut Map<String, Value>) {
 /// Puts bounds and default behind the text, for editors that show nothing else.
 fn describe(object: &mut Map<String, Value>, required: bool) {
     let Some(text) = object.get("description").and_then(Value::as_str) else { return };
-    let mut text = text.replace('\n', " ");
+    let mut parts = vec![text.replace('\n', " ")];
     if required {
-        text.push_str(" Required.");
+        parts.push("Required.".to_owned());
     }
     let bound = |keys: [&str; 2]| keys.iter().find_map(|key| object.get(*key)).map(plain);
     if let (Some(min), Some(max)) = (bound(["x-min", "minimum"]), bound(["x-max", "maximum"]))
         && min != max
     {
-        text.push_str(&format!(" From {min} to {max}."));
+        parts.push(format!("From {min} to {max}."));
     }
-    if let Some(max) = bound(["maxItems", "maxItems"]) {
-        text.push_str(&format!(" At most {max}."));
+    if let Some(max) = object.get("maxItems").map(plain) {
+        parts.push(format!("At most {max}."));
     }
     if let Some(default) = object.get("default") {
-        text.push_str(&format!(" Default: {}.", plain(default)));
+        parts.push(format!("Default: {}.", plain(default)));
     }
-    object.insert("description".to_owned(), json!(text));
+    object.insert("description".to_owned(), json!(parts.join(" ")));
 }
 
 /// A value as a person writes it.

@@ -109,6 +109,22 @@ pub struct Issuer {
     pub claims: Claims,
 }
 
+impl From<Algorithm> for crate::authn::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::ES256 => Self::ES256,
+            Algorithm::ES384 => Self::ES384,
+            Algorithm::RS256 => Self::RS256,
+            Algorithm::RS384 => Self::RS384,
+            Algorithm::RS512 => Self::RS512,
+            Algorithm::PS256 => Self::PS256,
+            Algorithm::PS384 => Self::PS384,
+            Algorithm::PS512 => Self::PS512,
+            Algorithm::EdDSA => Self::EdDSA,
+        }
+    }
+}
+
 /// Where an issuer's keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
@@ -160,6 +176,15 @@ pub struct Sessions {
     pub agents_max: usize,
     /// Where sessions are kept.
     pub store: Store,
+}
+
+impl From<SignIn> for crate::session::SignIn {
+    fn from(sign_in: SignIn) -> Self {
+        match sign_in {
+            SignIn::Platform => Self::Platform,
+            SignIn::Full => Self::Full,
+        }
+    }
 }
 
 /// Who receives the gateway's events.

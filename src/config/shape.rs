@@ -114,10 +114,10 @@ fn list(items: &mut [Node], schema: &Schema, path: &str, findings: &mut Findings
     let Some(schema) = schema.get("items") else { return Ok(()) };
     let mut fits = Ok(());
     for (index, item) in items.iter_mut().enumerate() {
-        if let Err(problem) = value(item, schema, &format!("{path}[{index}]"), findings) {
-            if let Err(earlier) = std::mem::replace(&mut fits, Err(problem)) {
-                findings.problems.push(earlier);
-            }
+        if let Err(problem) = value(item, schema, &format!("{path}[{index}]"), findings)
+            && let Err(earlier) = std::mem::replace(&mut fits, Err(problem))
+        {
+            findings.problems.push(earlier);
         }
     }
     fits

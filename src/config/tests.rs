@@ -28,7 +28,7 @@ fn problem(section: &str) -> String {
     let kept: String =
         SMALLEST.lines().filter(|line| !line.starts_with(name)).fold(String::new(), |all, line| all + line + "\n");
     let mut problems =
-        read_text(&(kept + section), &Overrides::default()).map(|(_, warnings)| warnings).unwrap_or_else(|all| all);
+        read_text(&(kept + section), &Overrides::default()).map_or_else(|all| all, |(_, warnings)| warnings);
     assert_eq!(problems.len(), 1, "{section}: {problems:?}");
     problems.remove(0)
 }
@@ -297,11 +297,9 @@ proptest! {
     /// What fits the schema can be read: no value of any key ends in "please report this".
     #[test]
     fn whatever_fits_the_schema_is_readable(entries in prop::collection::vec((some_key(), some_value()), 0..6)) {
-        let mut text = String::from("{");
-        for ((section, key), value) in &entries {
-            text.push_str(&format!("{section}: {{{key}: {value}}}, "));
-        }
-        text.push('}');
+        let entries: Vec<_> =
+            entries.iter().map(|((section, key), value)| format!("{section}: {{{key}: {value}}}")).collect();
+        let text = format!("{{{}}}", entries.join(", "));
         if Node::parse(&text).is_ok() {
             let read = interpret(&text, Path::new(""), &Overrides::default());
             prop_assert!(read.is_ok(), "{text}: {:?}", read.err());

@@ -85,7 +85,7 @@ impl FromStr for Size {
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        let whole = |unit: u64| millis % unit == 0;
+        let whole = |unit: u64| millis.is_multiple_of(unit);
         let (unit, factor) = match millis {
             _ if !whole(1_000) => ("ms", 1),
             // Up to two minutes seconds read best, up to two hours minutes.
@@ -101,7 +101,7 @@ impl fmt::Display for Duration {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let divides = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0 % factor == 0;
+        let divides = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*factor);
         let (unit, factor) = SIZES.iter().rev().find(divides).copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioTimer;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +38,7 @@ pub struct ClientConfig {
     pub tls: ClientTls,
     /// For name lookup, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// From the connection to the response head.
+    /// To the response head. It is added to `connect_timeout`, so a request on a kept connection has a little longer.
     pub response_timeout: Duration,
 }
 
@@ -59,12 +61,15 @@ pub enum Error {
     /// No response head, or no whole document, in time.
     #[error("no answer in time")]
     Timeout,
-    /// The connection was closed before any byte of an answer: the request may be sent again, if it changes nothing.
+    /// The connection was closed before a whole head of an answer: the request may be sent again, if it changes nothing.
     #[error("the connection was closed before an answer")]
     Closed(#[source] legacy::Error),
     /// What came is no HTTP/1.1 answer.
     #[error("the answer is not HTTP")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer's length is given in more than one way, so where it ends is a guess (RFC 9112 section 6.3).
+    #[error("the answer is framed in more than one way")]
+    Framing,
     /// A document was asked for and another status than 200 came.
     #[error("the answer is {0}")]
     Status(StatusCode),
@@ -99,13 +104,20 @@ impl Client {
     /// As [`Client::send`], with a deadline of the call's own: for an answer that is slow by design.
     pub async fn send_within(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         deadline: Duration,
     ) -> Result<Response<Incoming>, Error> {
-        match tokio::time::timeout(deadline, self.inner.request(request)).await {
-            Ok(answer) => answer.map_err(classify),
-            Err(_elapsed) => Err(Error::Timeout),
+        let connection = capture_connection(&mut request);
+        let answer = match tokio::time::timeout(deadline, self.inner.request(request)).await {
+            Ok(answer) => answer.map_err(classify)?,
+            Err(_elapsed) => return Err(Error::Timeout),
+        };
+        if is_framed_twice(answer.headers()) {
+            // hyper takes one of the two; the other end could make the rest of the body somebody else's answer.
+            give_up(&connection);
+            return Err(Error::Framing);
         }
+        Ok(answer)
     }
 
     /// How long [`Client::send`] waits, from the request to the response head.
@@ -138,6 +150,24 @@ pub async fn read_document(body: Incoming, bytes_max: usize) -> Result<Bytes, Er
     }
 }
 
+/// Whether a length is given beside chunks, or either more than once, or in a coding that is not `chunked` alone.
+fn is_framed_twice(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => lengths > 1,
+        (Some(coding), None) => lengths > 0 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+/// The connection carries no further request.
+fn give_up(connection: &CaptureConnection) {
+    if let Some(connection) = connection.connection_metadata().as_ref() {
+        connection.poison();
+    }
+}
+
 fn classify(error: legacy::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
     while let Some(source) = cause {
@@ -148,6 +178,10 @@ fn classify(error: legacy::Error) -> Error {
             };
         }
         if let Some(http) = source.downcast_ref::<hyper::Error>() {
+            // In TLS 1.3 a server refuses our certificate after the handshake.
+            if let Some(tls) = tls_alert(http) {
+                return Error::Untrusted(tls);
+            }
             return if is_closed(http) { Error::Closed(error) } else { Error::Protocol(Box::new(error)) };
         }
         cause = source.source();
@@ -155,7 +189,12 @@ fn classify(error: legacy::Error) -> Error {
     Error::Unreachable(Box::new(error))
 }
 
-/// Whether the connection ended before a byte of the answer: closed, reset, or never used for this request.
+fn tls_alert(error: &hyper::Error) -> Option<rustls::Error> {
+    let io = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+}
+
+/// Whether the connection ended before a whole head of an answer: closed, reset, or never used for this request.
 fn is_closed(error: &hyper::Error) -> bool {
     let by_io = |error: &std::io::Error| {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
@@ -175,5 +214,31 @@ where
 {
     fn execute(&self, task: F) {
         drop(self.0.spawn(task));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn r12_a_length_given_in_more_than_one_way_is_seen() {
+        let twice = |pairs: &[(HeaderName, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            is_framed_twice(&pairs.fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            }))
+        };
+        let (length, coding) = (CONTENT_LENGTH, TRANSFER_ENCODING);
+        assert!(!twice(&[]) && !twice(&[(length.clone(), "5")]) && !twice(&[(coding.clone(), "Chunked")]));
+        assert!(twice(&[(length.clone(), "5"), (coding.clone(), "chunked")]));
+        assert!(twice(&[(length.clone(), "5"), (length, "5")]));
+        assert!(twice(&[(coding.clone(), "chunked"), (coding.clone(), "chunked")]));
+        for odd in ["gzip, chunked", "chunked, chunked", "identity", ""] {
+            assert!(twice(&[(coding.clone(), odd)]), "{odd:?}");
+        }
     }
 }

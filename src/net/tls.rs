@@ -1,5 +1,6 @@
 //! TLS configurations from files. There is no switch that skips verification.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Longest PEM file, in bytes: the system's own bundle of all authorities is about 220 KiB.
+const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Whom to trust and who to be, towards a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,13 +158,27 @@ fn client_verifier(
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fail = |error| unusable(path, "certificate", Some(Box::new(error)));
-    let read = CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
-    if read.is_empty() { Err(unusable(path, "certificate", None)) } else { Ok(read) }
+    let pem = read(path, "certificate")?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| unusable(path, "certificate", Some(Box::new(error))))?;
+    if found.is_empty() { Err(unusable(path, "certificate", None)) } else { Ok(found) }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| unusable(path, "private key", Some(Box::new(error))))
+    let pem = read(path, "private key")?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(path, "private key", Some(Box::new(error))))
+}
+
+/// Reads a PEM file; one that is longer than the bound, such as a device, is refused rather than read to its end.
+fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem));
+    file.map_err(|error| unusable(path, what, Some(Box::new(error))))?;
+    if u64::try_from(pem.len()).is_ok_and(|length| length <= PEM_BYTES_MAX) {
+        Ok(pem)
+    } else {
+        Err(unusable(path, what, Some("it is longer than 4 MiB".into())))
+    }
 }
 
 fn unusable(path: &Path, what: &'static str, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> TlsError {
@@ -222,5 +240,22 @@ impl ServerCertVerifier for PinnedVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let tls = ClientTls { ca_file: Some(PathBuf::from("/dev/zero")), ..ClientTls::default() };
+        assert!(matches!(tls.build(), Err(TlsError::File { what: "certificate", .. })));
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_bears_is_refused() {
+        let tls = ClientTls { server_name: Some("not a name".to_owned()), ..ClientTls::default() };
+        assert!(matches!(tls.name(), Err(TlsError::Name(_))));
     }
 }

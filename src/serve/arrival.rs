@@ -13,6 +13,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// Stands for a client that trusted proxies do not name.
+const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
 /// Longest list of forwarding proxies that is believed.
 const FORWARDED_MAX: usize = 16;
 
@@ -32,24 +35,34 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     if values.next().is_some() { None } else { value.to_str().ok() }
 }
 
-/// The client as trusted proxies report it: from the right, the first address that is no trusted proxy itself.
+/// The client as trusted proxies report it: from the right, the first address that is no trusted proxy itself. What
+/// stands left of it was written by that client and is not looked at.
 ///
-/// Anything malformed on the way, and nothing is believed: a client could have written it.
+/// Where a trusted proxy reports something malformed, or too long a list of proxies, the client is unknown: that is the
+/// unspecified address, which no rule about networks lets in, and never the proxy's own.
 fn forwarded(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
     if !is_trusted(peer.ip()) {
         return None;
     }
-    let mut hops: Vec<IpAddr> = Vec::new();
-    for value in headers.get_all(FORWARDED_FOR) {
-        for hop in value.to_str().ok()?.split(',') {
-            hops.push(hop.trim().parse::<IpAddr>().ok()?.to_canonical());
-            if hops.len() > FORWARDED_MAX {
-                return None;
-            }
-        }
+    let values: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(http::HeaderValue::as_bytes).collect();
+    if values.iter().all(|value| value.is_empty()) {
+        return None;
     }
-    hops.iter().rev().copied().find(|hop| !is_trusted(*hop)).or_else(|| hops.first().copied())
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+    let mut last = UNKNOWN;
+    for hop in hops.take(FORWARDED_MAX) {
+        let hop = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse::<IpAddr>().ok());
+        let Some(hop) = hop.map(|hop| hop.to_canonical()) else { return Some(UNKNOWN) };
+        if !is_trusted(hop) {
+            return Some(hop);
+        }
+        last = hop;
+    }
+    if values.iter().flat_map(|value| value.split(|byte| *byte == b',')).count() > FORWARDED_MAX {
+        return Some(UNKNOWN);
+    }
+    Some(last)
 }
 
 #[cfg(test)]
@@ -76,8 +89,15 @@ mod tests {
             ("[::ffff:10.0.0.1]:1", "198.51.100.7", address("198.51.100.7")),
             ("10.0.0.1:1", "203.0.113.5, 198.51.100.7, 10.0.0.2", address("198.51.100.7")),
             ("10.0.0.1:1", "10.0.0.3, 10.0.0.2", address("10.0.0.3")),
-            ("10.0.0.1:1", "198.51.100.7, junk", None),
-            ("10.0.0.1:1", "junk, 198.51.100.7", None),
+            ("10.0.0.1:1", "198.51.100.7, junk", address("0.0.0.0")),
+            ("10.0.0.1:1", "junk, 198.51.100.7", address("198.51.100.7")),
+            ("10.0.0.1:1", "junk, 10.0.0.2", address("0.0.0.0")),
+            (
+                "10.0.0.1:1",
+                "10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,\
+              10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2",
+                address("0.0.0.0"),
+            ),
             ("10.0.0.1:1", "", None),
         ] {
             let source = from(peer, &[("x-forwarded-for", list)]).source;

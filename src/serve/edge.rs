@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{
-    ACCEPT, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    ACCEPT, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH,
+    CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
@@ -63,6 +63,7 @@ impl Edge {
         if let Some(token) = head.headers.get_mut(AUTHORIZATION) {
             token.set_sensitive(true);
         }
+        let has_body = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
         let arrival = arrival(self.live.clock.now(), peer, &head.headers, &self.trusted_proxies);
         let labels = Labels::of(route::operation(&head.uri), &head.method);
         let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics));
@@ -78,6 +79,10 @@ impl Edge {
         // A request id is made of characters that a header may hold.
         if let Ok(id) = id {
             response.headers_mut().insert(REQUEST_ID, id);
+        }
+        if has_body {
+            // Nobody reads it, so whether the next request begins behind it is nobody's to say (R11).
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         story.head(response.status(), response.extensions_mut().remove::<Facts>().unwrap_or_default());
         response.map(|content| ResponseBody::new(content, story))

@@ -1,10 +1,8 @@
 //! Every way in which a request does not become a file.
 
-use std::sync::Arc;
-
 use http::HeaderValue;
 
-use crate::cc::Retcode;
+use crate::cc::{Meaning, Retcode};
 use crate::policy::Denied;
 use crate::{audit, authn, route, session, upstream};
 
@@ -45,11 +43,11 @@ impl Failure {
     }
 
     /// The gateway's result code, where it gave one.
-    pub(super) fn retcode(&self) -> Option<&Retcode> {
+    pub(super) fn retcode(&self) -> Option<Retcode> {
         match self {
-            Self::Upstream(error) => error.retcode(),
-            Self::NoRight { retcode, .. } => Some(retcode),
-            Self::Session(session::Error::Upstream { source, .. }) => Arc::as_ref(source).retcode(),
+            Self::Upstream(error) => error.retcode().cloned(),
+            Self::NoRight { retcode, .. } => Some(retcode.clone()),
+            Self::Session(error) => error.retcode(),
             _ => None,
         }
     }
@@ -72,7 +70,7 @@ impl Failure {
     }
 
     /// How an entry ends that was opened for this request.
-    pub(super) const fn outcome(&self) -> audit::Outcome {
+    pub(super) fn outcome(&self) -> audit::Outcome {
         use audit::FailReason;
         let reason = match self {
             Self::Upstream(error) => match error {
@@ -81,6 +79,9 @@ impl Failure {
                 upstream::Error::Timeout => FailReason::UpstreamTimeout,
                 upstream::Error::Truncated { .. } => FailReason::UpstreamTruncated,
                 upstream::Error::Protocol(_) | upstream::Error::Status(_) => FailReason::UpstreamProtocol,
+                upstream::Error::Refused { retcode, .. } if retcode.meaning() == Meaning::SessionLost => {
+                    FailReason::SessionLost
+                }
                 upstream::Error::Refused { .. } => FailReason::UpstreamRefused,
             },
             Self::NoRight { .. } => FailReason::UpstreamRefused,

@@ -148,7 +148,12 @@ impl Connections {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
         let Some(tls) = &self.tls else { return self.http(stream, peer).await };
-        match tokio::time::timeout(self.header_timeout, tls.accept(stream)).await {
+        let handshake = tokio::select! {
+            // Nothing has been asked yet, so nothing is lost.
+            () = self.stop.accepting.cancelled() => return,
+            handshake = tokio::time::timeout(self.header_timeout, tls.accept(stream)) => handshake,
+        };
+        match handshake {
             Ok(Ok(stream)) => self.http(stream, peer).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::Live;
 use super::failure::Failure;
-use crate::audit::{Class, Delivery, End, EntryId, OpenEntry, Refusal, SessionUse};
+use crate::audit::{By, Class, Delivery, End, EntryId, OpenEntry, Outcome, Refusal, SessionUse};
 use crate::authn::{self, Caller, Decision};
-use crate::cc::Meaning;
+use crate::cc::{Kind, Meaning};
 use crate::policy::Authorized;
-use crate::relay::RelayBody;
+use crate::relay::{self, RelayBody};
 use crate::route::{self, Arrival, Download};
 use crate::session::{Lease, LossCause};
 use crate::upstream::{self, Answer};
@@ -53,14 +53,17 @@ impl Live {
         let session = SessionUse { agent: lease.agent(), tag: lease.tag() };
         let mut entry = self.audit.open(authorized, session).await?;
         trail.entry = Some(*entry.id());
+        entry.asking(self.relay.stop.clone());
+        let asking = Asking::new(&self.relay.metrics, entry.download().file().kind());
         match self.fetch(&mut entry, lease).await {
             Ok((Answer::File(file), lease)) => {
+                asking.answered();
                 Ok(Served { response: self.relay.response(entry, file, lease.hold(), start), permit })
             }
             Ok((Answer::RangeNotSatisfiable(range), _lease)) => {
-                Err(fail(entry, start, Failure::RangeNotSatisfiable(range)))
+                Err(asking.failed(entry, start, Failure::RangeNotSatisfiable(range)))
             }
-            Err(failure) => Err(fail(entry, start, failure)),
+            Err(failure) => Err(asking.failed(entry, start, failure)),
         }
     }
 
@@ -92,21 +95,24 @@ impl Live {
         }
     }
 
-    /// What a download needs beside the permission: a place among the open ones, and a session.
+    /// What a download needs beside the permission: a session, and a place among the open ones. In this order, so that
+    /// those who wait for one agent's slow sign-in take no place from the others.
     async fn means(&self, authorized: &Authorized) -> Result<(OwnedSemaphorePermit, Lease), Failure> {
+        let lease = self.sessions.lease(authorized.agent()).await?;
         let permit = Arc::clone(&self.downloads).try_acquire_owned().map_err(|_none_left| Failure::Overloaded)?;
-        Ok((permit, self.sessions.lease(authorized.agent()).await?))
+        Ok((permit, lease))
     }
 
     /// Records a refusal that comes after a yes of the policy.
     async fn refuse(&self, authorized: &Authorized, failure: Failure) -> Failure {
+        let retcode = failure.retcode();
         let refusal = Refusal {
             arrival: authorized.arrival(),
             caller: Some(authorized.caller()),
             download: Some(authorized.download()),
             authorized: Some(authorized),
             code: failure.code(),
-            retcode: failure.retcode(),
+            retcode: retcode.as_ref(),
         };
         self.audit.refused(refusal).await;
         failure
@@ -136,12 +142,43 @@ impl Live {
     }
 }
 
-/// Gives an entry its end where no byte was handed over.
-fn fail(entry: OpenEntry, start: Instant, failure: Failure) -> Failure {
-    let range = entry.download().range().map(|range| range.to_string());
-    let delivery = Delivery { class: Class::Error, range, ..Delivery::nothing(start.elapsed()) };
-    entry.close(End { outcome: failure.outcome(), upstream: failure.upstream_answer(), delivery });
-    failure
+/// Counts a download that ends before there is a body, which counts its own end.
+struct Asking<'a> {
+    metrics: &'a relay::Metrics,
+    kind: Kind,
+    /// What is counted when this is dropped: until there is an answer, the client's leaving.
+    outcome: Option<&'static str>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(metrics: &'a relay::Metrics, kind: Kind) -> Self {
+        Self { metrics, kind, outcome: Some(Outcome::Aborted { by: By::Client }.as_str()) }
+    }
+
+    /// The body has it from here.
+    fn answered(mut self) {
+        self.outcome = None;
+    }
+
+    /// Gives an entry its end where no byte was handed over.
+    fn failed(mut self, entry: OpenEntry, start: Instant, failure: Failure) -> Failure {
+        let range = entry.download().range().map(|range| range.to_string());
+        let delivery = Delivery { class: Class::Error, range, ..Delivery::nothing(start.elapsed()) };
+        let outcome = failure.outcome();
+        self.outcome = Some(outcome.as_str());
+        entry.close(End { outcome, upstream: failure.upstream_answer(), delivery });
+        failure
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome {
+            // As the entry's own end says after a panic.
+            let outcome = if std::thread::panicking() { "failed" } else { outcome };
+            self.metrics.ended(self.kind, outcome);
+        }
+    }
 }
 
 /// The same answer in a fresh session: `000-003` then means that the right is really missing.

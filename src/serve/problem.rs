@@ -158,7 +158,7 @@ impl From<&Failure> for Problem {
                 "This is a fault of the gateway. The request id leads to the log.",
             ),
         };
-        problem.retcode = failure.retcode().cloned();
+        problem.retcode = failure.retcode();
         problem
     }
 }
@@ -239,7 +239,12 @@ fn of_session(error: &session::Error) -> Problem {
             Problem::new(StatusCode::CONFLICT, error.code(), "Agent signed in elsewhere", detail).retry_after(wait)
         }
         session::Error::Switching { .. } => unavailable("Switching over", detail),
-        session::Error::Upstream { source, .. } => of_upstream(Arc::as_ref(source)).retry_after(wait),
+        // Whatever the gateway holds against a sign-in, the caller is not at fault.
+        session::Error::Upstream { source, .. } => match Arc::as_ref(source) {
+            upstream::Error::Refused { .. } => upstream_refused(format!("{source}.")),
+            other => of_upstream(other),
+        }
+        .retry_after(wait),
         session::Error::TooManyWaiters | session::Error::TooManyAgents => unavailable("Overloaded", detail),
         session::Error::Timeout => {
             Problem::new(StatusCode::GATEWAY_TIMEOUT, error.code(), "No session in time", detail)
@@ -269,7 +274,6 @@ fn of_upstream(error: &upstream::Error) -> Problem {
 }
 
 fn of_retcode(meaning: Meaning, detail: String) -> Problem {
-    let refused = |detail| Problem::new(StatusCode::BAD_GATEWAY, "upstream_refused", "CC-Gateway refused", detail);
     match meaning {
         Meaning::Forbidden => {
             Problem::new(StatusCode::FORBIDDEN, "upstream_forbidden", "The call centre refuses", detail)
@@ -289,6 +293,10 @@ fn of_retcode(meaning: Meaning, detail: String) -> Problem {
         | Meaning::WrongPassword
         | Meaning::WrongKeepAlive
         | Meaning::WrongAccount
-        | Meaning::Other => refused(detail),
+        | Meaning::Other => upstream_refused(detail),
     }
+}
+
+fn upstream_refused(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "upstream_refused", "CC-Gateway refused", detail)
 }

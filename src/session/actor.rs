@@ -45,6 +45,8 @@ pub(super) struct Actor {
     usage: Arc<Usage>,
     call: Option<BoxFuture<'static, Event>>,
     pulse: Option<BoxFuture<'static, Event>>,
+    /// The last keep-alive failed: only the first of a row is warned of, or an outage would flood the log.
+    pulse_failing: bool,
     phase: Phase,
 }
 
@@ -62,6 +64,7 @@ impl Actor {
             usage: Arc::default(),
             call: None,
             pulse: None,
+            pulse_failing: false,
             phase,
         }
     }
@@ -224,28 +227,34 @@ impl Actor {
         })
     }
 
-    fn count(&self, event: &Event) {
-        let metrics = self.sessions.metrics();
+    /// Counts how calls ended and tells the log what failed.
+    fn count(&mut self, event: &Event) {
+        let (agent, metrics) = (self.agent, self.sessions.metrics());
         match event {
             Event::SignInAnswered(Ok(_)) => metrics.signed_in(Outcome::Ok),
             Event::SignInAnswered(Err(error)) => {
-                tracing::warn!(agent = %self.agent, error = %Chain(error), "sign-in failed");
+                tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-in failed");
                 metrics.signed_in(Outcome::of(error));
             }
-            Event::KeepAliveAnswered { result: Ok(_), .. } => metrics.kept_alive(Outcome::Ok),
+            Event::KeepAliveAnswered { result: Ok(_), .. } => {
+                metrics.kept_alive(Outcome::Ok);
+                self.pulse_failing = false;
+            }
             Event::KeepAliveAnswered { result: Err(error), .. } => {
-                tracing::warn!(agent = %self.agent, error = %Chain(error), "keep-alive failed");
                 metrics.kept_alive(Outcome::of(error));
+                if !std::mem::replace(&mut self.pulse_failing, true) {
+                    tracing::warn!(%agent, error = %Chain(error), message = message(error), "keep-alives fail");
+                }
             }
             Event::SignOutAnswered(Err(error)) => {
-                tracing::warn!(agent = %self.agent, error = %Chain(error), "sign-out failed");
+                tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-out failed");
             }
             Event::AccountRead(Err(Error::AccountMissing)) => {
-                metrics.password_expires(self.agent, None);
-                tracing::warn!(agent = %self.agent, "there is no account for the agent");
+                metrics.password_expires(agent, None);
+                tracing::warn!(%agent, "there is no account for the agent");
             }
             Event::AccountRead(Err(error)) => {
-                tracing::error!(agent = %self.agent, error = %Chain(error), "the account cannot be used");
+                tracing::error!(%agent, error = %Chain(error), "the account cannot be used");
             }
             _ => {}
         }
@@ -309,6 +318,14 @@ impl Drop for Actor {
 /// The days until a password expires are worth a warning.
 pub(super) fn expires_soon(days_left: u16) -> bool {
     days_left <= PASSWORD_DAYS_WARN
+}
+
+/// What the gateway said beside its code: free text, for the log only, and escaped there.
+fn message(error: &upstream::Error) -> Option<tracing::field::DebugValue<&str>> {
+    match error {
+        upstream::Error::Refused { message, .. } => Some(tracing::field::debug(message.as_str())),
+        _ => None,
+    }
 }
 
 async fn finished(slot: &mut Option<BoxFuture<'static, Event>>) -> Event {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BarCause, accounts, upstream};
+use crate::cc::Retcode;
 
 /// Why there is no session.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +31,8 @@ pub enum Error {
     /// `000-004`, `100-003`: the gateway is switching over or lacks a resource.
     #[error("the upstream is switching over")]
     Switching {
+        /// Which of the two.
+        retcode: Retcode,
         /// When the next try is made for whoever asks then.
         retry_after: Duration,
     },
@@ -83,12 +86,29 @@ impl Error {
         }
     }
 
+    /// The result code that the gateway gave, now or when the refusal that still stands came about.
+    pub fn retcode(&self) -> Option<Retcode> {
+        match self {
+            Self::AgentBusy { .. } => Retcode::parse("100-002"),
+            Self::AccountRejected { cause } => cause.retcode(),
+            Self::Switching { retcode, .. } => Some(retcode.clone()),
+            Self::Upstream { source, .. } => source.retcode().cloned(),
+            Self::AccountMissing
+            | Self::AccountUnusable(_)
+            | Self::TooManyWaiters
+            | Self::TooManyAgents
+            | Self::Timeout
+            | Self::Interrupted
+            | Self::ShuttingDown => None,
+        }
+    }
+
     /// After how long it makes sense to ask again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::AgentBusy { retry_after } | Self::Switching { retry_after } | Self::Upstream { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::AgentBusy { retry_after }
+            | Self::Switching { retry_after, .. }
+            | Self::Upstream { retry_after, .. } => Some(*retry_after),
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }

@@ -120,6 +120,17 @@ pub enum BarCause {
     BadParameters(Retcode),
 }
 
+impl BarCause {
+    /// The result code that said so; `None` where the sign-in itself succeeded.
+    pub fn retcode(&self) -> Option<Retcode> {
+        match self {
+            Self::WrongPassword => Retcode::parse("100-004"),
+            Self::MustChangePassword => None,
+            Self::BadParameters(retcode) => Some(retcode.clone()),
+        }
+    }
+}
+
 impl fmt::Display for BarCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

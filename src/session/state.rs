@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
 use super::{Error, KeepAlive, upstream};
-use crate::cc::{Guid, Meaning, SignInForm};
+use crate::cc::{Guid, Meaning, Retcode, SignInForm};
 
 mod active;
 mod event;
@@ -112,7 +112,7 @@ struct Ghost {
 #[derive(Debug)]
 pub(super) enum Why {
     AgentBusy,
-    Switching,
+    Switching(Retcode),
     Upstream(Arc<upstream::Error>),
 }
 
@@ -120,7 +120,7 @@ impl Why {
     fn refusal(&self, retry_after: Duration) -> Error {
         match self {
             Self::AgentBusy => Error::AgentBusy { retry_after },
-            Self::Switching => Error::Switching { retry_after },
+            Self::Switching(retcode) => Error::Switching { retcode: retcode.clone(), retry_after },
             Self::Upstream(source) => Error::Upstream { source: Arc::clone(source), retry_after },
         }
     }
@@ -273,7 +273,9 @@ impl Session {
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
             Some(Meaning::AgentBusy) => self.cool(Why::AgentBusy, now, effects),
-            Some(Meaning::TryLater) => self.cool(Why::Switching, now, effects),
+            Some(Meaning::TryLater) if let Some(retcode) = error.retcode() => {
+                self.cool(Why::Switching(retcode.clone()), now, effects);
+            }
             _ => self.cool(Why::Upstream(error), now, effects),
         }
     }

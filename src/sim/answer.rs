@@ -84,7 +84,12 @@ impl Answer {
 
     /// A failure: HTTP 200 with a result code.
     pub(super) fn refused(retcode: &str) -> Self {
-        Self::json(&json!({"message": message(retcode), "retcode": retcode, "result": ""}))
+        Self::refused_with(retcode, message(retcode))
+    }
+
+    /// The same with a text of one's own.
+    pub(super) fn refused_with(retcode: &str, message: &str) -> Self {
+        Self::json(&json!({"message": message, "retcode": retcode, "result": ""}))
     }
 
     /// An error of the servlet container, outside the gateway's own answers.

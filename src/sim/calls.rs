@@ -105,6 +105,7 @@ pub(super) async fn answer<S: AsyncRead + Unpin>(
 fn instead(fault: &Kind) -> Option<Answer> {
     match fault {
         Kind::Retcode(retcode) => Some(Answer::refused(retcode)),
+        Kind::Message { retcode, message } => Some(Answer::refused_with(retcode, message)),
         Kind::Http(status) => Some(Answer::page(*status)),
         Kind::HtmlPage => Some(Answer::portal()),
         Kind::JsonAsFile(retcode) => {

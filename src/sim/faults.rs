@@ -54,13 +54,20 @@ pub enum Scope {
 
 /// What goes wrong.
 ///
-/// `Retcode`, `Http`, `JsonAsFile`, `HtmlPage`, `Switching101`, `GarbageHead` and `Reset` come **instead of** the call: the gateway's
+/// `Retcode`, `Message`, `Http`, `JsonAsFile`, `HtmlPage`, `Switching101`, `GarbageHead` and `Reset` come **instead of** the call: the gateway's
 /// state stays. All others spoil the answer of a call that **was done**: after a `HangBeforeHead` on a sign-in the agent is signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// HTTP 200 with this result code.
     Retcode(String),
+    /// The same with a free text of one's own beside the code.
+    Message {
+        /// The result code.
+        retcode: String,
+        /// The text.
+        message: String,
+    },
     /// This HTTP status with an HTML error page.
     Http(u16),
     /// The answer never starts.
@@ -115,6 +122,7 @@ impl Kind {
         matches!(
             self,
             Self::Retcode(_)
+                | Self::Message { .. }
                 | Self::Http(_)
                 | Self::JsonAsFile(_)
                 | Self::HtmlPage

@@ -5,6 +5,7 @@ use http::header::{
     ACCEPT, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -16,7 +17,10 @@ use super::{Error, Gateway};
 use crate::audit::OpenEntry;
 use crate::cc::{Call, ENVELOPE_BYTES_MAX, Envelope, Guid};
 use crate::net;
-use crate::route::{ByteRange, Download};
+use crate::route::{ByteRange, Download, TraceParent};
+
+/// The trace that a call belongs to (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Headers of an answer that are passed down; nothing else is.
 const PASSED_DOWN: [HeaderName; 6] =
@@ -57,12 +61,13 @@ impl Gateway {
     /// framing could hide a cut or that is no recording.
     pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Answer, Error> {
         let start = Instant::now();
-        let answer = self.exchange(entry.authorized().download(), guid).await;
+        let authorized = entry.authorized();
+        let answer = self.exchange(authorized.download(), authorized.arrival().trace.as_ref(), guid).await;
         self.metrics.observe(Operation::Download, start, &answer);
         answer
     }
 
-    async fn exchange(&self, download: &Download, guid: &Guid) -> Result<Answer, Error> {
+    async fn exchange(&self, download: &Download, trace: Option<&TraceParent>, guid: &Guid) -> Result<Answer, Error> {
         let mut request = self.request(Call::download(download.agent(), download.file()), Some(guid), Bytes::new())?;
         let headers = request.headers_mut();
         if let Some(range) = download.range() {
@@ -72,6 +77,9 @@ impl Gateway {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
+        }
+        if let Some(trace) = trace {
+            headers.insert(TRACEPARENT, printed(trace.child())?);
         }
         let response = self.client.send(request).await?;
         let classified = self.classify(response, download.range());
@@ -96,38 +104,32 @@ impl Gateway {
         }
         let first = next_piece(&mut body).await?;
         if first.as_deref().is_some_and(looks_like_json) {
-            return self.json_or_file(head.status, &head.headers, length, first.unwrap_or_default(), body).await;
+            return json_or_file(head, length, first.unwrap_or_default(), body).await;
         }
         let headers = passed_down(&head.headers);
         Ok(Answer::File(File { status: head.status, headers, length, first, rest: body }))
     }
-
-    /// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file.
-    async fn json_or_file(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        length: Option<u64>,
-        first: Bytes,
-        mut rest: Incoming,
-    ) -> Result<Answer, Error> {
-        let mut peeked = BytesMut::from(first);
-        while peeked.len() <= ENVELOPE_BYTES_MAX {
-            let Some(piece) = next_piece(&mut rest).await? else {
-                if let Some(envelope) = Envelope::parse(&peeked) {
-                    return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
-                }
-                break;
-            };
-            peeked.extend_from_slice(&piece);
-        }
-        let headers = passed_down(headers);
-        Ok(Answer::File(File { status, headers, length, first: Some(peeked.freeze()), rest }))
-    }
 }
 
-fn printed(range: ByteRange) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(&range.to_string()).map_err(|_| Error::Protocol("the range cannot be printed"))
+/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file.
+async fn json_or_file(head: Parts, length: Option<u64>, first: Bytes, mut rest: Incoming) -> Result<Answer, Error> {
+    let mut peeked = BytesMut::from(first);
+    while peeked.len() <= ENVELOPE_BYTES_MAX {
+        let Some(piece) = next_piece(&mut rest).await? else {
+            if let Some(envelope) = Envelope::parse(&peeked) {
+                return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
+            }
+            break;
+        };
+        peeked.extend_from_slice(&piece);
+    }
+    let headers = passed_down(&head.headers);
+    Ok(Answer::File(File { status: head.status, headers, length, first: Some(peeked.freeze()), rest }))
+}
+
+/// A value that we print ourselves; none of them has a character that a header may not hold.
+fn printed(value: impl std::fmt::Display) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(&value.to_string()).map_err(|_| Error::Protocol("a header of ours cannot be printed"))
 }
 
 /// The next piece of a body that holds bytes; trailers are dropped.

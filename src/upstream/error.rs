@@ -23,7 +23,7 @@ pub enum Error {
     /// No answer in time. Whether the gateway acted is unknown.
     #[error("the gateway did not answer in time")]
     Timeout,
-    /// The connection was closed before any byte of an answer. Whether the gateway acted is unknown.
+    /// The connection was closed before a whole head of an answer. Whether the gateway acted is unknown.
     #[error("the gateway closed the connection before an answer")]
     Closed {
         /// What the network says.
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    /// Whether a download may be asked for once more: the connection ended before a byte of an answer (RFC 9110
+    /// Whether a download may be asked for once more: the connection ended before a whole head of an answer (RFC 9110
     /// section 9.2.2, RFC 9112 section 9.3.1).
     pub const fn may_retry(&self) -> bool {
         matches!(self, Self::Closed { .. })
@@ -74,6 +74,7 @@ impl From<net::Error> for Error {
             net::Error::Untrusted(_) => Self::Untrusted { source: Box::new(error) },
             net::Error::Timeout => Self::Timeout,
             net::Error::Closed(_) => Self::Closed { source: Box::new(error) },
+            net::Error::Framing => Self::Protocol("its length is given in more than one way"),
             net::Error::Protocol(_) => Self::Protocol("it is not HTTP"),
             net::Error::Status(status) => Self::Status(status),
             net::Error::TooLarge(_) => Self::Protocol("it is longer than an answer can be"),

@@ -30,8 +30,11 @@ impl Metrics {
             &["operation", "outcome"],
         )?;
         let duration = HistogramVec::new(
-            HistogramOpts::new("ccgate_upstream_request_duration_seconds", "Time to the response head of a call.")
-                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            HistogramOpts::new(
+                "ccgate_upstream_request_duration_seconds",
+                "Time of a call: to the whole answer, of a download to its first piece.",
+            )
+            .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
             &["operation"],
         )?;
         registry.register(Box::new(requests.clone()))?;

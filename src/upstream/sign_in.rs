@@ -47,6 +47,7 @@ pub struct SignedIn {
 /// The sign-in's body. The agent comes in as busy and stays it: one who is idle is given calls.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "they are the gateway's own fields")]
 struct Body<'a> {
     password: &'a str,
     phonenum: &'a str,

@@ -40,17 +40,20 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
     ("authn", Allowed::These(&["cc", "net"])),
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
-    ("audit", Allowed::These(&["cc", "policy"])),
-    ("upstream", Allowed::These(&["cc", "net", "audit"])),
+    // A permission hands out its caller, its download and their circumstances: the record is made of them.
+    ("audit", Allowed::These(&["cc", "route", "authn", "policy"])),
+    ("upstream", Allowed::These(&["cc", "net", "route", "audit"])),
     ("session", Allowed::These(&["cc", "yaml", "upstream"])),
-    ("relay", Allowed::These(&["audit", "upstream"])),
+    // A transfer holds its session, so that it is not signed out while bytes run.
+    ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
     ("admin", Allowed::These(&[])),
     ("config", Allowed::AllLeft),
     ("telemetry", Allowed::These(&["config"])),
     ("app", Allowed::AllLeft),
     ("demo", Allowed::AllLeft),
-    ("cli", Allowed::These(&["policy", "audit", "config", "telemetry", "app", "demo", "sim"])),
+    // `route` and `authn`: what `policy explain` asks about is read by the same code as a request.
+    ("cli", Allowed::These(&["route", "authn", "policy", "audit", "config", "telemetry", "app", "demo", "sim"])),
     ("sim", Allowed::These(&[])),
 ];
 
@@ -88,7 +91,7 @@ const DECISIONS: &[&str] = &["policy"];
 const EVERYWHERE: &[&str] = &[];
 
 /// What must never be named, and where.
-pub(crate) const BANS: [Ban; 25] = [
+pub(crate) const BANS: [Ban; 26] = [
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["tokio", "spawn"]), why: "an unowned task" },
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn"]), why: "an unowned task" },
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn_local"]), why: "an unowned task" },
@@ -102,6 +105,12 @@ pub(crate) const BANS: [Ban; 25] = [
         why: "a global registry",
     },
     Ban { within: EVERYWHERE, but: &[], what: StartsWith(&["prometheus", "register"]), why: "a global registry" },
+    Ban {
+        within: EVERYWHERE,
+        but: &["authn", "cli/explain"],
+        what: EndsWith(&["supposed_caller"]),
+        why: "a caller without a verified token",
+    },
     Ban { within: SERVE, but: &[], what: StartsWith(&["std", "fs"]), why: "file IO in serve" },
     Ban { within: SERVE, but: &[], what: StartsWith(&["tokio", "fs"]), why: "file IO in serve" },
     Ban { within: SERVE, but: &[], what: StartsWith(&["rustix", "fs"]), why: "file IO in serve" },

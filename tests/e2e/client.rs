@@ -140,13 +140,54 @@ pub async fn whole(mut open: Open) -> Answer {
     Answer { status: open.status, headers: open.headers, body: body.into(), whole }
 }
 
+/// A connection that is kept for one request after the other.
+pub struct Keeper {
+    address: SocketAddr,
+    sender: http1::SendRequest<Empty<Bytes>>,
+    _connection: JoinSet<()>,
+}
+
+impl Keeper {
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        Self { address, sender, _connection: tasks }
+    }
+
+    /// Sends a request without a body and reads its answer; connects again where the server has closed.
+    pub async fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        if self.sender.ready().await.is_err() {
+            *self = Self::open(self.address).await;
+        }
+        let mut request = Request::builder().method(method).uri(target).header("host", self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.sender.send_request(request.body(Empty::new()).unwrap());
+        let response = tokio::time::timeout(DEADLINE, response).await.expect("an answer in time").expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout(DEADLINE, body.collect()).await.expect("an end in time");
+        let whole = body.is_ok();
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Answer { status: head.status, headers: head.headers, body, whole }
+    }
+
+    pub async fn get(&mut self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request("GET", target, headers).await
+    }
+}
+
 /// Sends bytes as they are and reads until the other side closes, or for `patience` after the last byte.
 pub async fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> (Vec<u8>, bool) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that has refused early may have closed its side already.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     loop {
         match tokio::time::timeout(patience, stream.read(&mut buffer)).await {
             Err(_elapsed) => return (answer, false),

@@ -11,14 +11,27 @@
 #![allow(clippy::print_stdout, reason = "what a test measured or left out is told")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
+mod accounts;
 mod audit_faults;
+mod authn;
 mod client;
+mod cors;
 mod crash;
 mod download;
 mod drain;
+mod framing;
+mod hostile;
+mod idp;
 mod issuer;
 mod ledger;
+mod metrics;
 mod mount;
 mod plain;
+mod ranges;
+mod refusals;
 mod refused_start;
+mod secrets;
+mod sessions;
+mod sharing;
+mod transfer;
 mod world;

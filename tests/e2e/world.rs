@@ -123,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Trusts this issuer instead of one with a fresh key.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuer = issuer;
+        self
+    }
+
     /// Sets a variable of the process's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -300,6 +306,21 @@ impl World {
         client::open(self.server(), target, &all).await
     }
 
+    /// Asks for a fault in the next `times` calls of a kind.
+    pub fn fault(&self, what: sim::Kind, calls: sim::Scope, times: u32) {
+        self.sim.fault(sim::Fault { what, calls, agent: None, times });
+    }
+
+    /// Polls are not answered from now on, so that no keep-alive sees a loss before a request does.
+    pub fn hold_polls(&self) {
+        self.fault(sim::Kind::HangBeforeHead, sim::Scope::Poll, u32::MAX);
+    }
+
+    /// How many downloads have reached the simulator, refused ones included.
+    pub fn asked(&self) -> usize {
+        self.sim.requests().iter().filter(|seen| seen.target.contains("file/")).count()
+    }
+
     /// One metric's value by the start of its line, as in `ccgate_downloads_total{kind="audio",outcome="finished"}`.
     pub async fn metric(&self, start: &str) -> Option<f64> {
         let page = client::get(self.admin(), "/metrics", &[]).await;
@@ -400,6 +421,16 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
         }
     };
     tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// SHA-256 in hex.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The target of an audio download by call id.

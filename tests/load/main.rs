@@ -19,6 +19,7 @@ mod issuer;
 mod memory;
 #[path = "../e2e/plain.rs"]
 mod plain;
+mod rotation;
 #[path = "../e2e/world.rs"]
 mod world;
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::super::faulty::Form;
 use super::*;
 
 /// A log with an open entry, a finished one and a refusal, as a killed process leaves it.
@@ -25,18 +26,20 @@ async fn written() -> (Arc<TempDir>, Config, String) {
     (Arc::clone(&world.dir), world.config.clone(), text)
 }
 
+/// Thousands of starts: in memory where the system has such a place, as it is not durability that is tested by them.
+fn in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a directory")
+}
+
 #[tokio::test]
 async fn recovery_reads_a_log_cut_at_every_byte() {
     let (_dir, _config, text) = written().await;
     let text = text.as_bytes();
-    // Thousands of starts: in memory where the system has such a place, as it is not durability that is tested here.
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     for end in 0..=text.len() {
-        let dir = TempDir::new_in(&place).expect("a directory");
+        let dir = in_memory();
         fs::write(dir.path().join(crate::audit::segment::name(1)), &text[..end]).expect("a prefix");
         let recovered = super::super::recover::recover(dir.path()).expect("it is read");
-        let whole = text[..end].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let whole = text[..end].split(|byte| *byte == b'\n').count() as u64 - 1;
         assert_eq!(recovered.next_seq, whole + 1, "at byte {end}");
         let torn = end > 0 && text[end - 1] != b'\n';
         assert_eq!(recovered.moved.len(), usize::from(torn), "at byte {end}");
@@ -46,6 +49,36 @@ async fn recovery_reads_a_log_cut_at_every_byte() {
         // A second start finds nothing more to repair.
         let again = super::super::recover::recover(dir.path()).expect("it is read");
         assert_eq!((again.next_seq, again.moved.len(), again.open.len()), (whole + 1, 0, recovered.open.len()));
+    }
+}
+
+#[tokio::test]
+async fn each_prefix_of_a_log_starts_and_every_entry_in_it_has_one_end() {
+    let (_dir, config, text) = written().await;
+    for end in (0..=text.len()).step_by(41) {
+        let dir = Arc::new(in_memory());
+        fs::write(dir.path().join(crate::audit::segment::name(1)), &text.as_bytes()[..end]).expect("a prefix");
+        let config = Config { dir: dir.path().to_path_buf(), ..config.clone() };
+        let world = World::start(Arc::clone(&dir), config, Plan::never()).expect("it starts");
+        world.open().await.expect("an entry").close(finished());
+        assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true }, "at byte {end}");
+        check(&world.lines());
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_failed_halfway_is_finished_by_the_next() {
+    let (_dir, config, text) = written().await;
+    for form in [Form::Fail(std::io::ErrorKind::Other), Form::FailButPersist, Form::FailHalfway] {
+        for first in 1..=3 {
+            let dir = Arc::new(in_memory());
+            fs::write(dir.path().join(crate::audit::segment::name(1)), &text).expect("a log");
+            let config = Config { dir: dir.path().to_path_buf(), ..config.clone() };
+            let failed = World::start(Arc::clone(&dir), config.clone(), Plan::new(form, first, 1));
+            assert!(failed.is_err(), "{form:?} {first}");
+            let world = World::start(Arc::clone(&dir), config, Plan::never()).expect("it starts");
+            check(&world.lines());
+        }
     }
 }
 
@@ -68,7 +101,7 @@ async fn an_entry_that_a_crash_left_open_gets_an_unknown_end() {
     assert!(unknown["recovered_at"].as_str().is_some_and(|at| at.ends_with('Z')));
     let repair = lines.iter().find(|line| line["event"] == "audit.recovered").expect("it says so");
     assert_eq!(repair["moved"][0]["bytes"], 10);
-    let torn = dir.path().join(repair["moved"][0]["moved_to"].as_str().expect("a name"));
+    let torn = dir.path().join(repair["moved"][0]["kept_in"].as_str().expect("a name"));
     assert_eq!(fs::read_to_string(torn).expect("the torn bytes"), "{\"v\":1,\"se");
 }
 
@@ -98,7 +131,7 @@ async fn a_tail_of_zeros_is_a_torn_tail_and_a_missing_segment_is_noticed() {
     let (_dir, _config, text) = written().await;
     let dir = TempDir::new().expect("a directory");
     let path = dir.path().join(crate::audit::segment::name(1));
-    fs::write(&path, [text.as_bytes(), &[0; 200_000]].concat()).expect("a padded log");
+    fs::write(&path, [text.as_bytes(), vec![0; 200_000].as_slice()].concat()).expect("a padded log");
     let recovered = super::super::recover::recover(dir.path()).expect("it is read");
     assert_eq!(recovered.moved.len(), 1);
     assert_eq!(fs::read_to_string(&path).expect("text"), text);
@@ -106,4 +139,35 @@ async fn a_tail_of_zeros_is_a_torn_tail_and_a_missing_segment_is_noticed() {
     fs::write(dir.path().join(crate::audit::segment::name(7)), next + "\n").expect("a later segment");
     let error = super::super::recover::recover(dir.path()).expect_err("a hole").to_string();
     assert!(error.contains("no gap record says why"), "{error}");
+}
+
+fn line(seq: u64, fields: &str) -> String {
+    format!("{{\"v\":1,\"seq\":{seq}{fields}}}\n")
+}
+
+#[test]
+fn lines_that_a_gap_record_voids_do_not_count_and_are_moved_aside() {
+    let entry = format!(",\"entry\":\"{}\"", "ab".repeat(16));
+    let head = [line(1, ",\"event\":\"audit.opened\""), line(2, &format!(",\"event\":\"authorized\"{entry}"))].concat();
+    let end = line(3, &format!(",\"event\":\"finished\"{entry}"));
+    let gap = |void: &str| line(6, &format!(",\"event\":\"audit.gap\",\"void\":{void}"));
+    // The failed batch left a whole end, an end and a torn line, half a page of nothing, or no trace.
+    for left in [end.clone(), format!("{end}{{\"v\""), format!("\0\0\n{end}"), String::new()] {
+        let dir = in_memory();
+        fs::write(dir.path().join(crate::audit::segment::name(1)), format!("{head}{left}")).expect("a segment");
+        let gap = gap("{\"first\":3,\"last\":5}");
+        fs::write(dir.path().join(crate::audit::segment::name(6)), &gap).expect("a segment");
+        let recovered = super::super::recover::recover(dir.path()).expect("it is read");
+        assert_eq!(recovered.open.len(), 1, "the end in {left:?} does not count");
+        assert_eq!((recovered.next_seq, recovered.moved.len()), (7, usize::from(!left.is_empty())));
+        assert_eq!(segments(dir.path()).into_values().collect::<String>(), format!("{head}{gap}"));
+    }
+    // A gap record that tells of other numbers explains nothing.
+    for void in ["{\"first\":4,\"last\":5}", "{\"first\":3,\"last\":4}"] {
+        let dir = in_memory();
+        fs::write(dir.path().join(crate::audit::segment::name(1)), &head).expect("a segment");
+        fs::write(dir.path().join(crate::audit::segment::name(6)), gap(void)).expect("a segment");
+        let error = super::super::recover::recover(dir.path()).expect_err("a hole").to_string();
+        assert!(error.contains("no gap record says why"), "{error}");
+    }
 }

@@ -17,8 +17,8 @@ fn normal(line: &str) -> String {
         (&value["entry"], "ENTRY"),
         (&value["ts"], "TIME"),
         (&value["recovered_at"], "TIME"),
-        (&value["session"]["guid"], "GUIDTAG"),
-        (&value["guid"], "GUIDTAG"),
+        (&value["session"]["guid_tag"], "GUIDTAG"),
+        (&value["guid_tag"], "GUIDTAG"),
     ];
     for (found, form) in forms {
         if let Some(found) = found.as_str() {
@@ -114,7 +114,7 @@ async fn r17_no_record_holds_a_guid() {
     every_record(&world).await;
     world.stop().await;
     let text: String = segments(world.dir.path()).into_values().collect();
-    assert!(text.contains("\"guid\":") && !text.contains("279fe21d"), "{text}");
+    assert!(text.contains("\"guid_tag\":") && !text.contains("279fe21d"), "{text}");
 }
 
 fn draft(fields: &impl Serialize) -> Vec<u8> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::issuer::{ISSUER, NOW, P256, claims, claims_with, header, raw, set, token};
 use super::world::{World, config, issuer, key_file};
 use crate::authn::{Algorithm, ClaimFault, Error, KeySource, Malformed, Untrusted};
+use crate::cc::AgentId;
 
 fn with_payload(payload: &str) -> String {
     raw(&P256, Algorithm::ES256, &header("ES256", "k1").to_string(), payload)
@@ -291,7 +292,7 @@ async fn claims_are_found_where_the_config_says() {
         "ext": {"https://cc": {"agent": "120"}}, "realm_access": {"roles": ["qa"]}, "why": "complaint", "case": "T-1",
     });
     let caller = world.check(&token(&claims_with(&nested))).await.expect("good");
-    assert_eq!(caller.agent().map(|agent| agent.get()), Some(120), "not the claim at the default place");
+    assert_eq!(caller.agent().map(AgentId::get), Some(120), "not the claim at the default place");
     assert_eq!(caller.roles().iter().collect::<Vec<_>>(), ["qa"]);
     assert_eq!((caller.purpose(), caller.ticket()), (Some("complaint"), Some("T-1")));
     let none = world.check(&token(&claims())).await.expect("good");
@@ -307,17 +308,17 @@ async fn claims_are_found_where_the_config_says() {
 #[tokio::test]
 async fn the_tag_leads_to_the_token_without_showing_it() {
     let world = World::simple();
-    let tag =
-        async |changes: Value| world.check(&token(&claims_with(&changes))).await.expect("good").token_tag().to_owned();
+    let tag = async |changes: Value| {
+        world.check(&token(&claims_with(&changes))).await.expect("good").token_tag().map(str::to_owned)
+    };
     let first = tag(json!({})).await;
     // SHA-256 of "https://idp.example", NUL, "t-1".
-    assert_eq!(first, EXPECTED_TAG);
+    assert_eq!(first.as_deref(), Some(EXPECTED_TAG));
     assert_eq!(first, tag(json!({"sub": "bob"})).await, "by jti");
     assert_ne!(first, tag(json!({"jti": "t-2"})).await);
-    let (none, empty) = (tag(json!({"jti": null})).await, tag(json!({"jti": ""})).await);
-    assert_ne!(none, tag(json!({"jti": null, "sub": "bob"})).await, "by the whole token");
-    assert_ne!(empty, tag(json!({"jti": "", "sub": "bob"})).await, "an empty jti names nothing");
-    assert_eq!(none.len(), 32);
+    for nothing in [json!({"jti": null}), json!({"jti": ""})] {
+        assert_eq!(tag(nothing).await, None, "a hash of the token itself would be one of a secret");
+    }
 }
 
 const EXPECTED_TAG: &str = "e6ad0dda2d1883b62c74ae549bb29f6e";

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::issuer::{ED25519, ISSUER, OTHER_P256, P256, RSA, claims, encode, header, merged, raw, set, token};
 use super::world::{World, good_script};
 use crate::authn::{Algorithm, Error, Malformed, Untrusted};
+use crate::cc::AgentId;
 
 fn with_header(header: &str) -> String {
     raw(&P256, Algorithm::ES256, header, &claims().to_string())
@@ -19,7 +20,7 @@ async fn a_good_token_is_a_caller() {
     let world = World::simple();
     let caller = world.check(&token(&claims())).await.expect("good");
     assert_eq!((caller.issuer(), caller.subject(), caller.client_id()), (ISSUER, "alice", Some("web")));
-    assert_eq!(caller.agent().map(|agent| agent.get()), Some(4977));
+    assert_eq!(caller.agent().map(AgentId::get), Some(4977));
     assert!(caller.roles().contains("agent") && caller.teams().contains("north"));
     assert!(!caller.inspects().all && caller.inspects().agents.len() == 1);
     assert_eq!(caller.expires().as_second(), super::issuer::NOW + 300);
@@ -100,7 +101,7 @@ async fn r04_none_and_shared_secrets_are_refused() {
 #[tokio::test]
 async fn r04_the_public_key_is_no_shared_secret() {
     let jwk = RSA.jwk("k1");
-    let world = World::with_set(&set(&[jwk.clone()]));
+    let world = World::with_set(&set(std::slice::from_ref(&jwk)));
     let secrets = [jwk["n"].as_str().unwrap().as_bytes().to_vec(), jwk.to_string().into_bytes()];
     for secret in secrets {
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
@@ -210,4 +211,17 @@ async fn r17_no_error_holds_a_part_of_the_token() {
         }
     }
     assert!(!world.metrics().contains(planted));
+}
+
+#[tokio::test]
+async fn no_character_of_a_token_can_be_changed() {
+    let world = World::simple();
+    let good = token(&claims());
+    for position in 0..good.len() {
+        let mut changed = good.clone().into_bytes();
+        changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert!(world.check(&changed).await.is_err(), "{position}");
+    }
+    assert!(world.check(&good).await.is_ok());
 }

@@ -93,7 +93,7 @@ impl Site {
         match answer {
             // The client may have left already.
             Some(answer) => drop(stream.write_all(&answer).await),
-            None => sleep(Duration::from_secs(60)).await,
+            None => sleep(Duration::from_mins(1)).await,
         }
     }
 }
@@ -113,7 +113,7 @@ fn by(signer: &Signer, kid: &str, issuer: &str) -> String {
     raw(signer, Algorithm::ES256, &header("ES256", kid).to_string(), &claims)
 }
 
-async fn world_of(issuer_name: &str, keys: KeySource) -> World {
+fn world_of(issuer_name: &str, keys: KeySource) -> World {
     let mut world = World::with_timing(&config(vec![issuer(issuer_name, keys)]), QUICK).expect("a good config");
     world.start();
     world
@@ -123,7 +123,7 @@ async fn world_of(issuer_name: &str, keys: KeySource) -> World {
 async fn keys_come_from_an_address_and_rotate() {
     let server = Server::start().await;
     server.put("/jwks", "200 OK", "", &set(&[P256.jwk("k1")]));
-    let world = world_of(ISSUER, KeySource::Url(server.url("/jwks"))).await;
+    let world = world_of(ISSUER, KeySource::Url(server.url("/jwks")));
     until(|| world.not_ready().is_none()).await;
     assert!(world.check(&by(&P256, "k1", ISSUER)).await.is_ok());
     server.put("/jwks", "200 OK", "", &set(&[OTHER_P256.jwk("k2")]));
@@ -136,7 +136,7 @@ async fn keys_come_from_an_address_and_rotate() {
 async fn r05_answers_that_are_no_key_set_leave_the_last_good_one() {
     let server = Server::start().await;
     server.put("/jwks", "200 OK", "", &set(&[P256.jwk("k1")]));
-    let world = world_of(ISSUER, KeySource::Url(server.url("/jwks"))).await;
+    let world = world_of(ISSUER, KeySource::Url(server.url("/jwks")));
     until(|| world.not_ready().is_none()).await;
     let other = set(&[OTHER_P256.jwk("k1")]);
     server.put("/moved", "200 OK", "", &other);
@@ -174,7 +174,7 @@ async fn keys_come_by_discovery() {
     let document = json!({"issuer": name, "jwks_uri": format!("{}/certs", server.origin), "claims_supported": ["sub"]});
     server.put("/realms/a/.well-known/openid-configuration", "200 OK", "", &document.to_string());
     server.put("/certs", "200 OK", "", &set(&[P256.jwk("k1")]));
-    let world = world_of(&name, KeySource::Discovery).await;
+    let world = world_of(&name, KeySource::Discovery);
     until(|| world.not_ready().is_none()).await;
     assert!(world.check(&by(&P256, "k1", &name)).await.is_ok());
 }
@@ -185,7 +185,7 @@ async fn r03_discovery_for_another_issuer_gives_no_keys() {
     let path = "/.well-known/openid-configuration";
     server.put("/certs", "200 OK", "", &set(&[P256.jwk("k1")]));
     let certs = format!("{}/certs", server.origin);
-    let world = world_of(&server.origin, KeySource::Discovery).await;
+    let world = world_of(&server.origin, KeySource::Discovery);
     for (issuer, jwks_uri) in [
         ("https://evil.example", certs.as_str()),
         (&format!("{}/", server.origin), &certs),

@@ -135,9 +135,9 @@ pub(super) fn merged(mut object: Value, more: &Value) -> Value {
 
 /// A token of exactly these texts, signed.
 pub(super) fn raw(signer: &Signer, algorithm: Algorithm, header: &str, payload: &str) -> String {
-    let signed = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
-    let signature = encode(&signer.sign(algorithm, signed.as_bytes()));
-    format!("{signed}.{signature}")
+    let text = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
+    let signature = encode(&signer.sign(algorithm, text.as_bytes()));
+    format!("{text}.{signature}")
 }
 
 /// A P-256 token with the key id `k1`.

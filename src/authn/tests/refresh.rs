@@ -230,3 +230,38 @@ async fn a_key_file_is_read_again_when_it_changes() {
     sleep(2 * MINUTE).await;
     assert!(world.check(&by(&OTHER_P256, "k2")).await.is_ok(), "the last good set holds");
 }
+
+#[tokio::test(start_paused = true)]
+async fn once_is_one_fetch_and_tells_what_did_not_come() {
+    let script = good_script();
+    let world = World::scripted(&scripted_config(), &[(ISSUER, &script)], Timing::default());
+    assert!(world.authenticator.refresh_once().await.is_empty());
+    assert_eq!((script.fetches(), world.not_ready()), (1, None));
+    assert!(world.check(&token(&claims())).await.is_ok());
+    sleep(60 * MINUTE).await;
+    assert_eq!(script.fetches(), 1, "nothing goes on by itself");
+    script.set(Answer::Down);
+    let failed = world.authenticator.refresh_once().await;
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].0, ISSUER);
+    assert!(world.check(&token(&claims())).await.is_err_and(|error| error == Error::Expired), "an hour later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r05_a_token_that_cannot_be_good_causes_no_fetch() {
+    let script = good_script();
+    let mut narrow = scripted_config();
+    narrow.issuers[0].algorithms = vec![Algorithm::ES384, Algorithm::ES256];
+    let mut world = World::scripted(&narrow, &[(ISSUER, &script)], Timing::default());
+    world.start();
+    sleep(MINUTE).await;
+    let rs256 = raw(&P256, Algorithm::ES256, &header("RS256", "unknown").to_string(), &claims().to_string());
+    assert_eq!(world.refusal(&rs256).await, Error::Untrusted(Untrusted::Algorithm));
+    let stranger = claims_with(&json!({"iss": "https://evil.example"})).to_string();
+    let stranger = raw(&P256, Algorithm::ES256, &header("ES256", "unknown").to_string(), &stranger);
+    assert_eq!(world.refusal(&stranger).await, Error::Untrusted(Untrusted::Issuer));
+    assert_eq!(script.fetches(), 1);
+    // To see that this test can fail: the same with nothing wrong but the key id.
+    assert_eq!(world.refusal(&by(&P256, "unknown")).await, Error::Untrusted(Untrusted::Key));
+    assert_eq!(script.fetches(), 2);
+}

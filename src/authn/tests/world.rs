@@ -26,7 +26,7 @@ pub(super) struct World {
     pub(super) ready: Ready,
     pub(super) registry: Registry,
     tasks: JoinSet<()>,
-    _stop: Option<DropGuard>,
+    stops: Vec<DropGuard>,
 }
 
 impl World {
@@ -50,7 +50,7 @@ impl World {
         let (ready, registry) = (Ready::new(), Registry::new());
         let metrics = Metrics::register(&registry).unwrap();
         let authenticator = Arc::new(Authenticator::with_timing(config, clock(), &ready, metrics, timing)?);
-        Ok(Self { authenticator, ready, registry, tasks: JoinSet::new(), _stop: None })
+        Ok(Self { authenticator, ready, registry, tasks: JoinSet::new(), stops: Vec::new() })
     }
 
     /// One issuer whose keys come from a script, or several; nothing runs yet.
@@ -63,7 +63,7 @@ impl World {
             Ok(Source::Scripted(Arc::clone(script)))
         });
         let authenticator = Arc::new(authenticator.expect("a good config"));
-        Self { authenticator, ready, registry, tasks: JoinSet::new(), _stop: None }
+        Self { authenticator, ready, registry, tasks: JoinSet::new(), stops: Vec::new() }
     }
 
     /// As a process runs it: one scripted issuer, its refreshing in a task; 1 s later.
@@ -74,17 +74,18 @@ impl World {
         world
     }
 
+    /// Spawns refreshing; a second time: beside the first.
     pub(super) fn start(&mut self) {
         let stop = CancellationToken::new();
         let authenticator = Arc::clone(&self.authenticator);
         let stopped = stop.clone();
         self.tasks.spawn(async move { authenticator.refresh(stopped).await });
-        self._stop = Some(stop.drop_guard());
+        self.stops.push(stop.drop_guard());
     }
 
     /// Stops refreshing and waits for its end.
     pub(super) async fn stop(&mut self) {
-        self._stop = None;
+        self.stops.clear();
         self.tasks.join_next().await.expect("it was started").expect("no panic");
     }
 

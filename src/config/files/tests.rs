@@ -108,7 +108,7 @@ fn a_ca_file_holds_certificates() {
 #[test]
 fn a_large_file_is_not_read_to_its_end() {
     let world = World::new();
-    fs::File::create(world.path("ca.pem")).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    fs::File::create(world.path("ca.pem")).and_then(|file| file.set_len(5 << 20)).expect("a sparse file");
     assert!(world.problem(&[("upstream.ca_file", "ca.pem")]).contains("larger than 4 MiB"));
 }
 
@@ -120,11 +120,17 @@ fn a_jwks_file_holds_keys() {
     for bad in ["{", "[]", "{}", r#"{"keys": []}"#, r#"{"keys": {}}"#, r#"{"keys": [{"kid": "hunter2"}]}"#] {
         world.write("jwks.json", bad);
         let problem = world.problem(&[("auth.issuers", &issuers)]);
-        assert!(problem.starts_with("--set: auth.issuers[0].jwks_file: jwks.json holds no JWKS"), "{problem}");
+        assert!(problem.starts_with("--set: auth.issuers[0].jwks_file: jwks.json: "), "{problem}");
         assert!(!problem.contains("hunter2"));
     }
-    world.write("jwks.json", r#"{"keys": [{"kty": "OKP"}]}"#);
-    assert!(world.problems(&[("auth.issuers", &issuers)]).is_empty());
+    // RFC 7517 appendix A.1.
+    let good = r#"{"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+    world.write("jwks.json", format!(r#"{{"keys": [{good}]}}"#));
+    assert_eq!(world.problems(&[("auth.issuers", &issuers)]), Vec::<String>::new());
+    world.write("jwks.json", format!(r#"{{"keys": [{good}, {{"kty": "oct", "kid": "2", "k": "hunter2"}}]}}"#));
+    let problem = world.problem(&[("auth.issuers", &issuers)]);
+    assert!(problem.starts_with("warning: --set: auth.issuers[0].jwks_file: jwks.json: 1 of its keys"), "{problem}");
 }
 
 #[test]
@@ -133,9 +139,24 @@ fn an_accounts_folder_holds_accounts() {
     fs::remove_file(world.path("accounts/4977.yaml")).expect("removed");
     world.write("accounts/0101.yaml", "");
     world.write("accounts/4977.yml", "");
+    let problems = world.problems(&[]);
+    assert!(
+        problems.iter().all(|problem| problem.starts_with("warning: line 4: sessions.accounts_dir: accounts")),
+        "{problems:?}"
+    );
+    assert!(problems.iter().any(|problem| problem.contains("holds no account")), "{problems:?}");
+}
+
+#[test]
+fn r17_an_account_that_is_malformed_is_named_and_not_quoted() {
+    let world = World::new();
+    world.write("accounts/4977.yaml", "password: hunter2\npasswrd: hunter2\n");
     let problem = world.problem(&[]);
-    let next = "each agent has one, <agentid>.yaml";
-    assert_eq!(problem, format!("warning: line 4: sessions.accounts_dir: accounts holds no account file; {next}"));
+    assert!(problem.starts_with("line 4: sessions.accounts_dir: accounts/4977.yaml: line "), "{problem}");
+    assert!(!problem.contains("hunter2"), "{problem}");
+    world.write("accounts/4977.yaml", "password: hunter2\n");
+    assert_eq!(world.problems(&[]), Vec::<String>::new());
+    assert!(!world.problems(&[("sessions.sign_in", "full")]).is_empty(), "a full sign-in needs a phone number");
 }
 
 #[test]
@@ -143,13 +164,17 @@ fn r19_a_policy_folder_holds_rules() {
     let world = World::new();
     fs::create_dir(world.path("rules")).expect("made");
     let problem = world.problem(&[("policy.dir", "rules")]);
-    assert!(problem.starts_with("--set: policy.dir: rules holds no rules"), "{problem}");
-    world.write("rules/own.cedar", "");
-    assert!(world.problems(&[("policy.dir", "rules")]).is_empty());
-    assert_eq!(
-        world.problem(&[("policy.entities_file", "teams.yaml")]),
-        "--set: policy.entities_file: teams.yaml: no such file"
+    assert!(problem.starts_with("--set: policy.dir: ") && problem.contains("holds no *.cedar file"), "{problem}");
+    world.write("rules/own.cedar", "permit(principal, action, resource) when { principal.nosuch };");
+    let problems = world.problems(&[("policy.dir", "rules"), ("policy.entities_file", "teams.yaml")]);
+    assert!(problems.iter().any(|problem| problem.starts_with("--set: policy.dir: own.cedar:1:")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.starts_with("--set: policy.entities_file: teams.yaml")),
+        "{problems:?}"
     );
+    assert!(problems.iter().all(|problem| !problem.contains('\n')), "{problems:?}");
+    world.write("rules/own.cedar", include_str!("../../../config/policy/own.cedar"));
+    assert_eq!(world.problems(&[("policy.dir", "rules")]), Vec::<String>::new());
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Account files of every shape, good and bad; what is told never holds what they hold.
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use tempfile::TempDir;

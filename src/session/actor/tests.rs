@@ -1,3 +1,5 @@
+//! The actors with the clock in hand: many callers, one session, before a gateway that keeps the vendor's rules.
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -244,6 +246,30 @@ async fn a_session_in_use_is_kept_and_an_idle_one_is_signed_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_taken_as_the_last_one_ends_keeps_the_session() {
+    let world = World::with(|config| config.idle_sign_out = 60 * SECOND);
+    drop(world.sessions.lease(agent(1001)).await.expect("a lease"));
+    // The actor hears of the wish before it hears of the release.
+    let _lease = world.sessions.lease(agent(1001)).await.expect("a lease");
+    sleep(600 * SECOND).await;
+    assert!(world.gateway.is_live(agent(1001)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keep_alive_of_a_lost_session_is_dropped() {
+    let world = World::new();
+    let lease = world.sessions.lease(agent(1001)).await.expect("a lease");
+    sleep(SECOND).await;
+    world.gateway.set(|gateway| {
+        assert_eq!(gateway.keep_alives_open, 1);
+        gateway.delay = 5 * SECOND;
+    });
+    world.gateway.release(agent(1001));
+    assert!(timeout(SECOND, lease.reject(LossCause::Forgotten)).await.is_err(), "the sign-in takes its time");
+    world.gateway.set(|gateway| assert_eq!(gateway.keep_alives_open, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wish_during_the_sign_out_waits_for_its_answer() {
     let world = World::with(|config| config.idle_sign_out = 60 * SECOND);
     world.gateway.set(|gateway| gateway.delay = 5 * SECOND);
@@ -332,6 +358,20 @@ async fn a_shutdown_waits_for_a_sign_in_and_signs_it_out() {
     assert!(matches!(lease, Err(Error::ShuttingDown)), "{lease:?}");
     assert!(!world.gateway.is_live(agent(1001)));
     assert!(world.sessions.actors().handles.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_signs_in_while_others_are_signed_out() {
+    let world = World::new();
+    world.account(agent(1002), "");
+    let _lease = world.sessions.lease(agent(1001)).await.expect("a lease");
+    world.gateway.set(|gateway| gateway.delay = 2 * SECOND);
+    let ((), late) = tokio::join!(world.sessions.shut_down(10 * SECOND), async {
+        sleep(SECOND).await;
+        world.sessions.lease(agent(1002)).await
+    });
+    assert!(matches!(late, Err(Error::ShuttingDown)), "{late:?}");
+    assert_eq!(world.gateway.count("sign in Platform"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -103,6 +103,8 @@ pub(super) struct Inner {
     pub(super) delay: Duration,
     pub(super) password_days_left: Option<u16>,
     pub(super) sign_outs_at_once_max: usize,
+    /// Keep-alives that wait for their answer.
+    pub(super) keep_alives_open: usize,
     live: HashMap<AgentId, Guid>,
     in_flight: HashSet<AgentId>,
     sign_outs_at_once: usize,
@@ -111,7 +113,8 @@ pub(super) struct Inner {
 
 impl Gateway {
     pub(super) fn set(&self, change: impl FnOnce(&mut Inner)) {
-        change(&mut self.0.lock().expect("no panic while it is held"));
+        // An assertion that fails while it is held must not turn the drops that follow into an abort.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// How often something stands in the log.
@@ -120,7 +123,7 @@ impl Gateway {
     }
 
     pub(super) fn log(&self) -> Vec<String> {
-        self.0.lock().expect("no panic while it is held").log.clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).log.clone()
     }
 
     /// The log without keep-alives.
@@ -129,7 +132,7 @@ impl Gateway {
     }
 
     pub(super) fn is_live(&self, agent: AgentId) -> bool {
-        self.0.lock().expect("no panic while it is held").live.contains_key(&agent)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).live.contains_key(&agent)
     }
 
     /// Somebody else signs in as the agent.
@@ -167,8 +170,10 @@ impl Gateway {
         let mut fault = None;
         self.set(|inner| {
             inner.log.push(name.to_owned());
+            inner.keep_alives_open += 1;
             fault = inner.keep_alive_faults.pop_front();
         });
+        let _open = KeepAliveOpen(self.clone());
         sleep(Duration::from_secs(10)).await;
         Self::fail(fault.as_ref()).await?;
         let mut answer = Err(refused("100-006"));
@@ -197,6 +202,15 @@ struct InFlight(Gateway, AgentId);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.set(|inner| assert!(inner.in_flight.remove(&self.1)));
+    }
+}
+
+/// Ends a keep-alive, also one that is dropped.
+struct KeepAliveOpen(Gateway);
+
+impl Drop for KeepAliveOpen {
+    fn drop(&mut self) {
+        self.0.set(|inner| inner.keep_alives_open -= 1);
     }
 }
 
