@@ -47,7 +47,7 @@ async fn an_unreadable_or_malformed_ca_is_named() {
     fs::remove_file(ca).unwrap();
     let told = format!(
         "{UPSTREAM}DIR/upstream-ca.pem: no usable certificate in it\n  \
-         because I/O error: No such file or directory (os error 2)"
+         because No such file or directory (os error 2)"
     );
     refused(&world, &told).await;
 }
@@ -63,10 +63,10 @@ async fn a_policy_without_rules_or_with_a_type_error_is_named() {
     .await;
     // Both errors of one comparison; the words after the rule's name are the policy engine's.
     let told = format!(
-        "{POLICY}own.cedar:3:8: rule own: unable to guarantee safety of access to optional attribute `agent` on entity \
-         type `Caller`; try testing for the attribute's presence with `e has agent && ..`\n  own.cedar:3:8: rule own: the \
-         types Long and Agent are not compatible; for policy `own`, both operands to a `==` expression must have \
-         compatible types. Types must be exactly equal to be compatible"
+        "{POLICY}own.cedar:3:8: rule own: the types Long and Agent are not compatible; for policy `own`, both operands to \
+         a `==` expression must have compatible types. Types must be exactly equal to be compatible\n  \
+         own.cedar:3:8: rule own: unable to guarantee safety of access to optional attribute `agent` on entity type \
+         `Caller`; try testing for the attribute's presence with `e has agent && ..`"
     );
     let rule = "@id(\"own\")\npermit (principal, action, resource)\nwhen { principal.agent == 7 };\n";
     fs::write(world.dir().join("policy/own.cedar"), rule).unwrap();
