@@ -23,8 +23,10 @@ pub(in crate::session) struct Active {
     pub(super) alive_at: Instant,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
-    /// Until then a `000-003` is about the right, not about the session.
-    pub(super) decided_until: Option<Instant>,
+    /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
+    /// session. A fresh one each time would help nobody and cut the downloads that run. That the session has died all
+    /// the same, its keep-alive finds out.
+    pub(super) decides: bool,
     pub(super) right_missing_told: bool,
     pub(super) pulse: Pulse,
     pub(super) failures: backon::ExponentialBackoff,
@@ -61,8 +63,8 @@ impl Active {
         effects.push(self.grant());
     }
 
-    pub(super) fn is_decided(&self, cause: LossCause, now: Instant) -> bool {
-        cause == LossCause::Refused && self.decided_until.is_some_and(|until| now < until)
+    pub(super) fn is_decided(&self, cause: LossCause) -> bool {
+        self.decides && cause == LossCause::Refused
     }
 
     pub(super) fn wake_at(&self, idle_sign_out: Duration) -> Instant {
@@ -91,11 +93,12 @@ impl Active {
 
 impl Rules {
     /// The time between the answer of a keep-alive and the next: polls follow each other after 200 to 500 ms
-    /// (cc-gateway manual, event polling), heartbeats after the interval, a tenth more or less.
+    /// (cc-gateway manual, event polling), heartbeats after the interval or up to a fifth sooner,
+    /// never later: the interval is what keeps the session within `MAXTIME`.
     pub(super) fn gap(&self, jitter: &mut fastrand::Rng) -> Duration {
         match self.keep_alive {
             KeepAlive::Poll => Duration::from_millis(jitter.u64(200..=500)),
-            KeepAlive::Heartbeat => self.keep_alive_interval.mul_f64(0.9 + 0.2 * jitter.f64()),
+            KeepAlive::Heartbeat => self.keep_alive_interval.mul_f64(0.8 + 0.2 * jitter.f64()),
         }
     }
 }

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::*;
 use crate::cc::Retcode;
 
+mod doubt;
 mod keep_alive;
 mod properties;
 
@@ -156,9 +157,7 @@ fn what_may_pass_cools_down_and_what_may_not_bars() {
         (refused("100-002"), "agent_busy"),
         (unreachable(), "upstream_unreachable"),
         (Arc::new(upstream::Error::Untrusted { source: "unknown issuer".into() }), "upstream_untrusted"),
-        (Arc::new(upstream::Error::Timeout), "upstream_timeout"),
-        (Arc::new(upstream::Error::Protocol("no Set-GUID")), "upstream_protocol"),
-        (Arc::new(upstream::Error::Status(StatusCode::BAD_GATEWAY)), "upstream_protocol"),
+        (Arc::new(upstream::Error::Status(StatusCode::NOT_FOUND)), "upstream_protocol"),
         (refused("000-000"), "upstream_refused"),
         (refused("000-007"), "upstream_refused"),
     ];
@@ -318,14 +317,24 @@ fn a_refused_session_is_signed_out_before_the_fresh_one() {
 }
 
 #[test]
-fn a_fresh_session_decides_for_ten_seconds() {
+fn a_missing_right_is_known_for_the_sessions_life() {
     let mut bench = Bench::active();
     bench.reject(1, 0, LossCause::Refused);
     bench.step(Event::SignOutAnswered(Ok(())));
     bench.read("a", false);
     bench.sign_in_works();
-    let effects = bench.after(DECIDED_FOR).reject(2, 0, LossCause::Refused);
-    assert_eq!(effects, ["record Lost { cause: Refused }", "sign out"]);
+    bench.step(learned(2, 0, 77));
+    assert_eq!(bench.reject(2, 1, LossCause::Refused), ["record RightMissing { form: Platform }", "grant 2.1"]);
+    for _ in 0..100 {
+        bench.after(Duration::from_mins(10));
+        assert_eq!(bench.reject(2, 1, LossCause::Refused), ["grant 2.1"], "no other sign-in, told once");
+    }
+    bench.keep_alive(2, 1, Err(refused("000-003")));
+    assert_eq!(bench.want(), ["sign out"], "a session that really died is seen by its keep-alive");
+    bench.step(Event::SignOutAnswered(Ok(())));
+    bench.read("a", false);
+    bench.sign_in_works();
+    assert_eq!(bench.reject(3, 0, LossCause::Refused)[0], "record Lost { cause: Refused }", "not made for a 000-003");
 }
 
 #[test]
