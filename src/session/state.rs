@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
 use super::{Error, KeepAlive, upstream};
-use crate::cc::{Guid, Meaning, SignInForm};
+use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 
 mod active;
 mod event;
@@ -59,6 +59,8 @@ pub(super) struct Rules {
     pub(super) keep_alive: KeepAlive,
     pub(super) keep_alive_interval: Duration,
     pub(super) idle_sign_out: Duration,
+    /// Makes the fingerprints that records carry.
+    pub(super) tag_key: Arc<GuidTagKey>,
 }
 
 /// One agent's session.
@@ -276,15 +278,22 @@ impl Session {
                 effects.push(Effect::Record(SessionEvent::Forced));
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
-            Some(Meaning::AgentBusy) => self.cool(Why::AgentBusy, now, effects),
-            Some(Meaning::TryLater) => self.cool(Why::Switching, now, effects),
-            _ => self.cool(Why::Upstream(error), now, effects),
+            Some(Meaning::AgentBusy) => self.sign_in_failed(&error, Why::AgentBusy, now, effects),
+            Some(Meaning::TryLater) => self.sign_in_failed(&error, Why::Switching, now, effects),
+            _ => self.sign_in_failed(&error, Why::Upstream(Arc::clone(&error)), now, effects),
         }
+    }
+
+    fn sign_in_failed(&mut self, error: &upstream::Error, why: Why, now: Instant, effects: &mut Vec<Effect>) {
+        let code = why.refusal(Duration::ZERO).code();
+        effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode: error.retcode().cloned() }));
+        self.cool(why, now, effects);
     }
 
     fn signed_in(&mut self, fresh: Fresh, attempt: &Attempt, now: Instant, effects: &mut Vec<Effect>) {
         let form = attempt.form;
-        effects.push(Effect::Record(SessionEvent::SignedIn { form }));
+        let tag = self.rules.tag_key.tag(&fresh.guid);
+        effects.push(Effect::Record(SessionEvent::SignedIn { form, guid: tag }));
         self.backoff = backoff(self.jitter.u64(..));
         let decides = std::mem::take(&mut self.decides);
         let guid = Arc::new(fresh.guid);
@@ -327,18 +336,24 @@ impl Session {
     fn sign_out_answered(&mut self, answer: Result<(), Arc<upstream::Error>>, now: Instant, effects: &mut Vec<Effect>) {
         let State::Leaving { guid, why, wanted } = &self.state else { return };
         let (guid, why, wanted) = (Arc::clone(guid), *why, *wanted && !self.stopping);
-        let failed = match answer {
-            Ok(()) => None,
-            // It answered: either the session is gone, or the sign-in will be told what is the matter.
-            Err(error) if matches!(*error, upstream::Error::Refused { .. }) => None,
-            Err(error) => Some(error),
+        let tag = self.rules.tag_key.tag(&guid);
+        let gone = match &answer {
+            Ok(()) => true,
+            Err(error) => meaning(error) == Some(Meaning::SessionLost),
         };
-        let Some(error) = failed else {
-            effects.push(Effect::Record(SessionEvent::SignedOut { why }));
-            return if wanted { self.read_account(effects) } else { self.rest() };
-        };
-        self.ghost = Some(Ghost { guid, until: now + MAXTIME });
-        if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+        effects.push(Effect::Record(match &answer {
+            Err(error) if !gone => SessionEvent::SignOutFailed { retcode: error.retcode().cloned(), guid: tag },
+            _ => SessionEvent::SignedOut { why, guid: tag },
+        }));
+        match answer {
+            // Refused is answered too: the sign-in will be told what is the matter.
+            Err(error) if error.retcode().is_none() => {
+                self.ghost = Some(Ghost { guid, until: now + MAXTIME });
+                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+            }
+            _ if wanted => self.read_account(effects),
+            _ => self.rest(),
+        }
     }
 
     /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
@@ -347,7 +362,8 @@ impl Session {
         if cause != LossCause::Forgotten {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
-        effects.push(Effect::Record(SessionEvent::Lost { cause }));
+        let guid = self.rules.tag_key.tag(&active.guid);
+        effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
         self.rest();
     }
 

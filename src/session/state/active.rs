@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Effect, MAXTIME, Rules, Session, State, Version, meaning, upstream};
-use crate::cc::{Guid, Meaning, SignInForm};
+use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 use crate::session::KeepAlive;
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
 
@@ -81,13 +81,14 @@ impl Active {
     ///
     /// Only the answer to a request that carried the current Guid tells its successor: of two answers to requests with
     /// the same Guid, the one that comes late may bring the older successor.
-    fn rotate(&mut self, version: Version, guid: Guid) -> Option<SessionEvent> {
+    fn rotate(&mut self, version: Version, guid: Guid, tag_key: &GuidTagKey) -> Option<SessionEvent> {
         if version != self.version || guid.same_as(&self.guid) {
             return None;
         }
+        let tag = tag_key.tag(&guid);
         self.guid = Arc::new(guid);
         self.version.rotation += 1;
-        Some(SessionEvent::Rotated { count: self.version.rotation })
+        Some(SessionEvent::Rotated { count: self.version.rotation, guid: tag })
     }
 }
 
@@ -120,7 +121,8 @@ impl Session {
             Ok(guid) => {
                 active.alive_at = now;
                 active.failures = super::backoff(self.jitter.u64(..));
-                effects.extend(guid.and_then(|guid| active.rotate(version, guid)).map(Effect::Record));
+                let rotated = guid.and_then(|guid| active.rotate(version, guid, &self.rules.tag_key));
+                effects.extend(rotated.map(Effect::Record));
                 return;
             }
             Err(error) => error,
@@ -146,7 +148,7 @@ impl Session {
 
     pub(super) fn learned(&mut self, version: Version, guid: Guid, effects: &mut Vec<Effect>) {
         if let State::Active(active) = &mut self.state {
-            effects.extend(active.rotate(version, guid).map(Effect::Record));
+            effects.extend(active.rotate(version, guid, &self.rules.tag_key).map(Effect::Record));
         }
     }
 

@@ -242,7 +242,7 @@ impl World {
         self.forced_recorded = *event == SessionEvent::Forced;
         match event {
             SessionEvent::SignedIn { .. } => self.live_until = Some(self.bench.now + 1_000 * MAXTIME),
-            SessionEvent::Lost { cause: LossCause::Forgotten } | SessionEvent::SignedOut { .. } => {
+            SessionEvent::Lost { cause: LossCause::Forgotten, .. } | SessionEvent::SignedOut { .. } => {
                 self.live_until = None;
             }
             SessionEvent::Lost { .. } => self.live_until = Some(self.bench.now + MAXTIME),
