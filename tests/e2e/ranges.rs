@@ -156,7 +156,7 @@ const FIVE: [Spelt; 5] = [
     Spelt {
         operation: "videofiledownload",
         key: CONFERENCE,
-        reference: "conference:0f8fad5b-d9cb-469f-a165-70867728950e/7c9e6679-7425-40de-944b-e07fc1f90ae7",
+        reference: "conference:0f8fad5b-d9cb-469f-a165-70867728950e/7c9e6679-7425-40de-944b-e07fc1f90ae7.mp4",
         spellings: &[
             "recordfile/1001/videofiledownload?conferenceId=0f8fad5b-d9cb-469f-a165-70867728950e&recordId=7c9e6679-7425-40de-944b-e07fc1f90ae7&fileType=mp4",
             "recordfile/1001/videofiledownload?fileType=mp4&recordId=7C9E6679-7425-40DE-944B-E07FC1F90AE7&conferenceId=0F8FAD5B%2DD9CB-469F-A165-70867728950E",
@@ -174,7 +174,7 @@ const FIVE: [Spelt; 5] = [
     Spelt {
         operation: "webmsgrecordfiledownloadex",
         key: "chat-4711.zip",
-        reference: "chat:chat-4711.zip",
+        reference: "chat:chat-4711.zip?2021-05-19..2021-05-20&type=zip&zone=-480",
         spellings: &[
             "filedownload/1001/webmsgrecordfiledownloadex?startDate=2021-05-19&endDate=2021-05-20&fileType=zip&fileName=chat-4711.zip&zoneOffset=-480",
             "filedownload/1001/webmsgrecordfiledownloadex?fileName=chat%2D4711%2Ezip&zoneOffset=%2D480&fileType=zip&endDate=2021%2D05%2D20&startDate=2021%2D05%2D19",
