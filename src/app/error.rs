@@ -1,6 +1,7 @@
 //! Why the gateway does not start: each cause names what to look at.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::{audit, authn, net, policy, serve};
 
@@ -40,6 +41,15 @@ pub enum StartError {
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),
+    /// The folder of the accounts is missing or can't be read.
+    #[error("sessions.accounts_dir {} cannot be read", .path.display())]
+    Accounts {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The callback's token can't be read.
     #[error("sessions.callback.service_token_file cannot be used")]
     ServiceToken(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -9,31 +9,37 @@ pub(super) struct AuditJournal(pub(super) Log);
 
 impl Journal for AuditJournal {
     fn record(&self, agent: AgentId, event: SessionEvent) {
-        let (change, detail, retcode) = translate(event);
-        self.0.note(Event::Session { agent, change, guid: None, retcode, detail });
+        self.0.note(translate(agent, event));
     }
 }
 
-fn translate(event: SessionEvent) -> (SessionChange, Option<&'static str>, Option<Retcode>) {
+fn translate(agent: AgentId, event: SessionEvent) -> Event {
+    let noted = |change, detail, guid, retcode| Event::Session { agent, change, guid, retcode, detail: Some(detail) };
     match event {
-        SessionEvent::Forced => (SessionChange::Forced, Some("takeover"), None),
-        SessionEvent::SignedIn { form } => (SessionChange::SignedIn, Some(form_name(form)), None),
-        SessionEvent::Rotated { .. } => (SessionChange::Rotated, None, None),
-        SessionEvent::Lost { cause } => (SessionChange::Lost, Some(cause.as_str()), None),
-        SessionEvent::SignedOut { why } => (SessionChange::SignedOut, Some(why.as_str()), None),
+        SessionEvent::Forced => noted(SessionChange::Forced, "takeover", None, None),
+        SessionEvent::SignedIn { form, guid } => noted(SessionChange::SignedIn, form_name(form), Some(guid), None),
+        SessionEvent::SignInFailed { code, retcode } => noted(SessionChange::Refused, code, None, retcode),
+        SessionEvent::Rotated { guid, .. } => {
+            Event::Session { agent, change: SessionChange::Rotated, guid: Some(guid), retcode: None, detail: None }
+        }
+        SessionEvent::Lost { cause, guid } => noted(SessionChange::Lost, cause.as_str(), Some(guid), None),
+        SessionEvent::SignedOut { why, guid } => noted(SessionChange::SignedOut, why.as_str(), Some(guid), None),
+        SessionEvent::SignOutFailed { retcode, guid } => noted(SessionChange::Refused, "sign_out", Some(guid), retcode),
         SessionEvent::Barred { cause: BarCause::WrongPassword } => {
-            (SessionChange::Barred, Some("wrong_password"), Retcode::parse("100-004"))
+            noted(SessionChange::Barred, "wrong_password", None, Retcode::parse("100-004"))
         }
         SessionEvent::Barred { cause: BarCause::MustChangePassword } => {
-            (SessionChange::Barred, Some("must_change_password"), None)
+            noted(SessionChange::Barred, "must_change_password", None, None)
         }
         SessionEvent::Barred { cause: BarCause::BadParameters(retcode) } => {
-            (SessionChange::Barred, Some("bad_parameters"), Some(retcode))
+            noted(SessionChange::Barred, "bad_parameters", None, Some(retcode))
         }
         SessionEvent::RightMissing { form } => {
-            (SessionChange::Refused, Some(form_name(form)), Retcode::parse("000-003"))
+            noted(SessionChange::Refused, form_name(form), None, Retcode::parse("000-003"))
         }
-        SessionEvent::WrongKeepAlive => (SessionChange::Refused, Some("wrong_keep_alive"), Retcode::parse("000-001")),
+        SessionEvent::WrongKeepAlive => {
+            noted(SessionChange::Refused, "wrong_keep_alive", None, Retcode::parse("000-001"))
+        }
     }
 }
 
@@ -42,5 +48,58 @@ const fn form_name(form: SignInForm) -> &'static str {
         SignInForm::Platform => "platform",
         SignInForm::Full => "full",
         SignInForm::Force => "force",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cc::{Guid, GuidTagKey};
+    use crate::session::{LossCause, SignOutCause};
+
+    /// Each line: the event; change, detail and retcode of its record, and whether the record names a session.
+    #[test]
+    fn each_event_has_its_record() {
+        let of = Guid::from_text("00112233445566778899.AgentGateway0").expect("a Guid");
+        let guid = GuidTagKey::random().tag(&of);
+        let (busy, talks) = (Retcode::parse("100-002"), Retcode::parse("100-010"));
+        let form = SignInForm::Platform;
+        let table = [
+            (SessionEvent::SignedIn { form, guid }, "session.signed_in platform", None, true),
+            (SessionEvent::Rotated { count: 1, guid }, "session.rotated ", None, true),
+            (SessionEvent::Lost { cause: LossCause::Silent, guid }, "session.lost silent", None, true),
+            (SessionEvent::SignedOut { why: SignOutCause::Idle, guid }, "session.signed_out idle", None, true),
+            (SessionEvent::SignOutFailed { retcode: talks, guid }, "session.refused sign_out", Some("100-010"), true),
+            (
+                SessionEvent::SignInFailed { code: "agent_busy", retcode: busy },
+                "session.refused agent_busy",
+                Some("100-002"),
+                false,
+            ),
+            (
+                SessionEvent::SignInFailed { code: "upstream_timeout", retcode: None },
+                "session.refused upstream_timeout",
+                None,
+                false,
+            ),
+            (SessionEvent::Forced, "session.forced takeover", None, false),
+            (
+                SessionEvent::Barred { cause: BarCause::WrongPassword },
+                "session.barred wrong_password",
+                Some("100-004"),
+                false,
+            ),
+            (SessionEvent::RightMissing { form }, "session.refused platform", Some("000-003"), false),
+            (SessionEvent::WrongKeepAlive, "session.refused wrong_keep_alive", Some("000-001"), false),
+        ];
+        let agent = AgentId::try_from(4977).expect("an agent");
+        for (event, told, code, named) in table {
+            let record = translate(agent, event);
+            let name = record.name();
+            let Event::Session { agent: of, guid: tag, retcode, detail, .. } = record else { panic!("{told}") };
+            assert_eq!(format!("{name} {}", detail.unwrap_or_default()), told);
+            assert_eq!((of, retcode.as_ref().map(Retcode::as_str)), (agent, code), "{told}");
+            assert_eq!(tag, named.then_some(guid), "{told}");
+        }
     }
 }

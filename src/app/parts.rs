@@ -1,5 +1,6 @@
 //! From the whole configuration to each module's own: one function a module, no other logic.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -115,6 +116,7 @@ pub(super) fn sessions(
     registry: &Registry,
 ) -> Result<Sessions, StartError> {
     let section = &config.sessions;
+    require_folder(&section.accounts_dir)?;
     let sessions = session::Config {
         accounts_dir: section.accounts_dir.clone(),
         sign_in: section.sign_in.into(),
@@ -131,6 +133,14 @@ pub(super) fn sessions(
     };
     let journal = Arc::new(AuditJournal(audit.clone()));
     Ok(Sessions::new(sessions, gateway, journal, clock, session::Metrics::register(registry)?))
+}
+
+/// An account that is not there yet is no fault, but a mount that is missing would be found by the first request only.
+fn require_folder(accounts_dir: &Path) -> Result<(), StartError> {
+    match std::fs::read_dir(accounts_dir) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(StartError::Accounts { path: accounts_dir.to_owned(), source }),
+    }
 }
 
 fn callback(callback: &config::Callback) -> Result<upstream::Callback, StartError> {
@@ -151,4 +161,23 @@ pub(super) fn server_config(server: &config::Server) -> Result<serve::Config, St
         header_timeout: server.header_timeout,
         client_stall_timeout: server.client_stall_timeout,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_that_cannot_be_read_stop_the_start_and_are_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(require_folder(dir.path()).is_ok(), "empty is no fault");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        for path in [dir.path().join("missing"), file] {
+            let error = require_folder(&path).expect_err("no folder");
+            let told = format!("sessions.accounts_dir {} cannot be read", path.display());
+            assert_eq!(error.to_string(), told);
+            assert!(std::error::Error::source(&error).is_some(), "and why");
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub struct Disk {
     dir: PathBuf,
     current: Option<Segment>,
     /// Held as long as the log lives; the system gives it back when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug)]
@@ -73,14 +73,30 @@ impl Disk {
             return Err(StartError::NotADirectory { path: dir.to_path_buf() });
         }
         let path = dir.join(LOCK);
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let lock = lock.map_err(|source| StartError::io(dir, source))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_path_buf(), current: None, _lock: lock }),
+        match lock(&path) {
+            Ok(lock) => Ok(Self { dir: dir.to_path_buf(), current: None, lock }),
             Err(TryLockError::WouldBlock) => Err(StartError::Locked { path }),
-            Err(TryLockError::Error(source)) => Err(StartError::io(&path, source)),
+            Err(TryLockError::Error(source)) => Err(StartError::io(dir, source)),
         }
     }
+
+    /// A directory that was deleted and made again has lost the lock with its other files: without a new one, a second
+    /// process could take it.
+    fn keep_lock(&mut self) -> io::Result<()> {
+        let (path, held) = (self.dir.join(LOCK), self.lock.metadata()?);
+        let is_held = |found: fs::Metadata| (found.dev(), found.ino()) == (held.dev(), held.ino());
+        if !fs::symlink_metadata(&path).is_ok_and(is_held) {
+            self.lock = lock(&path)?;
+        }
+        Ok(())
+    }
+}
+
+fn lock(path: &Path) -> Result<File, TryLockError> {
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let lock = lock.map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
 }
 
 impl Storage for Disk {
@@ -88,6 +104,7 @@ impl Storage for Disk {
         if let Some(old) = self.current.take() {
             old.leave();
         }
+        self.keep_lock()?;
         let segment = Segment::create(self.dir.join(name(first)))?;
         // A crash here leaves an empty segment or none: the next start takes over an empty one of the same name.
         match sync_dir(&self.dir) {

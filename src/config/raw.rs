@@ -291,8 +291,8 @@ pub(super) struct Sessions {
     pub(super) keep_alive: KeepAlive,
     /// Who receives the gateway's events; for `keep_alive: heartbeat` only.
     pub(super) callback: Option<Callback>,
-    /// Between two heartbeats; polls follow each other after 200 to 500 ms. Below the gateway's time-out of 120 s.
-    #[schemars(extend("x-min" = "100ms", "x-max" = "110s"))]
+    /// Between two heartbeats; polls follow each other after 200 to 500 ms. Two fit into the gateway's time-out of 120 s.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "55s"))]
     pub(super) keep_alive_interval: Duration,
     /// A session without a download for so long is signed out.
     #[schemars(extend("x-min" = "100ms", "x-max" = "24h"))]

@@ -135,7 +135,8 @@ pub enum Cause {
 impl Error {
     /// Takes the problems, in the order of files and lines.
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
+        // The validator tells what it finds at one place in any order.
+        problems.sort_by_cached_key(|problem| (Arc::clone(&problem.file), problem.position, problem.cause.to_string()));
         Self { problems }
     }
 

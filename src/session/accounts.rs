@@ -101,7 +101,11 @@ pub(super) fn path_of(dir: &Path, agent: AgentId) -> PathBuf {
 pub(super) fn read(dir: &Path, agent: AgentId, sign_in: SignIn) -> Result<Account, Error> {
     let path = path_of(dir, agent);
     if matches!(fs::metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        return Err(Error::Missing(path));
+        // Without its folder every account would be missing: then nothing is known about this one.
+        return Err(match fs::metadata(dir) {
+            Ok(_) => Error::Missing(path),
+            Err(source) => Error::Unreadable { path: dir.to_owned(), source },
+        });
     }
     read_file(&path, sign_in)
 }

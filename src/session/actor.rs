@@ -40,7 +40,7 @@ pub(super) struct Actor {
     sessions: Sessions,
     commands: mpsc::Receiver<Command>,
     session: Session,
-    /// Bounded by `waiters_max`: `Sessions` counts whoever waits.
+    /// At most `waiters_max`: `Sessions` counts whoever waits, and who has gone is taken out before it gets longer.
     waiters: Vec<Reply>,
     usage: Arc<Usage>,
     call: Option<BoxFuture<'static, Event>>,
@@ -102,6 +102,9 @@ impl Actor {
     fn command(&mut self, command: Command) -> Event {
         match command {
             Command::Ask { rejected, reply } => {
+                if self.waiters.len() >= self.sessions.waiters_max() {
+                    self.waiters.retain(|waiter| !waiter.is_closed());
+                }
                 self.waiters.push(reply);
                 Event::Want { rejected }
             }
@@ -264,13 +267,15 @@ impl Actor {
         let agent = self.agent;
         match &event {
             SessionEvent::Forced => tracing::warn!(%agent, "takeover: throwing out whoever is signed in"),
-            SessionEvent::SignedIn { form } => tracing::info!(%agent, ?form, "signed in"),
-            SessionEvent::Rotated { count } => {
+            SessionEvent::SignedIn { form, .. } => tracing::info!(%agent, ?form, "signed in"),
+            SessionEvent::Rotated { count, .. } => {
                 self.sessions.metrics().rotated();
                 tracing::debug!(%agent, count, "Guid rotated");
             }
-            SessionEvent::Lost { cause } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
-            SessionEvent::SignedOut { why } => tracing::info!(%agent, why = why.as_str(), "signed out"),
+            SessionEvent::Lost { cause, .. } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
+            SessionEvent::SignedOut { why, .. } => tracing::info!(%agent, why = why.as_str(), "signed out"),
+            // The answer itself was logged when it was counted.
+            SessionEvent::SignInFailed { .. } | SessionEvent::SignOutFailed { .. } => {}
             SessionEvent::Barred { cause } => {
                 tracing::error!(%agent, %cause, "account barred until its file changes");
             }

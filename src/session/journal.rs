@@ -1,8 +1,9 @@
-//! What happens to sessions, told to whoever keeps the record. It holds no Guid and no password, and writes nothing.
+//! What happens to sessions, told to whoever keeps the record. It holds no password, of a Guid its
+//! fingerprint only, and writes nothing.
 
 use std::fmt;
 
-use crate::cc::{AgentId, Meaning, Retcode, SignInForm};
+use crate::cc::{AgentId, GuidTag, Meaning, Retcode, SignInForm};
 
 /// Keeps the record of what happened to sessions, as `session.*` in the audit log.
 ///
@@ -21,21 +22,44 @@ pub enum SessionEvent {
     SignedIn {
         /// In which way.
         form: SignInForm,
+        /// The fingerprint of its Guid.
+        guid: GuidTag,
+    },
+    /// A sign-in failed in a way that may pass; told once for each call, however many wait for it. What does not pass
+    /// is [`SessionEvent::Barred`].
+    SignInFailed {
+        /// The stable code that those who wait are told.
+        code: &'static str,
+        /// The result code, where the gateway gave one.
+        retcode: Option<Retcode>,
     },
     /// The Guid was replaced.
     Rotated {
         /// How often since the sign-in, from 1.
         count: u64,
+        /// The fingerprint of the new one.
+        guid: GuidTag,
     },
     /// The session is gone, or must be taken for gone.
     Lost {
         /// How that was seen.
         cause: LossCause,
+        /// The fingerprint of its last Guid.
+        guid: GuidTag,
     },
-    /// Signed out: the gateway has answered, so the session no longer lives there.
+    /// Signed out: the gateway took it, or knows no such session, so none lives there.
     SignedOut {
         /// On what ground.
         why: SignOutCause,
+        /// The fingerprint of its last Guid.
+        guid: GuidTag,
+    },
+    /// A sign-out was refused or not answered: the session may live on.
+    SignOutFailed {
+        /// The result code, where the gateway gave one.
+        retcode: Option<Retcode>,
+        /// The fingerprint of its last Guid.
+        guid: GuidTag,
     },
     /// The account is not tried again until its file changes.
     Barred {
@@ -51,6 +75,27 @@ pub enum SessionEvent {
     /// Keep-alives are refused with `000-001`: `sessions.keep_alive` does not fit what the gateway is set to. The
     /// session ends when the gateway's `MAXTIME` is over.
     WrongKeepAlive,
+}
+
+#[cfg(test)]
+impl SessionEvent {
+    /// As `Debug` shows it, without the fingerprint, whose key is random.
+    pub(super) fn shown(&self) -> String {
+        let text = format!("{self:?}");
+        text.find(", guid: ").and_then(|at| text.get(..at)).map(|kept| format!("{kept} }}")).unwrap_or(text)
+    }
+
+    /// The fingerprint that it carries.
+    pub(super) fn tag(&self) -> Option<GuidTag> {
+        match self {
+            Self::SignedIn { guid, .. }
+            | Self::Rotated { guid, .. }
+            | Self::Lost { guid, .. }
+            | Self::SignedOut { guid, .. }
+            | Self::SignOutFailed { guid, .. } => Some(*guid),
+            _ => None,
+        }
+    }
 }
 
 /// How the loss of a session was seen.

@@ -18,7 +18,7 @@ pub struct Metrics {
     rotations: IntCounter,
     /// A vector without labels: it shows nothing before an expiry is known, where a plain gauge would show 1970.
     password_expiry: GaugeVec,
-    /// Bounded by `agents_max`: only agents that have signed in stand here.
+    /// Bounded by `agents_max`: an agent stands here no longer than its actor lives.
     expiries: Arc<Mutex<BTreeMap<AgentId, Timestamp>>>,
 }
 

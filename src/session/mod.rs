@@ -116,7 +116,7 @@ struct Shared {
     journal: Arc<dyn Journal>,
     clock: Clock,
     metrics: Metrics,
-    tag_key: GuidTagKey,
+    tag_key: Arc<GuidTagKey>,
     /// Counts the sign-ins of the process: orders the sessions of an agent, over the lives of its actor too.
     fences: AtomicU64,
     tasks: TaskTracker,
@@ -156,7 +156,7 @@ impl Sessions {
             journal,
             clock,
             metrics,
-            tag_key: GuidTagKey::random(),
+            tag_key: Arc::new(GuidTagKey::random()),
             fences: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -259,10 +259,13 @@ impl Sessions {
     /// Takes an actor out that has nothing left to remember; `false` if somebody has sent to it meanwhile.
     fn leave(&self, agent: AgentId, commands: &mpsc::Receiver<Command>) -> bool {
         let mut actors = self.actors();
-        if commands.is_empty() {
-            actors.handles.remove(&agent);
+        if !commands.is_empty() {
+            return false;
         }
-        commands.is_empty()
+        actors.handles.remove(&agent);
+        // Under the lock: the agent's next actor must not find its own expiry taken away.
+        self.0.metrics.password_expires(agent, None);
+        true
     }
 
     /// Takes out the handle of an actor that has ended, unless another one stands there by now.
@@ -270,6 +273,7 @@ impl Sessions {
         let mut actors = self.actors();
         if actors.handles.get(&agent).is_some_and(|handle| handle.commands.is_closed()) {
             actors.handles.remove(&agent);
+            self.0.metrics.password_expires(agent, None);
         }
     }
 
@@ -285,6 +289,7 @@ impl Sessions {
             keep_alive: config.keep_alive,
             keep_alive_interval: config.keep_alive_interval,
             idle_sign_out: config.idle_sign_out,
+            tag_key: Arc::clone(&self.0.tag_key),
         }
     }
 
@@ -305,6 +310,10 @@ impl Sessions {
             self.0.clock.now().checked_add(left).ok()
         });
         self.0.metrics.password_expires(agent, expiry);
+    }
+
+    fn waiters_max(&self) -> usize {
+        self.0.config.waiters_max
     }
 
     fn config(&self) -> Arc<Config> {

@@ -24,21 +24,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
 use super::{Error, KeepAlive, upstream};
-use crate::cc::{Guid, Meaning, Retcode, SignInForm};
+use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 
 mod active;
 mod event;
+mod failure;
 #[cfg(test)]
 mod tests;
 
 use active::{Active, Pulse};
 pub(super) use event::{Effect, Event, Fresh, Version};
+pub(super) use failure::Why;
+use failure::{backoff, bar_cause, may_have_worked, meaning};
 
 /// After this long without a request the gateway forgets a session (`MAXTIME`, 120 s in both modes).
 pub(super) const MAXTIME: Duration = Duration::from_mins(2);
@@ -46,10 +48,9 @@ pub(super) const MAXTIME: Duration = Duration::from_mins(2);
 /// How long after a cooling the count of failures is remembered: as long as the longest cooling.
 const FAILURES_KEPT: Duration = Duration::from_mins(1);
 
-/// A session that is the fresh one after a `000-003` and is refused with `000-003` again within this time lacks the
-/// right: another fresh session would help nobody and cut the downloads that run. Longer than a retry takes, shorter
-/// than the gateway's shortest time-out.
-const DECIDED_FOR: Duration = Duration::from_secs(10);
+/// Shortest cooling after a sign-in that may have worked though its answer did not come: the gateway may still be at it,
+/// and the manual forbids a second sign-in before the first has answered. As long as one call to the upstream may take.
+const DOUBT_COOLING: Duration = Duration::from_secs(30);
 
 /// What the machine goes by.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub(super) struct Rules {
     pub(super) keep_alive: KeepAlive,
     pub(super) keep_alive_interval: Duration,
     pub(super) idle_sign_out: Duration,
+    /// Makes the fingerprints that records carry.
+    pub(super) tag_key: Arc<GuidTagKey>,
 }
 
 /// One agent's session.
@@ -69,6 +72,9 @@ pub(super) struct Session {
     bar: Option<(BarCause, Fingerprint)>,
     /// A lost session that may still live upstream: signed out before the next sign-in, which would meet it (100-002).
     ghost: Option<Ghost>,
+    /// Until then whoever is signed in as the agent may be we ourselves: a sign-in may have worked whose answer did not
+    /// come. Nobody is thrown out on such a suspicion.
+    doubt_until: Option<Instant>,
     /// The next session is the fresh one that decides what a `000-003` meant.
     decides: bool,
     stopping: bool,
@@ -99,6 +105,12 @@ impl Attempt {
     fn may_force(&self) -> bool {
         self.account.takeover && self.form != SignInForm::Force
     }
+
+    /// A forced sign-in needs what one to the platform does not, a phone number above all. Refused parameters say
+    /// nothing then about the sign-in that works as soon as the agent is free.
+    fn asks_for_more(&self, rules: &Rules) -> bool {
+        self.form == SignInForm::Force && rules.form == SignInForm::Platform
+    }
 }
 
 /// A lost session that may still live upstream.
@@ -106,24 +118,6 @@ impl Attempt {
 struct Ghost {
     guid: Arc<Guid>,
     until: Instant,
-}
-
-/// Why a sign-in failed that may work later.
-#[derive(Debug)]
-pub(super) enum Why {
-    AgentBusy,
-    Switching(Retcode),
-    Upstream(Arc<upstream::Error>),
-}
-
-impl Why {
-    fn refusal(&self, retry_after: Duration) -> Error {
-        match self {
-            Self::AgentBusy => Error::AgentBusy { retry_after },
-            Self::Switching(retcode) => Error::Switching { retcode: retcode.clone(), retry_after },
-            Self::Upstream(source) => Error::Upstream { source: Arc::clone(source), retry_after },
-        }
-    }
 }
 
 impl Session {
@@ -134,6 +128,7 @@ impl Session {
             state: State::Absent,
             bar: None,
             ghost: None,
+            doubt_until: None,
             decides: false,
             stopping: false,
             backoff: backoff(seed),
@@ -149,7 +144,9 @@ impl Session {
     /// Whether nothing is left to remember, so that whoever runs the machine can drop it.
     pub(super) fn is_done(&self) -> bool {
         match self.state {
-            State::Absent => self.stopping || (self.ghost.is_none() && self.bar.is_none()),
+            State::Absent => {
+                self.stopping || (self.ghost.is_none() && self.doubt_until.is_none() && self.bar.is_none())
+            }
             State::Cooling { .. } | State::Barred => self.stopping,
             State::Reading | State::SigningIn(_) | State::Active(_) | State::Leaving { .. } => false,
         }
@@ -160,7 +157,9 @@ impl Session {
         match &self.state {
             State::Active(active) => Some(active.wake_at(self.rules.idle_sign_out)),
             State::Cooling { until, .. } => Some(*until + FAILURES_KEPT),
-            State::Absent | State::Barred => self.ghost.as_ref().map(|ghost| ghost.until),
+            State::Absent | State::Barred => {
+                [self.ghost.as_ref().map(|ghost| ghost.until), self.doubt_until].into_iter().flatten().min()
+            }
             State::Reading | State::SigningIn(_) | State::Leaving { .. } => None,
         }
     }
@@ -199,7 +198,7 @@ impl Session {
             State::Leaving { wanted, .. } => *wanted = true,
             State::Active(active) => match rejected {
                 // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
-                Some((version, cause)) if version == active.version && !active.is_decided(cause, now) => {
+                Some((version, cause)) if version == active.version && !active.is_decided(cause) => {
                     self.decides = cause == LossCause::Refused;
                     self.lose(cause, now, effects);
                     self.begin(now, effects);
@@ -263,26 +262,40 @@ impl Session {
             Ok(fresh) => return self.signed_in(fresh, &attempt, now, effects),
             Err(error) => error,
         };
-        if let Some(cause) = bar_cause(&error) {
-            return self.bar(cause, &attempt.account, effects);
+        match bar_cause(&error) {
+            Some(cause) if !(attempt.asks_for_more(&self.rules) && matches!(cause, BarCause::BadParameters(_))) => {
+                return self.bar(cause, &attempt.account, effects);
+            }
+            _ => {}
         }
+        if may_have_worked(&error) {
+            self.doubt_until = Some(now + MAXTIME);
+        }
+        let in_doubt = self.doubt_until.is_some_and(|until| now < until);
         match meaning(&error) {
-            Some(Meaning::AgentBusy) if attempt.may_force() && !self.stopping => {
+            Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping => {
                 // The record first: it throws somebody off the desk.
                 effects.push(Effect::Record(SessionEvent::Forced));
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
-            Some(Meaning::AgentBusy) => self.cool(Why::AgentBusy, now, effects),
+            Some(Meaning::AgentBusy) => self.sign_in_failed(&error, Why::AgentBusy, now, effects),
             Some(Meaning::TryLater) if let Some(retcode) = error.retcode() => {
-                self.cool(Why::Switching(retcode.clone()), now, effects);
+                self.sign_in_failed(&error, Why::Switching(retcode.clone()), now, effects);
             }
-            _ => self.cool(Why::Upstream(error), now, effects),
+            _ => self.sign_in_failed(&error, Why::Upstream(Arc::clone(&error)), now, effects),
         }
+    }
+
+    fn sign_in_failed(&mut self, error: &upstream::Error, why: Why, now: Instant, effects: &mut Vec<Effect>) {
+        let code = why.refusal(Duration::ZERO).code();
+        effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode: error.retcode().cloned() }));
+        self.cool(why, now, effects);
     }
 
     fn signed_in(&mut self, fresh: Fresh, attempt: &Attempt, now: Instant, effects: &mut Vec<Effect>) {
         let form = attempt.form;
-        effects.push(Effect::Record(SessionEvent::SignedIn { form }));
+        let tag = self.rules.tag_key.tag(&fresh.guid);
+        effects.push(Effect::Record(SessionEvent::SignedIn { form, guid: tag }));
         self.backoff = backoff(self.jitter.u64(..));
         let decides = std::mem::take(&mut self.decides);
         let guid = Arc::new(fresh.guid);
@@ -294,6 +307,7 @@ impl Session {
             return self.leave(guid, SignOutCause::MustChangePassword, effects);
         }
         self.bar = None;
+        self.doubt_until = None;
         let active = Active {
             guid,
             form,
@@ -302,7 +316,7 @@ impl Session {
             // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
             idle_since: Some(now),
             right_missing_told: false,
-            decided_until: decides.then(|| now + DECIDED_FOR),
+            decides,
             pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
             failures: backoff(self.jitter.u64(..)),
         };
@@ -324,18 +338,24 @@ impl Session {
     fn sign_out_answered(&mut self, answer: Result<(), Arc<upstream::Error>>, now: Instant, effects: &mut Vec<Effect>) {
         let State::Leaving { guid, why, wanted } = &self.state else { return };
         let (guid, why, wanted) = (Arc::clone(guid), *why, *wanted && !self.stopping);
-        let failed = match answer {
-            Ok(()) => None,
-            // It answered: either the session is gone, or the sign-in will be told what is the matter.
-            Err(error) if matches!(*error, upstream::Error::Refused { .. }) => None,
-            Err(error) => Some(error),
+        let tag = self.rules.tag_key.tag(&guid);
+        let gone = match &answer {
+            Ok(()) => true,
+            Err(error) => meaning(error) == Some(Meaning::SessionLost),
         };
-        let Some(error) = failed else {
-            effects.push(Effect::Record(SessionEvent::SignedOut { why }));
-            return if wanted { self.read_account(effects) } else { self.rest() };
-        };
-        self.ghost = Some(Ghost { guid, until: now + MAXTIME });
-        if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+        effects.push(Effect::Record(match &answer {
+            Err(error) if !gone => SessionEvent::SignOutFailed { retcode: error.retcode().cloned(), guid: tag },
+            _ => SessionEvent::SignedOut { why, guid: tag },
+        }));
+        match answer {
+            // Refused is answered too: the sign-in will be told what is the matter.
+            Err(error) if error.retcode().is_none() => {
+                self.ghost = Some(Ghost { guid, until: now + MAXTIME });
+                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+            }
+            _ if wanted => self.read_account(effects),
+            _ => self.rest(),
+        }
     }
 
     /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
@@ -344,7 +364,8 @@ impl Session {
         if cause != LossCause::Forgotten {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
-        effects.push(Effect::Record(SessionEvent::Lost { cause }));
+        let guid = self.rules.tag_key.tag(&active.guid);
+        effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
         self.rest();
     }
 
@@ -355,7 +376,11 @@ impl Session {
     }
 
     fn cool(&mut self, why: Why, now: Instant, effects: &mut Vec<Effect>) {
-        let delay = self.backoff.next().unwrap_or(FAILURES_KEPT);
+        let shortest = match &why {
+            Why::Upstream(error) if may_have_worked(error) => DOUBT_COOLING,
+            _ => Duration::ZERO,
+        };
+        let delay = self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest);
         effects.push(Effect::Refuse(why.refusal(delay)));
         self.decides = false;
         self.state = State::Cooling { until: now + delay, why };
@@ -375,6 +400,7 @@ impl Session {
         if self.ghost.as_ref().is_some_and(|ghost| ghost.until <= now) {
             self.ghost = None;
         }
+        self.doubt_until = self.doubt_until.filter(|until| now < *until);
         match &self.state {
             State::Active(_) => self.tick_active(now, effects),
             State::Cooling { until, .. } if *until + FAILURES_KEPT <= now => {
@@ -397,33 +423,5 @@ impl Session {
         if let Some(guid) = guid {
             self.leave(guid, SignOutCause::Shutdown, effects);
         }
-    }
-}
-
-/// 1 s to 60 s, doubling: a random part of up to the delay itself is added to 1 s, 2 s, … 30 s.
-fn backoff(seed: u64) -> backon::ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_secs(30))
-        .with_jitter()
-        .with_jitter_seed(seed)
-        .without_max_times()
-        .build()
-}
-
-fn meaning(error: &upstream::Error) -> Option<Meaning> {
-    match error {
-        upstream::Error::Refused { retcode, .. } => Some(retcode.meaning()),
-        _ => None,
-    }
-}
-
-/// What bars an account; `None` for what may pass.
-fn bar_cause(error: &upstream::Error) -> Option<BarCause> {
-    let upstream::Error::Refused { retcode, .. } = error else { return None };
-    match retcode.meaning() {
-        Meaning::WrongPassword => Some(BarCause::WrongPassword),
-        Meaning::WrongAccount => Some(BarCause::BadParameters(retcode.clone())),
-        _ => None,
     }
 }

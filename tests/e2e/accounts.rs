@@ -34,6 +34,8 @@ async fn an_agent_signed_in_elsewhere_is_busy_and_never_forced() {
     let counts = world.sim.counts();
     assert_eq!((counts.sign_in_calls, counts.sign_ins, counts.forced), (1, 0, 0));
     assert_eq!((world.events("denied").len(), world.events("authorized").len()), (20, 0));
+    let told = world.events("session.refused");
+    assert_eq!((told.len(), &told[0]["detail"], &told[0]["retcode"]), (1, &json!("agent_busy"), &json!("100-002")));
     world.sim.release(1001);
     until("it is free", || async { get(&world, 1001).await.status == 200 }).await;
     let counts = world.sim.counts();

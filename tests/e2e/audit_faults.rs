@@ -76,10 +76,12 @@ async fn until_refused(world: &World) {
 
 /// While it is broken: `/readyz` names it with this word, the process lives, a download under way ends well.
 async fn while_broken(world: &World, download: Open, word: &str) {
-    until("not ready", || async { readyz(world).await.0 == 503 }).await;
-    let told = readyz(world).await.1;
-    let line = told.lines().find(|line| line.starts_with("[-] audit not ready: "));
-    assert!(line.is_some_and(|line| line.contains(word)), "{word}: {told}");
+    until(&format!("not ready: {word}"), || async {
+        let (status, told) = readyz(world).await;
+        let line = told.lines().find(|line| line.starts_with("[-] audit not ready: "));
+        status == 503 && line.is_some_and(|line| line.contains(word))
+    })
+    .await;
     assert_eq!(client::get(world.admin(), "/livez", &[]).await.status, 200);
     let mut download = download;
     let whole = loop {
@@ -151,6 +153,8 @@ async fn r14_a_deleted_directory_refuses_until_it_is_there_again() {
     while_broken(&world, download, "No such file or directory").await;
     fs::create_dir(audit(&world)).unwrap();
     after_mending(&world).await;
+    let (code, told) = world.refused_start().await;
+    assert!(code == Some(2) && told.contains("is locked by another process"), "{told}");
     let records = ended(world, &entry, "segment_deleted").await;
     assert!(denied(&records) >= 4, "{}", denied(&records));
 }

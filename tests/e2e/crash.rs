@@ -1,4 +1,4 @@
-//! kill -9 under load: nobody has a byte that the log does not know of, and the next start closes what was open.
+//! kill -9 under load, and in the middle of a start: nobody has a byte that the log does not know of, and the next start closes what was open.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,9 +19,8 @@ const BIG_BYTES: u64 = 8 * 1024 * 1024;
 /// A client that has begun none of these has met a dead process by then.
 const DOWNLOADS_MAX: usize = 400;
 
-/// What one client got in one life of the process.
+/// What one client got.
 struct Got {
-    life: usize,
     call_id: String,
     arrived: Arrived,
 }
@@ -31,13 +30,17 @@ async fn kill_9_at_50_random_moments_delivers_no_byte_without_a_durable_record()
     let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut world = World::new().agents(1001..1001 + AGENTS).config(|c| c["log"]["level"] = "warn".into());
+    let mut world = World::new().agents(1001..1001 + AGENTS).config(|c| c["log"]["level"] = "info".into());
     world = world.sim(|sim| sim.default_size = 64 * 1024);
     let mut world = world.without_gateway().await;
     let mut all = Vec::new();
     for life in 0..KILLS {
         // What the killed process left signed in is forgotten, so that no agent stays busy.
         world.sim.restart();
+        if life % 4 == 3 {
+            // The next start finds what a recovery that was killed has left.
+            world.start_and_kill(Duration::from_micros(random.u64(..200_000))).await;
+        }
         world.run_process().await;
         world.until_ready().await;
         let mut clients = JoinSet::new();
@@ -47,7 +50,7 @@ async fn kill_9_at_50_random_moments_delivers_no_byte_without_a_durable_record()
             for id in ids.iter().filter(|id| is_big(id)) {
                 world.sim.add_file(id, BIG_BYTES);
             }
-            clients.spawn(client_of(world.server(), agent, world.issuer.agent(agent), life, ids));
+            clients.spawn(client_of(world.server(), agent, world.issuer.agent(agent), ids));
         }
         tokio::time::sleep(Duration::from_micros(random.u64(..400_000))).await;
         world.kill().await;
@@ -62,23 +65,24 @@ async fn kill_9_at_50_random_moments_delivers_no_byte_without_a_durable_record()
     let records = world.records();
     ledger::check(&records);
     let lives = lives(&records);
-    assert_eq!(lives.len(), KILLS + 1, "one begin for each start");
-    no_byte_without_a_record(&all, &lives);
+    assert!(lives.len() > KILLS, "a begin for each start: {}", lives.len());
+    no_byte_without_a_record(&all, &records);
     nothing_asked_without_a_record(&world, &records);
     open_entries_get_unknown_at_the_next_start(&lives);
     // The load was one: most lives were cut in the middle of downloads, and files did arrive.
     let (cut, whole) = (unknowns(&records), all.iter().filter(|got| got.arrived.is_whole_file()).count());
-    println!("{KILLS} kills: {} requests, {whole} whole files, {cut} entries cut", all.len());
+    let half = lives.iter().filter(|records| !has_started(records)).count();
+    println!("{KILLS} kills: {} requests, {whole} whole files, {cut} entries cut, {half} starts cut", all.len());
     assert!(cut >= KILLS && whole >= KILLS, "{cut} entries cut, {whole} whole files");
     assert_eq!(world.sim.broken_rules(), vec![]);
 }
 
-async fn client_of(server: SocketAddr, agent: u32, token: String, life: usize, ids: Vec<String>) -> Vec<Got> {
+async fn client_of(server: SocketAddr, agent: u32, token: String, ids: Vec<String>) -> Vec<Got> {
     let mut all = Vec::new();
     for call_id in ids {
         let arrived = plain::get(server, &call(agent, &call_id), &token, None).await;
         let dead = arrived.status.is_none();
-        all.push(Got { life, call_id, arrived });
+        all.push(Got { call_id, arrived });
         if dead {
             break;
         }
@@ -106,15 +110,20 @@ fn authorized(records: &[Value]) -> BTreeSet<&str> {
     opened.map(|record| record["what"]["call_id"].as_str().unwrap()).collect()
 }
 
+/// Whether a start came to its end.
+fn has_started(records: &[Value]) -> bool {
+    records.iter().any(|record| record["event"] == "started")
+}
+
 fn unknowns(records: &[Value]) -> usize {
     records.iter().filter(|record| record["event"] == "unknown").count()
 }
 
 /// Call ids are used once, so the record was written by the life that delivered, before it was killed.
-fn no_byte_without_a_record(all: &[Got], lives: &[&[Value]]) {
-    let recorded: Vec<_> = lives.iter().map(|records| authorized(records)).collect();
+fn no_byte_without_a_record(all: &[Got], records: &[Value]) {
+    let recorded = authorized(records);
     for got in all.iter().filter(|got| got.arrived.status == Some(200)) {
-        assert!(recorded[got.life].contains(got.call_id.as_str()), "{}: {:?}", got.call_id, got.arrived);
+        assert!(recorded.contains(got.call_id.as_str()), "{}: {:?}", got.call_id, got.arrived);
     }
     let odd: Vec<_> = all.iter().filter(|got| !matches!(got.arrived.status, Some(200) | None)).collect();
     assert!(odd.is_empty(), "{} {:?}", odd[0].call_id, odd[0].arrived);
@@ -137,8 +146,11 @@ fn open_entries_get_unknown_at_the_next_start(lives: &[&[Value]]) {
     let mut open = BTreeSet::new();
     for records in lives {
         let closed = records.iter().filter(|record| record["event"] == "unknown").map(ledger::entry).collect();
-        assert_eq!(open, closed, "what the life before left open");
-        open.clear();
+        if has_started(records) {
+            assert_eq!(open, closed, "what the lives before left open");
+        }
+        assert!(open.is_superset(&closed), "{closed:?} of {open:?}");
+        open.retain(|entry| !closed.contains(entry));
         for record in *records {
             if record["event"] == "authorized" {
                 open.insert(ledger::entry(record));

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
+#![allow(clippy::print_stdout, reason = "what a test measured or left out is told")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 
 mod accounts;

@@ -69,7 +69,7 @@ async fn read(
     let begun = Instant::now();
     loop {
         if let Some(rate) = bytes_per_second {
-            let due = Duration::from_secs_f64(arrived.body_bytes as f64 / rate as f64);
+            let due = Duration::from_millis(arrived.body_bytes * 1000 / rate);
             tokio::time::sleep_until(begun + due).await;
         }
         let count = stream.read(&mut piece).await?;

@@ -9,6 +9,17 @@ use serde_json::json;
 use crate::mount::Mount;
 use crate::world::World;
 
+const AUDIT: &str = "ccgate: the audit log cannot be used (audit.dir)\n  because ";
+const POLICY: &str = "ccgate: the policy cannot be used\n  because the policy is refused\n  ";
+const UPSTREAM: &str = "ccgate: the connection to the upstream cannot be set up\n  because ";
+
+const BAD_CONFIGURATION: &str = "DIR/ccgate.yaml: 5 problems
+  line 6: server.drain.delay: \"soon\" is not a duration: a whole number and ms, s, m or h, as in 250ms, 30s, 5m, 24h
+  line 9: server.max_downloads: 0 is not a whole number from 1 to 65536
+  line 15: upstream.url: \"http://10.0.0.1\" is not https: the gateway is never asked without TLS
+  line 22: auth.issuers[0].audiences: empty; name at least one audience: a token for somebody else must not get in
+  line 35: audit.dirr: unknown key; did you mean dir?";
+
 async fn refused(world: &World, expected: &str) {
     let (code, told) = world.refused_start().await;
     assert_eq!((code, told.as_str()), (Some(2), expected), "\n{told}");
@@ -24,7 +35,7 @@ async fn a_bad_configuration_is_told_all_at_once() {
         c["audit"]["dirr"] = "x".into();
     });
     let world = world.without_gateway().await;
-    refused(&world, "").await;
+    refused(&world, BAD_CONFIGURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,26 +43,42 @@ async fn an_unreadable_or_malformed_ca_is_named() {
     let world = World::new().without_gateway().await;
     let ca = world.dir().join("upstream-ca.pem");
     fs::write(&ca, "garbage").unwrap();
-    refused(&world, "").await;
+    refused(&world, &format!("{UPSTREAM}DIR/upstream-ca.pem: no usable certificate in it")).await;
     fs::remove_file(ca).unwrap();
-    refused(&world, "").await;
+    let told = format!(
+        "{UPSTREAM}DIR/upstream-ca.pem: no usable certificate in it\n  \
+         because No such file or directory (os error 2)"
+    );
+    refused(&world, &told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_without_rules_or_with_a_type_error_is_named() {
     let world = World::new().config(|c| c["policy"]["dir"] = "policy".into()).without_gateway().await;
     fs::create_dir(world.dir().join("policy")).unwrap();
-    refused(&world, "").await;
+    refused(
+        &world,
+        &format!("{POLICY}DIR/policy: holds no *.cedar file; leave policy.dir out to use the built-in rules"),
+    )
+    .await;
+    // Both errors of one comparison; the words after the rule's name are the policy engine's.
+    let told = format!(
+        "{POLICY}own.cedar:3:8: rule own: the types Long and Agent are not compatible; for policy `own`, both operands to \
+         a `==` expression must have compatible types. Types must be exactly equal to be compatible\n  \
+         own.cedar:3:8: rule own: unable to guarantee safety of access to optional attribute `agent` on entity type \
+         `Caller`; try testing for the attribute's presence with `e has agent && ..`"
+    );
     let rule = "@id(\"own\")\npermit (principal, action, resource)\nwhen { principal.agent == 7 };\n";
     fs::write(world.dir().join("policy/own.cedar"), rule).unwrap();
-    refused(&world, "").await;
+    refused(&world, &told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_directory_that_is_missing_is_not_made() {
     let world = World::new().without_gateway().await;
     fs::remove_dir_all(world.dir().join("audit")).unwrap();
-    refused(&world, "").await;
+    refused(&world, &format!("{AUDIT}audit directory DIR/audit does not exist: create it, or mount the volume there"))
+        .await;
     assert!(!world.dir().join("audit").exists());
 }
 
@@ -69,7 +96,9 @@ async fn an_audit_directory_that_is_read_only_is_named() {
     };
     let cause =
         if root_writes_anywhere { "Read-only file system (os error 30)" } else { "Permission denied (os error 13)" };
-    let told = format!("{cause}");
+    let told = format!(
+        "{AUDIT}DIR/audit is read-only for this process: mount the volume writable and check its owner\n  because {cause}"
+    );
     refused(&world, &told).await;
 }
 
@@ -77,7 +106,10 @@ async fn an_audit_directory_that_is_read_only_is_named() {
 async fn an_audit_directory_of_another_process_is_left_alone() {
     let world = World::new().start_process().await;
     let before = world.records().len();
-    refused(&world, "").await;
+    let told = format!(
+        "{AUDIT}DIR/audit/audit.lock is locked by another process: stop it, or give each replica its own directory"
+    );
+    refused(&world, &told).await;
     assert_eq!(world.records().len(), before);
 }
 
@@ -86,7 +118,11 @@ async fn garbage_in_the_audit_log_is_named_and_left_as_it_is() {
     let world = World::new().without_gateway().await;
     let segment = world.dir().join("audit/audit-00000000000000000001.jsonl");
     fs::write(&segment, "garbage\n").unwrap();
-    refused(&world, "").await;
+    let told = format!(
+        "{AUDIT}DIR/audit/audit-00000000000000000001.jsonl, line 1: this is no record: restore the file from a copy, or \
+         move it away and keep it as evidence"
+    );
+    refused(&world, &told).await;
     assert_eq!(fs::read_to_string(segment).unwrap(), "garbage\n");
 }
 

@@ -193,10 +193,17 @@ impl World {
     pub async fn refused_start(&self) -> (Option<i32>, String) {
         let mut command = Process::command(&self.config_file, &self.env, &[]);
         let ended =
-            tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("an end in time").unwrap();
+            tokio::time::timeout(Duration::from_mins(1), command.output()).await.expect("an end in time").unwrap();
         let text = String::from_utf8(ended.stderr).unwrap();
         let told: Vec<_> = text.lines().filter(|line| !line.starts_with('{')).collect();
         (ended.status.code(), told.join("\n").replace(self.dir.path().to_str().unwrap(), "DIR"))
+    }
+
+    /// Starts a process and kills it after a while, wherever its start has come to by then.
+    pub async fn start_and_kill(&self, after: Duration) {
+        let mut child = Process::command(&self.config_file, &self.env, &[]).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().await.unwrap();
     }
 
     /// Kills the process with SIGKILL and waits until it is gone.
@@ -215,7 +222,7 @@ impl World {
 
     /// Waits for the process's end: its exit code.
     pub async fn exited(&mut self) -> Option<i32> {
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.process().child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_mins(1), self.process().child.wait()).await;
         self.gateway = None;
         ended.expect("an end in time").unwrap().code()
     }
@@ -366,7 +373,7 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         let serving = loop {
             let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("no start: {}", log.lock().unwrap()));
-            log.lock().unwrap().push_str(&format!("{line}\n"));
+            log.lock().unwrap().extend([line.as_str(), "\n"]);
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
             if line["message"] == "serving" {
                 break line;
@@ -377,7 +384,7 @@ impl Process {
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().unwrap().push_str(&format!("{line}\n"));
+                kept.lock().unwrap().extend([line.as_str(), "\n"]);
             }
         });
         Self { child, server, admin, log, _reader: reader }
@@ -403,22 +410,6 @@ impl Process {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(sent.success());
-    }
-
-    /// Its resident memory in bytes.
-    pub fn rss(&self) -> u64 {
-        self.status("VmRSS:")
-    }
-
-    /// The most resident memory that it has had, in bytes.
-    pub fn peak_rss(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 }
 

@@ -7,6 +7,8 @@
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
+#![allow(clippy::string_slice, reason = "texts here are ASCII")]
+#![allow(clippy::cast_precision_loss, reason = "rates and sizes here are far below 2^52")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 #![allow(dead_code, reason = "the harness is that of the end-to-end tests, which need more of it")]
 

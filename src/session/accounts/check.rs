@@ -74,6 +74,11 @@ fn check_one(path: &Path, sign_in: SignIn, problems: &mut Vec<Problem>) {
                 let what = "takeover is on: whoever is signed in as this agent is thrown out".to_owned();
                 problems.push(problem(Severity::Warning, path, what));
             }
+            // `sign_in: full` is told of as an error before it comes to this.
+            if account.takeover && account.phone_number.is_none() {
+                let what = "takeover without phone_number: the gateway may refuse to throw anybody out".to_owned();
+                problems.push(problem(Severity::Warning, path, what));
+            }
         }
         Err(error) => problems.push(of_error(path, &error)),
     }

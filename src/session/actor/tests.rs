@@ -157,7 +157,7 @@ async fn an_agent_that_works_elsewhere_is_thrown_out_only_with_takeover() {
     assert!(world.sessions.lease(agent(1002)).await.is_ok());
     let story = world.gateway.story();
     assert_eq!(
-        story[1..],
+        story[2..],
         ["sign in Platform", "Forced", "sign in Force", "SignedIn { form: Force }"],
         "recorded before it is done"
     );
@@ -225,6 +225,23 @@ async fn waiters_are_bounded_and_wait_no_longer_than_they_may() {
     sleep(31 * SECOND).await;
     assert!(world.sessions.lease(agent(1001)).await.is_ok(), "the sign-in went on, and nobody waits any more");
     assert_eq!(world.gateway.count("sign in Platform"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_have_hung_up_take_no_room() {
+    let world = World::with(|config| config.waiters_max = 10);
+    let (_commands, receiver) = mpsc::channel(1);
+    let mut actor = Actor::new(agent(1002), world.sessions.clone(), receiver);
+    let (reply, stays) = oneshot::channel();
+    actor.command(Command::Ask { rejected: None, reply });
+    for _ in 0..1_000 {
+        let (reply, hangs_up) = oneshot::channel();
+        actor.command(Command::Ask { rejected: None, reply });
+        drop(hangs_up);
+        assert!(actor.waiters.len() <= 10, "{}", actor.waiters.len());
+    }
+    actor.perform(Effect::Refuse(Error::ShuttingDown));
+    assert!(matches!(stays.await, Ok(Err(Error::ShuttingDown))), "who still waits is answered");
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,6 +346,24 @@ async fn the_first_expiry_of_a_password_is_shown() {
     world.gateway.set(|gateway| gateway.password_days_left = None);
     let _renewed = second.reject(LossCause::Refused).await;
     assert_eq!(world.metric(SERIES).as_deref(), Some("2592000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_is_shown_no_longer_than_its_actor_lives() {
+    const SERIES: &str = "ccgate_account_password_expiry_timestamp_seconds";
+    let world = World::with(|config| config.idle_sign_out = 60 * SECOND);
+    world.gateway.set(|gateway| gateway.password_days_left = Some(30));
+    drop(world.sessions.lease(agent(1001)).await.expect("a lease"));
+    assert_eq!(world.metric(SERIES).as_deref(), Some("2592000"));
+    sleep(61 * SECOND).await;
+    assert!(world.sessions.actors().handles.is_empty());
+    assert_eq!(world.metric(SERIES), None);
+
+    let _lease = world.sessions.lease(agent(1001)).await.expect("a lease");
+    assert!(world.metric(SERIES).is_some());
+    world.gateway.set(|gateway| gateway.sign_out_faults.push_back(Fault::Hang));
+    world.sessions.shut_down(SECOND).await;
+    assert_eq!(world.metric(SERIES), None, "nor is that of an actor that was cut off");
 }
 
 #[tokio::test(start_paused = true)]

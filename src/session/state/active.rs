@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Effect, MAXTIME, Rules, Session, State, Version, meaning, upstream};
-use crate::cc::{Guid, Meaning, SignInForm};
+use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 use crate::session::KeepAlive;
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
 
@@ -23,8 +23,10 @@ pub(in crate::session) struct Active {
     pub(super) alive_at: Instant,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
-    /// Until then a `000-003` is about the right, not about the session.
-    pub(super) decided_until: Option<Instant>,
+    /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
+    /// session. A fresh one each time would help nobody and cut the downloads that run. That the session has died all
+    /// the same, its keep-alive finds out.
+    pub(super) decides: bool,
     pub(super) right_missing_told: bool,
     pub(super) pulse: Pulse,
     pub(super) failures: backon::ExponentialBackoff,
@@ -61,8 +63,8 @@ impl Active {
         effects.push(self.grant());
     }
 
-    pub(super) fn is_decided(&self, cause: LossCause, now: Instant) -> bool {
-        cause == LossCause::Refused && self.decided_until.is_some_and(|until| now < until)
+    pub(super) fn is_decided(&self, cause: LossCause) -> bool {
+        self.decides && cause == LossCause::Refused
     }
 
     pub(super) fn wake_at(&self, idle_sign_out: Duration) -> Instant {
@@ -79,23 +81,25 @@ impl Active {
     ///
     /// Only the answer to a request that carried the current Guid tells its successor: of two answers to requests with
     /// the same Guid, the one that comes late may bring the older successor.
-    fn rotate(&mut self, version: Version, guid: Guid) -> Option<SessionEvent> {
+    fn rotate(&mut self, version: Version, guid: Guid, tag_key: &GuidTagKey) -> Option<SessionEvent> {
         if version != self.version || guid.same_as(&self.guid) {
             return None;
         }
+        let tag = tag_key.tag(&guid);
         self.guid = Arc::new(guid);
         self.version.rotation += 1;
-        Some(SessionEvent::Rotated { count: self.version.rotation })
+        Some(SessionEvent::Rotated { count: self.version.rotation, guid: tag })
     }
 }
 
 impl Rules {
     /// The time between the answer of a keep-alive and the next: polls follow each other after 200 to 500 ms
-    /// (cc-gateway manual, event polling), heartbeats after the interval, a tenth more or less.
+    /// (cc-gateway manual, event polling), heartbeats after the interval or up to a fifth sooner,
+    /// never later: the interval is what keeps the session within `MAXTIME`.
     pub(super) fn gap(&self, jitter: &mut fastrand::Rng) -> Duration {
         match self.keep_alive {
             KeepAlive::Poll => Duration::from_millis(jitter.u64(200..=500)),
-            KeepAlive::Heartbeat => self.keep_alive_interval.mul_f64(0.9 + 0.2 * jitter.f64()),
+            KeepAlive::Heartbeat => self.keep_alive_interval.mul_f64(0.8 + 0.2 * jitter.f64()),
         }
     }
 }
@@ -117,7 +121,8 @@ impl Session {
             Ok(guid) => {
                 active.alive_at = now;
                 active.failures = super::backoff(self.jitter.u64(..));
-                effects.extend(guid.and_then(|guid| active.rotate(version, guid)).map(Effect::Record));
+                let rotated = guid.and_then(|guid| active.rotate(version, guid, &self.rules.tag_key));
+                effects.extend(rotated.map(Effect::Record));
                 return;
             }
             Err(error) => error,
@@ -143,7 +148,7 @@ impl Session {
 
     pub(super) fn learned(&mut self, version: Version, guid: Guid, effects: &mut Vec<Effect>) {
         if let State::Active(active) = &mut self.state {
-            effects.extend(active.rotate(version, guid).map(Effect::Record));
+            effects.extend(active.rotate(version, guid, &self.rules.tag_key).map(Effect::Record));
         }
     }
 

@@ -7,8 +7,10 @@ use secrecy::SecretString;
 use super::*;
 use crate::cc::Retcode;
 
+mod doubt;
 mod keep_alive;
 mod properties;
+mod records;
 
 /// A machine and its clock.
 struct Bench {
@@ -24,6 +26,7 @@ fn rules() -> Rules {
         keep_alive: KeepAlive::Poll,
         keep_alive_interval: Duration::from_secs(30),
         idle_sign_out: Duration::from_mins(15),
+        tag_key: Arc::new(GuidTagKey::random()),
     }
 }
 
@@ -60,7 +63,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
             Effect::KeepAlive { version, .. } => format!("keep alive {}.{}", version.fence, version.rotation),
             Effect::Grant { version, .. } => format!("grant {}.{}", version.fence, version.rotation),
             Effect::Refuse(error) => format!("refuse {}", error.code()),
-            Effect::Record(event) => format!("record {event:?}"),
+            Effect::Record(event) => format!("record {}", event.shown()),
         })
         .collect()
 }
@@ -156,9 +159,7 @@ fn what_may_pass_cools_down_and_what_may_not_bars() {
         (refused("100-002"), "agent_busy"),
         (unreachable(), "upstream_unreachable"),
         (Arc::new(upstream::Error::Untrusted { source: "unknown issuer".into() }), "upstream_untrusted"),
-        (Arc::new(upstream::Error::Timeout), "upstream_timeout"),
-        (Arc::new(upstream::Error::Protocol("no Set-GUID")), "upstream_protocol"),
-        (Arc::new(upstream::Error::Status(StatusCode::BAD_GATEWAY)), "upstream_protocol"),
+        (Arc::new(upstream::Error::Status(StatusCode::NOT_FOUND)), "upstream_protocol"),
         (refused("000-000"), "upstream_refused"),
         (refused("000-007"), "upstream_refused"),
     ];
@@ -166,7 +167,9 @@ fn what_may_pass_cools_down_and_what_may_not_bars() {
         let mut bench = Bench::new();
         bench.want();
         bench.read("a", false);
-        assert_eq!(bench.sign_in_fails(error), [format!("refuse {code}")]);
+        let failed = bench.sign_in_fails(error);
+        assert!(failed[0].starts_with(&format!("record SignInFailed {{ code: \"{code}\"")), "{failed:?}");
+        assert_eq!(failed[1..], [format!("refuse {code}")]);
         assert_eq!(bench.want(), [format!("refuse {code}")], "at once, and nothing is asked");
         assert_eq!(bench.after(Duration::from_secs(2)).want(), ["read"], "the first cooling is 1 s to 2 s");
     }
@@ -187,7 +190,7 @@ fn cooling_doubles_up_to_a_minute_and_is_forgotten_after_a_sign_in() {
         assert_eq!(bench.want(), ["read"]);
         bench.read("a", false);
         let effects = bench.session.step(Event::SignInAnswered(Err(unreachable())), bench.now);
-        let Some(Effect::Refuse(error)) = effects.first() else { panic!("{effects:?}") };
+        let Some(Effect::Refuse(error)) = effects.last() else { panic!("{effects:?}") };
         let delay = error.retry_after().expect("a time");
         let base = Duration::from_secs(1 << attempt.min(5)).min(Duration::from_secs(30));
         assert!((base..=base * 2).contains(&delay), "{attempt}: {delay:?}");
@@ -264,7 +267,8 @@ fn a_busy_agent_is_thrown_out_only_with_takeover_and_recorded_first() {
     bench.want();
     bench.read("a", true);
     assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced", "sign in Force"]);
-    assert_eq!(bench.sign_in_fails(refused("100-002")), ["refuse agent_busy"], "once");
+    let failed = "record SignInFailed { code: \"agent_busy\", retcode: Some(Retcode(\"100-002\")) }";
+    assert_eq!(bench.sign_in_fails(refused("100-002")), [failed, "refuse agent_busy"], "once");
     let mut bench = Bench::new();
     bench.want();
     bench.read("a", true);
@@ -318,21 +322,34 @@ fn a_refused_session_is_signed_out_before_the_fresh_one() {
 }
 
 #[test]
-fn a_fresh_session_decides_for_ten_seconds() {
+fn a_missing_right_is_known_for_the_sessions_life() {
     let mut bench = Bench::active();
     bench.reject(1, 0, LossCause::Refused);
     bench.step(Event::SignOutAnswered(Ok(())));
     bench.read("a", false);
     bench.sign_in_works();
-    let effects = bench.after(DECIDED_FOR).reject(2, 0, LossCause::Refused);
-    assert_eq!(effects, ["record Lost { cause: Refused }", "sign out"]);
+    bench.step(learned(2, 0, 77));
+    assert_eq!(bench.reject(2, 1, LossCause::Refused), ["record RightMissing { form: Platform }", "grant 2.1"]);
+    for _ in 0..100 {
+        bench.after(Duration::from_mins(10));
+        assert_eq!(bench.reject(2, 1, LossCause::Refused), ["grant 2.1"], "no other sign-in, told once");
+    }
+    bench.keep_alive(2, 1, Err(refused("000-003")));
+    assert_eq!(bench.want(), ["sign out"], "a session that really died is seen by its keep-alive");
+    bench.step(Event::SignOutAnswered(Ok(())));
+    bench.read("a", false);
+    bench.sign_in_works();
+    assert_eq!(bench.reject(3, 0, LossCause::Refused)[0], "record Lost { cause: Refused }", "not made for a 000-003");
 }
 
 #[test]
 fn a_sign_out_that_gets_no_answer_is_made_again_before_the_sign_in() {
     let mut bench = Bench::active();
     bench.reject(1, 0, LossCause::Refused);
-    assert_eq!(bench.step(Event::SignOutAnswered(Err(unreachable()))), ["refuse upstream_unreachable"]);
+    assert_eq!(
+        bench.step(Event::SignOutAnswered(Err(unreachable()))),
+        ["record SignOutFailed { retcode: None }", "refuse upstream_unreachable"]
+    );
     assert_eq!(bench.after(Duration::from_secs(2)).want(), ["sign out"]);
     bench.step(Event::SignOutAnswered(Err(unreachable())));
     assert_eq!(bench.after(MAXTIME).want(), ["read"], "the gateway has forgotten it");
@@ -408,7 +425,8 @@ fn a_stop_signs_out_whatever_lives_and_lets_nothing_in() {
     bench.want();
     bench.read("a", true);
     bench.step(Event::Stop);
-    assert_eq!(bench.sign_in_fails(refused("100-002")), ["refuse agent_busy"], "nobody is thrown out any more");
+    let effects = bench.sign_in_fails(refused("100-002"));
+    assert_eq!(effects[1..], ["refuse agent_busy"], "nobody is thrown out any more");
     assert!(bench.session.is_done());
 
     let mut bench = Bench::active();

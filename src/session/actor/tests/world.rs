@@ -284,6 +284,6 @@ impl Calls for Gateway {
 
 impl Journal for Gateway {
     fn record(&self, _agent: AgentId, event: SessionEvent) {
-        self.set(|inner| inner.log.push(format!("{event:?}")));
+        self.set(|inner| inner.log.push(event.shown()));
     }
 }

@@ -16,7 +16,7 @@ fn polls_follow_each_other_after_200_to_500_ms() {
 }
 
 #[test]
-fn heartbeats_come_after_the_interval_a_tenth_more_or_less() {
+fn heartbeats_come_after_the_interval_or_a_little_sooner_and_never_later() {
     let mut bench = Bench::with(Rules { keep_alive: KeepAlive::Heartbeat, ..rules() });
     bench.want();
     bench.read("a", false);
@@ -24,7 +24,7 @@ fn heartbeats_come_after_the_interval_a_tenth_more_or_less() {
     for _ in 0..20 {
         let before = bench.now;
         assert_eq!(bench.wake(), ["keep alive 1.0"]);
-        assert!((27_000..=33_000).contains(&(bench.now - before).as_millis()), "{:?}", bench.now - before);
+        assert!((24_000..=30_000).contains(&(bench.now - before).as_millis()), "{:?}", bench.now - before);
         bench.keep_alive(1, 0, Ok(None));
     }
 }

@@ -37,7 +37,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => Just(Move::Want),
         3 => (0..3_u64, any::<bool>()).prop_map(|(older, refused)| Move::Reject { older, refused }),
         6 => (0..4_u8, any::<bool>()).prop_map(|(contents, takeover)| Move::Account { contents, takeover }),
-        8 => (0..9_u8).prop_map(Move::SignIn),
+        8 => (0..10_u8).prop_map(Move::SignIn),
         4 => (0..3_u8).prop_map(Move::SignOut),
         6 => (0..2_u64, 0..7_u8).prop_map(|(older, answer)| Move::KeepAlive { older, answer }),
         2 => (0..2_u64, 0..50_u64).prop_map(|(older, guid)| Move::Learned { older, guid }),
@@ -61,6 +61,10 @@ struct World {
     /// Contents that the gateway refused for good, since the last sign-in that worked.
     refused: Option<Fingerprint>,
     account: Option<Arc<Account>>,
+    /// The last sign-in call was a forced one.
+    forced: bool,
+    /// Until when we may be signed in without a Guid, as far as anybody can know.
+    doubt_until: Option<Instant>,
     /// The last sign-in call met 100-002.
     busy: bool,
     forced_recorded: bool,
@@ -80,6 +84,8 @@ impl World {
             pulse: false,
             refused: None,
             account: None,
+            forced: false,
+            doubt_until: None,
             busy: false,
             forced_recorded: false,
             newest: None,
@@ -142,6 +148,7 @@ impl World {
         self.busy = false;
         if answer < 2 {
             self.bench.fence += 1;
+            self.doubt_until = None;
             self.refused = None;
             self.guids += 1;
             let must_change_password = answer == 1;
@@ -151,11 +158,16 @@ impl World {
             let fresh = Fresh { fence: self.bench.fence, guid: guid(self.guids), must_change_password };
             return Event::SignInAnswered(Ok(fresh));
         }
+        if answer == 9 {
+            self.doubt_until = Some(self.bench.now + MAXTIME);
+            return Event::SignInAnswered(Err(Arc::new(upstream::Error::Timeout)));
+        }
         let Some(code) = CODES.get(usize::from(answer - 2)) else {
             return Event::SignInAnswered(Err(unreachable()));
         };
         self.busy = *code == "100-002";
-        if matches!(*code, "100-004" | "100-012") {
+        // A forced sign-in asks for more than the one to the platform, which can still work.
+        if *code == "100-004" || (*code == "100-012" && !self.forced) {
             self.refused = self.account.as_ref().map(|account| account.fingerprint);
         }
         Event::SignInAnswered(Err(refused(code)))
@@ -191,7 +203,10 @@ impl World {
                 Effect::SignIn { account, form } => {
                     assert!(!stopped, "nothing signs in after a stop");
                     assert_ne!(Some(account.fingerprint), self.refused, "a refused account is not tried again");
-                    if form == SignInForm::Force {
+                    self.forced = form == SignInForm::Force;
+                    if self.forced {
+                        let doubted = self.doubt_until.is_some_and(|until| self.bench.now < until);
+                        assert!(!doubted, "forced, though it may be our own ghost");
                         assert!(account.takeover && self.busy, "forced without need or leave");
                         assert!(self.forced_recorded, "forced without a record before");
                     }
@@ -227,7 +242,7 @@ impl World {
         self.forced_recorded = *event == SessionEvent::Forced;
         match event {
             SessionEvent::SignedIn { .. } => self.live_until = Some(self.bench.now + 1_000 * MAXTIME),
-            SessionEvent::Lost { cause: LossCause::Forgotten } | SessionEvent::SignedOut { .. } => {
+            SessionEvent::Lost { cause: LossCause::Forgotten, .. } | SessionEvent::SignedOut { .. } => {
                 self.live_until = None;
             }
             SessionEvent::Lost { .. } => self.live_until = Some(self.bench.now + MAXTIME),

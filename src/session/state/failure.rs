@@ -1,0 +1,71 @@
+//! What a failed sign-in means for the next one. It keeps nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::cc::{Meaning, Retcode};
+use crate::session::journal::BarCause;
+use crate::session::{Error, upstream};
+
+/// Why a sign-in failed that may work later.
+#[derive(Debug)]
+pub(in crate::session) enum Why {
+    AgentBusy,
+    Switching(Retcode),
+    Upstream(Arc<upstream::Error>),
+}
+
+impl Why {
+    pub(super) fn refusal(&self, retry_after: Duration) -> Error {
+        match self {
+            Self::AgentBusy => Error::AgentBusy { retry_after },
+            Self::Switching(retcode) => Error::Switching { retcode: retcode.clone(), retry_after },
+            Self::Upstream(source) => Error::Upstream { source: Arc::clone(source), retry_after },
+        }
+    }
+}
+
+/// 1 s to 60 s, doubling: a random part of up to the delay itself is added to 1 s, 2 s, … 30 s.
+pub(super) fn backoff(seed: u64) -> backon::ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_secs(30))
+        .with_jitter()
+        .with_jitter_seed(seed)
+        .without_max_times()
+        .build()
+}
+
+pub(super) fn meaning(error: &upstream::Error) -> Option<Meaning> {
+    match error {
+        upstream::Error::Refused { retcode, .. } => Some(retcode.meaning()),
+        _ => None,
+    }
+}
+
+/// What bars an account; `None` for what may pass.
+pub(super) fn bar_cause(error: &upstream::Error) -> Option<BarCause> {
+    let upstream::Error::Refused { retcode, .. } = error else { return None };
+    match retcode.meaning() {
+        Meaning::WrongPassword => Some(BarCause::WrongPassword),
+        Meaning::WrongAccount => Some(BarCause::BadParameters(retcode.clone())),
+        _ => None,
+    }
+}
+
+/// Whether the gateway may have signed the agent in, or may still be about to: it was asked and gave no answer of its
+/// own that could be read.
+pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
+    match error {
+        upstream::Error::Timeout
+        | upstream::Error::Closed { .. }
+        | upstream::Error::Truncated { .. }
+        | upstream::Error::Protocol(_) => true,
+        upstream::Error::Status(status) => status.is_server_error(),
+        upstream::Error::Unreachable { .. } | upstream::Error::Untrusted { .. } | upstream::Error::Refused { .. } => {
+            false
+        }
+    }
+}
