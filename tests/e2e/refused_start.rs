@@ -67,8 +67,7 @@ async fn an_audit_directory_that_is_read_only_is_named() {
     } else {
         None
     };
-    let cause =
-        if root_writes_anywhere { "Read-only file system (os error 30)" } else { "Permission denied (os error 13)" };
+    let cause = if root_writes_anywhere { "Read-only file system (os error 30)" } else { "Permission denied (os error 13)" };
     let told = format!("{cause}");
     refused(&world, &told).await;
 }

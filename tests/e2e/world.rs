@@ -186,8 +186,7 @@ impl World {
     /// Starts a ccgate that is to refuse: its exit code, and what it told, with this world's folder as `DIR`.
     pub async fn refused_start(&self) -> (Option<i32>, String) {
         let mut command = Process::command(&self.config_file, &self.env, &[]);
-        let ended =
-            tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("an end in time").unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("an end in time").unwrap();
         let text = String::from_utf8(ended.stderr).unwrap();
         let told: Vec<_> = text.lines().filter(|line| !line.starts_with('{')).collect();
         (ended.status.code(), told.join("\n").replace(self.dir.path().to_str().unwrap(), "DIR"))

@@ -61,8 +61,7 @@ async fn each_of_500_slow_clients_costs_less_than_256_kib_and_gets_its_rate() {
     const RATE: u64 = 256 * KIB;
     const SECONDS: u64 = 10;
     let _alone = ONE_AT_A_TIME.lock().await;
-    let mut world =
-        world().agents(1001..1001 + AGENTS).sim(|sim| sim.default_size = RATE * SECONDS).start_process().await;
+    let mut world = world().agents(1001..1001 + AGENTS).sim(|sim| sim.default_size = RATE * SECONDS).start_process().await;
     let idle = idle_rss(&mut world).await;
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
