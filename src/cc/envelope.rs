@@ -67,7 +67,7 @@ mod tests {
     fn anything_else_is_none() {
         let long = format!(r#"{{"retcode":"0","message":"{}"}}"#, "x".repeat(ENVELOPE_BYTES_MAX));
         for bad in ["", "{}", "[]", r#"{"retcode":{}}"#, r#"{"retcode":"a b"}"#, r#"{"retcode":"0""#, "RIFF", &long] {
-            assert_eq!(Envelope::parse(bad.as_bytes()), None, "{:.40}", bad);
+            assert_eq!(Envelope::parse(bad.as_bytes()), None, "{bad:.40}");
         }
     }
 
