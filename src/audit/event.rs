@@ -65,7 +65,7 @@ pub enum SessionChange {
     SignedIn,
     /// A sign-in that throws out whoever holds the agent is about to be sent.
     Forced,
-    /// A sign-in failed.
+    /// A sign-in or sign-out failed, or the gateway refuses what the session is used for.
     Refused,
     /// The account is not tried again before its configuration changes.
     Barred,

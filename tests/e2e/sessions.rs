@@ -118,6 +118,17 @@ async fn every_session_is_signed_out_at_shutdown_and_the_agents_are_free() {
     assert!(world.shut_down().await);
     assert_eq!((world.sim.counts().sign_ins, world.sim.counts().sign_outs), (2, 2));
     assert_eq!((world.sim.guid_of(1001), world.sim.guid_of(1002)), (None, None));
+    let tag = |event: &str| -> Vec<Value> {
+        let named = world.events(event).into_iter().filter(|record| record["session"]["agent"] == "1001");
+        named.map(|record| record["session"]["guid_tag"].clone()).collect()
+    };
+    let told = |event: &str| -> Vec<Value> {
+        let named = world.events(event).into_iter().filter(|record| record["agent"] == "1001");
+        named.map(|record| record["guid_tag"].clone()).collect()
+    };
+    assert!(tag("authorized").len() == 1 && tag("authorized")[0].is_string(), "{:?}", world.events("authorized"));
+    assert_eq!(told("session.signed_in"), tag("authorized"), "session and entry are tied");
+    assert_eq!(told("session.signed_out"), tag("authorized"));
     let left = world.events("session.signed_out");
     assert!(left.len() == 2 && left.iter().all(|record| record["detail"] == "shutdown"), "{left:?}");
     assert_eq!(world.records().last().unwrap()["event"], "stopped");
