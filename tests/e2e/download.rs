@@ -3,7 +3,7 @@
 use ccgate::sim;
 use serde_json::json;
 
-use crate::world::{CALL, World, call, recording};
+use crate::world::{CALL, World, call, hex, recording};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agents_own_recording_arrives_whole_and_is_recorded() {
@@ -17,8 +17,7 @@ async fn an_agents_own_recording_arrives_whole_and_is_recorded() {
     let entry = answer.header("ccgate-audit-id");
     let end = world.end_of(entry).await;
     assert_eq!((&end["event"], &end["delivery"]["client_bytes"]), (&json!("finished"), &json!(size)));
-    let hex: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(end["delivery"]["sha256"], hex);
+    assert_eq!(end["delivery"]["sha256"], hex(&expected));
     let opened = world.events("authorized");
     assert_eq!((opened.len(), &opened[0]["entry"]), (1, &json!(entry)));
     assert_eq!((world.sim.broken_rules(), world.sim.counts().sign_ins), (vec![], 1));

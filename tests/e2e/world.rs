@@ -246,14 +246,6 @@ impl World {
         }
     }
 
-    /// The signals of a ccgate in this process.
-    pub fn signals(&self) -> &Signals {
-        match self.gateway.as_ref().expect("a gateway") {
-            Gateway::Here { signals, .. } => signals,
-            Gateway::Process(_) => panic!("the process has its own"),
-        }
-    }
-
     /// The process, where ccgate is one.
     pub fn process(&mut self) -> &mut Process {
         match self.gateway.as_mut().expect("a gateway") {
