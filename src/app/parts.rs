@@ -87,6 +87,9 @@ pub(super) fn audit(
     ready: &Ready,
     registry: &Registry,
 ) -> Result<audit::Log, StartError> {
+    if let Some(problem) = config::check_signing_key(&config.audit) {
+        return Err(StartError::SigningKey(problem));
+    }
     let log = audit::Config {
         dir: config.audit.dir.clone(),
         write_timeout: config.audit.write_timeout,

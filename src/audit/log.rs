@@ -18,6 +18,7 @@ use crate::ready;
 use super::end::End;
 use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
 use super::event::{Event, Refusal};
+use super::flood::Flood;
 use super::line::{Draft, Ledger};
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     notes: Arc<Semaphore>,
     status: Arc<Status>,
     ledger: Arc<Ledger>,
+    flood: Flood,
     clock: Clock,
     write_timeout: Duration,
     entries_max: u32,
@@ -111,6 +113,7 @@ impl Log {
             notes: Arc::new(Semaphore::new(NOTES_MAX)),
             status,
             ledger,
+            flood: Flood::default(),
             clock,
             write_timeout: config.write_timeout,
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
@@ -154,8 +157,16 @@ impl Log {
     }
 
     /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.
+    ///
+    /// Of requests whose token was not verified, 100 a second get a record of their own; the next record then says how
+    /// many were left out, so that nobody without a token can fill the volume.
     pub async fn refused(&self, refusal: Refusal<'_>) {
-        self.shared.record(&Asked::refused(refusal)).await;
+        let mut asked = Asked::refused(refusal);
+        if refusal.caller.is_none() && refusal.authorized.is_none() {
+            let Some(left_out) = self.shared.flood.admit(self.shared.clock.now()) else { return };
+            asked.left_out = left_out;
+        }
+        self.shared.record(&asked).await;
     }
 
     /// Records what is no request. Never waits: what finds the queue full is counted as lost, and a gap record tells.

@@ -23,6 +23,7 @@ mod event;
 mod fault;
 #[cfg(test)]
 mod faulty;
+mod flood;
 mod line;
 mod log;
 mod metrics;

@@ -47,6 +47,14 @@ pub(super) struct Asked<'a> {
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retcode: Option<&'a str>,
+    /// Refusals of unverified tokens before this one that got no record of their own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) left_out: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -169,6 +177,7 @@ impl<'a> Asked<'a> {
             session: None,
             code: None,
             retcode: None,
+            left_out: 0,
         }
     }
 }

@@ -34,6 +34,14 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check.problems
 }
 
+/// What keeps the audit log's signing key, where one is named, from being used: the start is refused then, so that a log
+/// is never begun under another key than the operator meant.
+pub fn check_signing_key(audit: &Audit) -> Option<Problem> {
+    let mut check = Check::default();
+    check.signing_key(audit);
+    check.problems.into_iter().find(|problem| problem.severity == Severity::Error)
+}
+
 /// Reads a secret from a file of its own: one line of at most 4096 bytes; one newline at its end is not part of it.
 ///
 /// # Errors
@@ -176,6 +184,10 @@ impl Check {
             let what = format!("{} cannot be written: {}", audit.dir.display(), std::io::Error::from(error));
             self.fail("audit.dir", what, "give the process a volume that it may write");
         }
+        self.signing_key(audit);
+    }
+
+    fn signing_key(&mut self, audit: &Audit) {
         if let Some(file) = &audit.signing_key_file
             && let Some(bytes) = self.bytes("audit.signing_key_file", file, Shown::Nothing)
         {

@@ -384,7 +384,7 @@ pub(super) struct Policy {
 pub(super) struct Audit {
     /// Folder of the log: one process writes it, on a volume that survives it.
     pub(super) dir: PathBuf,
-    /// File with the key that signs the log's checkpoints: Ed25519, PKCS#8, PEM.
+    /// File with the key that is to sign the log: Ed25519, PKCS#8, PEM. Read and checked at start, not used yet.
     #[schemars(extend("x-secret" = true))]
     pub(super) signing_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable, before it gets 503.

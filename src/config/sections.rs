@@ -210,7 +210,7 @@ pub struct Policy {
 pub struct Audit {
     /// Folder of the log.
     pub dir: PathBuf,
-    /// Key that signs checkpoints.
+    /// Key that is to sign the log; read and checked at start, not used yet.
     pub signing_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable.
     pub write_timeout: Duration,

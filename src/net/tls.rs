@@ -45,7 +45,16 @@ pub struct ServerTls {
 /// A TLS file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file can't be read, is empty or holds no PEM of the kind that is needed.
+    /// The file can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is empty or holds no PEM of the kind that is needed.
     #[error("{path}: no usable {what} in it")]
     File {
         /// Which file.
@@ -173,7 +182,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
     let mut pem = Vec::new();
     let file = std::fs::File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem));
-    file.map_err(|error| unusable(path, what, Some(Box::new(error))))?;
+    file.map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
     if u64::try_from(pem.len()).is_ok_and(|length| length <= PEM_BYTES_MAX) {
         Ok(pem)
     } else {

@@ -118,10 +118,11 @@ impl Live {
         failure
     }
 
-    /// Asks the upstream; once more with a fresh session where this one was lost, and once more over another connection
-    /// where this one closed before a byte of an answer. The same entry covers all.
+    /// Asks the upstream; once more with a fresh session where this one was lost, once more before that where only its
+    /// Guid had been replaced meanwhile, and once more over another connection where this one closed before a whole head
+    /// of an answer. The same entry covers all.
     async fn fetch(&self, entry: &mut OpenEntry, mut lease: Lease) -> Result<(Answer, Lease), Failure> {
-        let (mut fresh_session, mut fresh_connection) = (false, false);
+        let (mut fresh_session, mut newer_guid, mut fresh_connection) = (false, false, false);
         loop {
             let error = match self.gateway.download(entry, lease.guid()).await {
                 Ok(downloaded) => {
@@ -140,8 +141,12 @@ impl Live {
             if fresh_session {
                 return Err(lost_again(error));
             }
-            fresh_session = true;
+            let (sign_in, tag) = (lease.sign_in(), lease.tag());
             lease = lease.reject(cause).await?;
+            // A newer Guid of the same sign-in says nothing about whether the session is gone.
+            let rotated = lease.sign_in() == sign_in && lease.tag() != tag;
+            fresh_session = newer_guid || !rotated;
+            newer_guid = true;
             entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
         }
     }

@@ -11,7 +11,9 @@ use tokio::time::{Instant, Sleep};
 
 /// A connection that fails with [`io::ErrorKind::TimedOut`] when a write makes no progress for a while.
 ///
-/// It does not measure how fast a client reads: one byte within the time is progress.
+/// Progress is what the kernel takes for sending, not what the client reads. The kernel opens the socket again only when
+/// a good part of its send buffer is free, and a client with large buffers of its own that reads a few KiB a second can
+/// keep it shut for minutes; such sites raise `server.client_stall_timeout`.
 pub(super) struct StallGuard<S> {
     io: S,
     timeout: Duration,

@@ -36,6 +36,11 @@ impl Lease {
         self.agent
     }
 
+    /// Which sign-in the session came from: equal for two leases whose Guids only rotated between.
+    pub const fn sign_in(&self) -> u64 {
+        self.version.fence
+    }
+
     /// Keeps the session from being idle while a body that was asked for with it still runs.
     pub fn hold(&self) -> Hold {
         self.hold.clone()

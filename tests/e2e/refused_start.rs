@@ -45,11 +45,20 @@ async fn an_unreadable_or_malformed_ca_is_named() {
     fs::write(&ca, "garbage").unwrap();
     refused(&world, &format!("{UPSTREAM}DIR/upstream-ca.pem: no usable certificate in it")).await;
     fs::remove_file(ca).unwrap();
-    let told = format!(
-        "{UPSTREAM}DIR/upstream-ca.pem: no usable certificate in it\n  \
-         because No such file or directory (os error 2)"
-    );
+    let told = format!("{UPSTREAM}cannot read DIR/upstream-ca.pem\n  because No such file or directory (os error 2)");
     refused(&world, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_key_that_is_none_is_named() {
+    const KEY: &str = "ccgate: the audit log's signing key cannot be used: audit.signing_key_file: ";
+    let world = World::new().config(|c| c["audit"]["signing_key_file"] = "audit.key".into()).without_gateway().await;
+    for text in ["", "garbage"] {
+        fs::write(world.dir().join("audit.key"), text).unwrap();
+        let (code, told) = world.refused_start().await;
+        assert_eq!((code, told.starts_with(KEY)), (Some(2), true), "{told}");
+        assert!(told.contains("openssl genpkey -algorithm ed25519") || text.is_empty(), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
