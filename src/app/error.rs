@@ -32,9 +32,6 @@ pub enum StartError {
     /// The verification of tokens can't be set up.
     #[error("tokens cannot be verified (auth)")]
     Auth(#[from] authn::ConfigError),
-    /// A JSON pointer of the claims is none.
-    #[error("auth.issuers[].claims holds a value that is no JSON pointer")]
-    Claims,
     /// The policy can't be used.
     #[error("the policy cannot be used")]
     Policy(#[from] policy::Error),

@@ -9,7 +9,6 @@ mod metrics;
 mod parts;
 
 pub use error::StartError;
-pub(crate) use parts::{authn_config, policy_config};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -20,12 +20,7 @@ use crate::{audit, authn, policy, serve, session, upstream};
 /// Loads the policy.
 pub(super) fn policy(config: &Config, registry: &Registry) -> Result<Policy, StartError> {
     let metrics = policy::Metrics::register(registry)?;
-    Ok(Policy::load(&policy_config(config))?.with_metrics(metrics))
-}
-
-/// The policy's own configuration.
-pub(crate) fn policy_config(config: &Config) -> policy::Config {
-    policy::Config { dir: config.policy.dir.clone(), entities_file: config.policy.entities_file.clone() }
+    Ok(Policy::load(&config.policy)?.with_metrics(metrics))
 }
 
 /// Builds the authenticator; reads key files.
@@ -36,38 +31,8 @@ pub(super) fn authenticator(
     registry: &Registry,
 ) -> Result<(Arc<Authenticator>, authn::Metrics), StartError> {
     let metrics = authn::Metrics::register(registry)?;
-    let authenticator = Authenticator::new(&authn_config(config)?, clock, ready, metrics.clone())?;
+    let authenticator = Authenticator::new(&config.auth, clock, ready, metrics.clone())?;
     Ok((Arc::new(authenticator), metrics))
-}
-
-/// The authenticator's own configuration.
-pub(crate) fn authn_config(config: &Config) -> Result<authn::Config, StartError> {
-    let issuers = config.auth.issuers.iter().map(issuer).collect::<Result<_, _>>()?;
-    Ok(authn::Config { leeway: config.auth.leeway, max_token_lifetime: config.auth.max_token_lifetime, issuers })
-}
-
-fn issuer(issuer: &config::Issuer) -> Result<authn::IssuerConfig, StartError> {
-    let pointer = |text: &String| text.parse::<authn::JsonPointer>().map_err(|_| StartError::Claims);
-    let optional = |text: &Option<String>| text.as_ref().map(pointer).transpose();
-    Ok(authn::IssuerConfig {
-        issuer: issuer.issuer.clone(),
-        audiences: issuer.audiences.clone(),
-        algorithms: issuer.algorithms.iter().copied().map(Into::into).collect(),
-        keys: match &issuer.keys {
-            config::KeySource::File(path) => authn::KeySource::File(path.clone()),
-            config::KeySource::Url(url) => authn::KeySource::Url(url.clone()),
-            config::KeySource::Discovery => authn::KeySource::Discovery,
-        },
-        ca_file: issuer.ca_file.clone(),
-        claims: authn::Claims {
-            agent: pointer(&issuer.claims.agent)?,
-            roles: pointer(&issuer.claims.roles)?,
-            inspects: pointer(&issuer.claims.inspects)?,
-            teams: pointer(&issuer.claims.teams)?,
-            purpose: optional(&issuer.claims.purpose)?,
-            ticket: optional(&issuer.claims.ticket)?,
-        },
-    })
 }
 
 /// Builds the client of the upstream.

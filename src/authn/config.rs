@@ -11,7 +11,7 @@ use super::{Algorithm, JsonPointer};
 use crate::net;
 
 /// Whom to believe, and for how long.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// How far clocks may differ; at most 5 minutes.
     pub leeway: Duration,
@@ -22,7 +22,7 @@ pub struct Config {
 }
 
 /// One trusted issuer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
     /// `iss`, compared byte by byte.
     pub issuer: String,

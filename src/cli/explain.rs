@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::run::tell;
 use super::{Exit, ExplainArgs};
-use crate::app;
 use crate::authn::{self, Authenticator, Caller, KeysError, supposed_caller};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
@@ -86,7 +85,7 @@ pub async fn explain(args: &ExplainArgs, out: &mut dyn Write, err: &mut dyn Writ
 
 async fn explanation(args: &ExplainArgs) -> Result<Explanation, Error> {
     let loaded = args.config.load().map_err(Error::Config)?;
-    let policy = Policy::load(&app::policy_config(&loaded.config)).map_err(Error::Policy)?;
+    let policy = Policy::load(&loaded.config.policy).map_err(Error::Policy)?;
     let clock = Clock::system();
     let download = download(args)?;
     let caller = match (&args.token, &args.claims) {
@@ -125,9 +124,8 @@ fn download(args: &ExplainArgs) -> Result<Download, Error> {
 /// The caller of a token, verified as the data plane would; keys that come over the network are fetched once.
 async fn verified(token: &SecretString, loaded: &Loaded, clock: Clock) -> Result<Caller, Error> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| Error::Auth(error);
-    let config = app::authn_config(&loaded.config).map_err(|error| setup(error.into()))?;
     let metrics = authn::Metrics::register(&Registry::new()).map_err(|error| setup(error.into()))?;
-    let authenticator = Authenticator::new(&config, clock, &Ready::new(), metrics);
+    let authenticator = Authenticator::new(&loaded.config.auth, clock, &Ready::new(), metrics);
     let authenticator = authenticator.map_err(|error| setup(error.into()))?;
     let failed = authenticator.refresh_once().await;
     let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));
@@ -143,9 +141,8 @@ async fn verified(token: &SecretString, loaded: &Loaded, clock: Clock) -> Result
 
 /// The caller that the claims in a file name, as if a token with them had been verified.
 fn supposed(file: &Path, loaded: &Loaded) -> Result<Caller, Error> {
-    let config = app::authn_config(&loaded.config).map_err(|error| Error::Auth(error.into()))?;
     let claims = read(file)?;
-    supposed_caller(&config, &claims).map_err(|error| match error {
+    supposed_caller(&loaded.config.auth, &claims).map_err(|error| match error {
         authn::Error::Malformed(source) => Error::Claims { path: file.to_owned(), source },
         other => Error::Caller(other),
     })

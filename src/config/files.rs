@@ -11,9 +11,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use secrecy::SecretString;
 
 use super::problem::{Problem, Severity};
-use super::sections::{Audit, Auth, Config, KeySource, Policy, Server, Sessions, Upstream};
-use crate::authn::{KeysError, check_key_file};
+use super::sections::{Audit, Config, Server, Sessions, Upstream};
+use crate::authn::{self, KeySource, KeysError, check_key_file};
 use crate::net::TlsError;
+use crate::policy;
 use crate::session::accounts;
 
 /// Largest file of any kind that is opened, in bytes: a CA bundle of a system has about 250 KiB.
@@ -119,15 +120,14 @@ impl Check {
         self.built("upstream", before, || tls.build().err());
     }
 
-    fn auth(&mut self, auth: &Auth) {
+    fn auth(&mut self, auth: &authn::Config) {
         for (index, issuer) in auth.issuers.iter().enumerate() {
             let key = |name: &str| format!("auth.issuers[{index}].{name}");
             self.trusted(&key("ca_file"), issuer.ca_file.as_deref());
             if let KeySource::File(file) = &issuer.keys
                 && self.bytes(&key("jwks_file"), file, Shown::Name).is_some()
             {
-                let accepted: Vec<_> = issuer.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
-                self.key_set(&key("jwks_file"), file, check_key_file(file, &accepted));
+                self.key_set(&key("jwks_file"), file, check_key_file(file, &issuer.algorithms));
             }
         }
     }
@@ -161,14 +161,13 @@ impl Check {
         }
     }
 
-    fn policy(&mut self, policy: &Policy) {
-        let (dir, entities_file) = (policy.dir.clone(), policy.entities_file.clone());
-        if dir.is_none() && entities_file.is_none() {
+    fn policy(&mut self, policy: &policy::Config) {
+        if *policy == policy::Config::default() {
             return;
         }
-        let teams = entities_file.as_ref().map(|file| file.display().to_string());
-        let loaded = crate::policy::Policy::load(&crate::policy::Config { dir, entities_file });
-        for problem in loaded.err().iter().flat_map(crate::policy::Error::problems) {
+        let teams = policy.entities_file.as_ref().map(|file| file.display().to_string());
+        let loaded = policy::Policy::load(policy);
+        for problem in loaded.err().iter().flat_map(policy::Error::problems) {
             let of_teams = teams.as_deref() == Some(&*problem.file);
             let path = if of_teams { "policy.entities_file" } else { "policy.dir" };
             // Some advice of the validator has several lines.

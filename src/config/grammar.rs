@@ -6,6 +6,7 @@ use http::Uri;
 use rustls::pki_types::ServerName;
 
 use super::parse::is_loopback;
+use crate::authn::JsonPointer;
 use crate::cc::BASE_PATH;
 
 /// The gateway: https, a host, perhaps a port; no path, or the base path, which is known anyway.
@@ -101,12 +102,13 @@ pub(super) fn audience(text: &str) -> Result<String, &'static str> {
 }
 
 /// A JSON pointer to a claim (RFC 6901): `/a/b`, with `~0` and `~1` as the only escapes. The whole token is no claim.
-pub(super) fn pointer(text: &str) -> Result<(), &'static str> {
+pub(super) fn pointer(text: &str) -> Result<JsonPointer, &'static str> {
+    const EXPECTED: &str = "not a JSON pointer, as in /agent_id or /realm_access/roles";
     let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     if text.starts_with('/') && text.len() > 1 && escapes && !text.contains(char::is_control) {
-        Ok(())
+        text.parse().map_err(|_| EXPECTED)
     } else {
-        Err("not a JSON pointer, as in /agent_id or /realm_access/roles")
+        Err(EXPECTED)
     }
 }
 

@@ -26,8 +26,8 @@ pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
 pub use schema::schema;
 pub use sections::{
-    Admin, Algorithm, Audit, Auth, Callback, Claims, Config, Digest, Drain, Format, Issuer, KeepAlive, KeySource,
-    Level, Log, Policy, Server, Sessions, SignIn, Store, Upstream,
+    Admin, Audit, Callback, Config, Digest, Drain, Format, KeepAlive, Level, Log, Server, Sessions, SignIn, Store,
+    Upstream,
 };
 pub use units::{Duration, Size, UnitError};
 

@@ -12,12 +12,11 @@ use ipnet::IpNet;
 use super::grammar;
 use super::problem::{Origin, Problem, shown};
 use super::raw::{self, Raw};
-use super::sections::{
-    Admin, Audit, Auth, Callback, Claims, Config, Drain, Issuer, KeepAlive, KeySource, Log, Policy, Server, Sessions,
-    Upstream,
-};
+use super::sections::{Admin, Audit, Callback, Config, Drain, KeepAlive, Log, Server, Sessions, Upstream};
 use super::tree::Node;
+use crate::authn::{self, Claims, IssuerConfig, KeySource};
 use crate::net::{ClientConfig, ClientTls, ServerTls};
+use crate::policy;
 
 /// Reads a fitting [`Raw`]. `folder` is where relative names of files start that stand in the file.
 pub(super) struct Parser<'a> {
@@ -138,7 +137,7 @@ impl Parser<'_> {
         }
     }
 
-    fn auth(&mut self, raw: raw::Auth) -> Option<Auth> {
+    fn auth(&mut self, raw: raw::Auth) -> Option<authn::Config> {
         let next = "name at least one issuer: without one nobody gets in";
         let issuers = self.filled("auth.issuers", raw.issuers, next)?;
         let mut names = BTreeSet::new();
@@ -152,10 +151,10 @@ impl Parser<'_> {
         let issuers: Vec<_> =
             issuers.into_iter().enumerate().filter_map(|(index, raw)| self.issuer(index, raw)).collect();
         let (leeway, max_token_lifetime) = (raw.leeway.get(), raw.max_token_lifetime.get());
-        (issuers.len() == count).then_some(Auth { leeway, max_token_lifetime, issuers })
+        (issuers.len() == count).then_some(authn::Config { leeway, max_token_lifetime, issuers })
     }
 
-    fn issuer(&mut self, index: usize, raw: raw::Issuer) -> Option<Issuer> {
+    fn issuer(&mut self, index: usize, raw: raw::Issuer) -> Option<IssuerConfig> {
         let key = |name: &str| format!("auth.issuers[{index}].{name}");
         let issuer = self.required(&key("issuer"), raw.issuer, "the exact `iss` claim of its tokens");
         let issuer = issuer.and_then(|name| self.read(&key("issuer"), &name, grammar::issuer));
@@ -170,10 +169,10 @@ impl Parser<'_> {
         }
         let ca_file = raw.ca_file.map(|file| self.file(&key("ca_file"), file));
         let claims = self.claims(index, raw.claims);
-        Some(Issuer {
+        Some(IssuerConfig {
             issuer: issuer?,
             audiences: audiences?,
-            algorithms: algorithms?,
+            algorithms: algorithms?.into_iter().map(Into::into).collect(),
             keys: keys?,
             ca_file,
             claims: claims?,
@@ -211,7 +210,7 @@ impl Parser<'_> {
     fn claims(&mut self, index: usize, raw: raw::Claims) -> Option<Claims> {
         let mut pointer = |name: &str, text: String| {
             let path = format!("auth.issuers[{index}].claims.{name}");
-            self.read(&path, &text, |text| grammar::pointer(text).map(|()| text.to_owned()))
+            self.read(&path, &text, grammar::pointer)
         };
         let (agent, roles) = (pointer("agent", raw.agent), pointer("roles", raw.roles));
         let (inspects, teams) = (pointer("inspects", raw.inspects), pointer("teams", raw.teams));
@@ -272,8 +271,8 @@ impl Parser<'_> {
         Some(Callback { uri: uri?, service_token_file: file? })
     }
 
-    fn policy(&mut self, raw: raw::Policy) -> Policy {
-        Policy {
+    fn policy(&mut self, raw: raw::Policy) -> policy::Config {
+        policy::Config {
             dir: raw.dir.map(|dir| self.file("policy.dir", dir)),
             entities_file: raw.entities_file.map(|file| self.file("policy.entities_file", file)),
         }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 
-pub use super::raw::{Algorithm, Digest, Format, KeepAlive, Level, SignIn, Store};
+use super::raw::Algorithm;
+pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn, Store};
 use crate::net::{ClientConfig, ServerTls};
+use crate::{authn, policy};
 
 /// A whole configuration; every rule that needs no file but its own has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +22,11 @@ pub struct Config {
     /// The gateway.
     pub upstream: Upstream,
     /// Whose tokens are believed.
-    pub auth: Auth,
+    pub auth: authn::Config,
     /// The agents' sessions.
     pub sessions: Sessions,
     /// The rules on recordings.
-    pub policy: Policy,
+    pub policy: policy::Config,
     /// The audit log.
     pub audit: Audit,
     /// The program's own log.
@@ -81,35 +83,7 @@ pub struct Upstream {
     pub idle_timeout: Duration,
 }
 
-/// Whose tokens are believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Auth {
-    /// How far the issuers' clocks may be off.
-    pub leeway: Duration,
-    /// Longest lifetime of a token.
-    pub max_token_lifetime: Duration,
-    /// At least one, no two of the same name.
-    pub issuers: Vec<Issuer>,
-}
-
-/// One issuer of tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer {
-    /// The `iss` claim.
-    pub issuer: String,
-    /// Accepted `aud` values; at least one.
-    pub audiences: Vec<String>,
-    /// Accepted algorithms; at least one.
-    pub algorithms: Vec<Algorithm>,
-    /// Where the keys come from.
-    pub keys: KeySource,
-    /// Certificates to trust for [`KeySource::Url`] and [`KeySource::Discovery`]; `None`: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Where in a token the facts are.
-    pub claims: Claims,
-}
-
-impl From<Algorithm> for crate::authn::Algorithm {
+impl From<Algorithm> for authn::Algorithm {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::ES256 => Self::ES256,
@@ -123,34 +97,6 @@ impl From<Algorithm> for crate::authn::Algorithm {
             Algorithm::EdDSA => Self::EdDSA,
         }
     }
-}
-
-/// Where an issuer's keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// A JWKS file.
-    File(PathBuf),
-    /// The JWKS at this address: https, or http on loopback.
-    Url(Uri),
-    /// `<issuer>/.well-known/openid-configuration`; the issuer is an https URL, or http on loopback.
-    Discovery,
-}
-
-/// JSON pointers (RFC 6901), checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claims {
-    /// The agent that the caller is.
-    pub agent: String,
-    /// The caller's roles.
-    pub roles: String,
-    /// The agents that an inspector may listen to.
-    pub inspects: String,
-    /// The teams that an inspector may listen to.
-    pub teams: String,
-    /// The purpose.
-    pub purpose: Option<String>,
-    /// The ticket.
-    pub ticket: Option<String>,
 }
 
 /// The agents' sessions.
@@ -194,15 +140,6 @@ pub struct Callback {
     pub uri: String,
     /// File with the token that the gateway shows there; [`read_secret`](super::read_secret) reads it.
     pub service_token_file: PathBuf,
-}
-
-/// The rules on recordings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Folder of the rules; `None`: the built-in ones.
-    pub dir: Option<PathBuf>,
-    /// File with the teams.
-    pub entities_file: Option<PathBuf>,
 }
 
 /// The audit log.

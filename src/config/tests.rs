@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::authn::KeySource;
 
 const SMALLEST: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'}\n\
     auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n";
