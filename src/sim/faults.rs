@@ -114,6 +114,8 @@ pub enum Kind {
     HugeHead,
     /// A `Content-Length` of half the body; all of it is sent and the connection stays.
     ShortLength,
+    /// Half of the body, framed as if it were all: a part then is not what its `Content-Range` says.
+    HalfBody,
 }
 
 impl Kind {

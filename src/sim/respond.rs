@@ -77,13 +77,14 @@ where
     // Before the first byte: whoever has read the answer may call again at once.
     drop(answer.answers.take());
     let _open = answer.is_download().then(|| Open::new(&world.counters.open_downloads));
-    let wire = Wire::of(world.config.framing, fault, answer.body.len());
+    let length = if fault == Some(&Kind::HalfBody) { answer.body.len() / 2 } else { answer.body.len() };
+    let wire = Wire::of(world.config.framing, fault, length);
     connection.stream.write_all(&head(answer, &wire, fault)).await?;
     let pace = Pace::of(fault);
     let started = Instant::now();
     let limit = match fault {
-        Some(Kind::CutAt(at) | Kind::CutCleanAt(at) | Kind::StallAt(at)) => answer.body.len().min(*at),
-        _ => answer.body.len(),
+        Some(Kind::CutAt(at) | Kind::CutCleanAt(at) | Kind::StallAt(at)) => length.min(*at),
+        _ => length,
     };
     let mut at = 0;
     while at < limit {

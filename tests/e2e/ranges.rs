@@ -1,6 +1,6 @@
 //! Parts of recordings, and the five downloads in every spelling of their targets.
 
-use ccgate::sim::{self, Framing};
+use ccgate::sim::{self, Framing, Kind, Scope};
 use serde_json::{Value, json};
 
 use crate::client::Answer;
@@ -24,6 +24,28 @@ async fn end(world: &World, answer: &Answer) -> Value {
 fn asked_with(world: &World, name: &str) -> Option<String> {
     let requests = world.sim.requests();
     requests.iter().rfind(|seen| seen.target.contains("file/")).unwrap().header(name).map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r22_a_part_with_fewer_bytes_than_it_says_is_never_whole() {
+    for framing in [Framing::ContentLength, Framing::Chunked] {
+        let world = World::new().sim(|sim| sim.framing = framing).start().await;
+        world.fault(Kind::HalfBody, Scope::Download, 1);
+        let answer = get(&world, &[("range", "bytes=0-9999")]).await;
+        let end = end(&world, &answer).await;
+        match framing {
+            // The two lengths disagree, which is seen before a byte is handed over.
+            Framing::ContentLength => assert_eq!(answer.code(), "upstream_protocol"),
+            Framing::Chunked => {
+                assert_eq!((answer.status.as_u16(), answer.body.len(), answer.whole), (206, 5_000, false));
+                assert_eq!(
+                    (&end["reason"], &end["delivery"]["complete"]),
+                    (&json!("upstream_truncated"), &json!(false))
+                );
+            }
+        }
+        assert_eq!(end["event"], "failed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,6 +159,12 @@ async fn a_short_length_leaves_bytes_behind() {
 }
 
 #[tokio::test]
+async fn half_a_body_ends_like_a_whole_one() {
+    let half = answer(Kind::HalfBody).await;
+    assert_eq!((half.body == whole()[..100_000], half.end), (true, End::Complete));
+}
+
+#[tokio::test]
 async fn heads_are_broken_on_demand() {
     let other = answer(Kind::ContentType("audio/x-wav".to_owned())).await;
     assert_eq!((other.header("Content-Type"), other.body == whole()), (Some("audio/x-wav"), true));
