@@ -40,11 +40,22 @@ pub(super) struct Account {
     pub(super) fingerprint: Fingerprint,
 }
 
-/// Tells whether an account's files have changed. It stays in memory: a password could be searched for by it.
+/// Tells whether an account's files have changed. It leaves the process sealed only: a password could be searched for by
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint([u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// For sealing.
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// From what was sealed.
+    pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     #[cfg(test)]
     pub(super) fn of(contents: &[u8]) -> Self {
         Self(*blake3::hash(contents).as_bytes())

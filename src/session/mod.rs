@@ -32,6 +32,7 @@ mod journal;
 mod lease;
 mod metrics;
 mod state;
+pub mod store;
 
 pub use calls::Calls;
 pub use error::Error;

@@ -5,14 +5,8 @@ use std::sync::Arc;
 use crate::cc::{Guid, SignInForm};
 use crate::session::accounts::Account;
 use crate::session::journal::{LossCause, SessionEvent};
+pub(in crate::session) use crate::session::store::Version;
 use crate::session::{Error, upstream};
-
-/// Orders the Guids of an agent: by the sign-in they came from, then by how often they were replaced since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::session) struct Version {
-    pub(in crate::session) fence: u64,
-    pub(in crate::session) rotation: u64,
-}
 
 /// What happened.
 #[derive(Debug)]
