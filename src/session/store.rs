@@ -23,9 +23,13 @@ use crate::cc::{AgentId, Guid, Retcode, SignInForm};
 
 mod form;
 pub mod memory;
+mod metrics;
+pub mod redis;
 pub mod seal;
 
+pub use self::redis::Redis;
 pub use memory::{Memory, StateFile};
+pub use metrics::Metrics;
 pub use seal::Keys;
 
 /// Orders the Guids of an agent: by the sign-in or takeover they came from, then by how often they were replaced since.

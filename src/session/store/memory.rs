@@ -110,8 +110,11 @@ impl Memory {
             tracing::info!(agents = kept.len(), "sessions of the process before were found in the state file");
         }
         let writer = Writer::create(state.path, context, kept)?;
-        let file =
-            Kept { sealer, changed: Notify::new(), writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))) };
+        let file = Kept {
+            sealer,
+            changed: Notify::new(),
+            writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))),
+        };
         Ok(Arc::new(Self::with(clock, sign_ins_per_second, agents, Some(file))))
     }
 
@@ -158,44 +161,35 @@ impl Memory {
     }
 
     fn write_now(&self, agent: AgentId, fence: u64, entry: &Entry) -> Result<(), Error> {
-        self.require_newest(agent, fence)?;
-        let Some(file) = &self.file else { return Ok(()) };
-        match file.sealer.seal(agent, fence, entry) {
-            Ok(sealed) => {
-                let at = self.clock.now().as_millisecond();
-                self.change(file, agent, Some(Line { fence, at, sealed }));
-            }
+        let sealed = self.file.as_ref().map(|file| file.sealer.seal(agent, fence, entry));
+        let line = match sealed {
+            Some(Ok(sealed)) => Some(Line { fence, at: self.clock.now().as_millisecond(), sealed }),
             // The session itself is not hurt; without its line it is not found after a crash.
-            Err(error) => tracing::error!(%agent, %error, "a session is not kept in the state file"),
-        }
-        Ok(())
-    }
-
-    fn retire_now(&self, agent: AgentId, fence: u64) -> Result<Retired, Error> {
-        self.require_newest(agent, fence)?;
-        if let Some(file) = &self.file {
-            self.change(file, agent, None);
-        }
-        Ok(Retired::Unused)
+            Some(Err(error)) => {
+                tracing::error!(%agent, %error, "a session is not kept in the state file");
+                None
+            }
+            None => None,
+        };
+        self.change(agent, fence, line).map(drop)
     }
 
     fn release_now(&self, agent: AgentId, fence: u64) -> Result<(), Error> {
-        self.require_newest(agent, fence)?;
-        self.agents().slots.remove(&agent);
-        if let Some(file) = &self.file {
-            self.change(file, agent, None);
-        }
+        self.change(agent, fence, None)?.slots.remove(&agent);
         Ok(())
     }
 
-    fn change(&self, file: &Kept, agent: AgentId, line: Option<Line>) {
-        self.agents().pending.insert(agent, line);
-        file.changed.notify_one();
-    }
-
-    fn require_newest(&self, agent: AgentId, fence: u64) -> Result<(), Error> {
-        let known = self.agents().slots.get(&agent).and_then(|slot| slot.fence);
-        if known == Some(fence) { Ok(()) } else { Err(Error::Superseded) }
+    /// Notes the agent's line for the file, unless the fence is not the newest.
+    fn change(&self, agent: AgentId, fence: u64, line: Option<Line>) -> Result<MutexGuard<'_, Agents>, Error> {
+        let mut agents = self.agents();
+        if agents.slots.get(&agent).and_then(|slot| slot.fence) != Some(fence) {
+            return Err(Error::Superseded);
+        }
+        if let Some(file) = &self.file {
+            agents.pending.insert(agent, line);
+            file.changed.notify_one();
+        }
+        Ok(agents)
     }
 
     async fn keep_writing(&self, stop: CancellationToken) {
@@ -224,10 +218,6 @@ impl Store for Memory {
         Tenure::ALONE
     }
 
-    fn lease(&self) -> Option<Duration> {
-        None
-    }
-
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>> {
         async move { Ok(self.seek_now(agent, floor)) }.boxed()
     }
@@ -237,7 +227,7 @@ impl Store for Memory {
     }
 
     fn retire(&self, agent: AgentId, fence: u64, _why: Retire) -> BoxFuture<'_, Result<Retired, Error>> {
-        async move { self.retire_now(agent, fence) }.boxed()
+        async move { self.change(agent, fence, None).map(|_agents| Retired::Unused) }.boxed()
     }
 
     fn release(&self, agent: AgentId, fence: u64) -> BoxFuture<'_, Result<(), Error>> {
