@@ -105,6 +105,13 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Whether it stays after a release: it tells why there is no session.
+    pub const fn stays(&self) -> bool {
+        !matches!(self, Self::Live(_))
+    }
+}
+
 /// A session that lives.
 #[derive(Debug, Clone)]
 pub struct Live {

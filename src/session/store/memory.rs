@@ -69,9 +69,11 @@ struct Agents {
 }
 
 struct Slot {
-    /// `None`: left by the process before, and not sought yet.
+    /// `None`: nobody owns it; left by the process before, or released with an entry that stays.
     fence: Option<u64>,
     left: Option<Left>,
+    /// Why there is no session, and since when: found again after a release. One for each account that was refused.
+    stays: Option<(Entry, Instant)>,
 }
 
 impl Memory {
@@ -103,18 +105,15 @@ impl Memory {
             if matches!(entry, Entry::Live(_)) && age > LIVE_AGE_MAX {
                 continue;
             }
-            agents.slots.insert(agent, Slot { fence: None, left: Some(Left { entry: Some(entry), age }) });
+            agents.slots.insert(agent, Slot { fence: None, left: Some(Left { entry: Some(entry), age }), stays: None });
             kept.insert(agent, line);
         }
         if !kept.is_empty() {
             tracing::info!(agents = kept.len(), "sessions of the process before were found in the state file");
         }
         let writer = Writer::create(state.path, context, kept)?;
-        let file = Kept {
-            sealer,
-            changed: Notify::new(),
-            writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))),
-        };
+        let file =
+            Kept { sealer, changed: Notify::new(), writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))) };
         Ok(Arc::new(Self::with(clock, sign_ins_per_second, agents, Some(file))))
     }
 
@@ -155,9 +154,10 @@ impl Memory {
         // By the wall clock, so that they grow over restarts; never backwards, whatever that clock does.
         let fence = now.max(agents.fence.saturating_add(1)).max(floor.saturating_add(1));
         agents.fence = fence;
-        let slot = agents.slots.entry(agent).or_insert(Slot { fence: None, left: None });
+        let slot = agents.slots.entry(agent).or_insert(Slot { fence: None, left: None, stays: None });
         slot.fence = Some(fence);
-        Found::Owned { fence, left: slot.left.take() }
+        let stayed = slot.stays.take().map(|(entry, since)| Left { entry: Some(entry), age: since.elapsed() });
+        Found::Owned { fence, left: slot.left.take().or(stayed) }
     }
 
     fn write_now(&self, agent: AgentId, fence: u64, entry: &Entry) -> Result<(), Error> {
@@ -171,25 +171,45 @@ impl Memory {
             }
             None => None,
         };
-        self.change(agent, fence, line).map(drop)
+        let mut agents = self.change(agent, fence, line)?;
+        if let Some(slot) = agents.slots.get_mut(&agent) {
+            slot.stays = entry.stays().then(|| (entry.clone(), Instant::now()));
+        }
+        Ok(())
     }
 
     fn release_now(&self, agent: AgentId, fence: u64) -> Result<(), Error> {
-        self.change(agent, fence, None)?.slots.remove(&agent);
+        let mut agents = self.owned(agent, fence)?;
+        match agents.slots.get_mut(&agent) {
+            Some(slot) if slot.stays.is_some() => slot.fence = None,
+            _ => {
+                agents.slots.remove(&agent);
+                self.note(&mut agents, agent, None);
+            }
+        }
         Ok(())
     }
 
     /// Notes the agent's line for the file, unless the fence is not the newest.
     fn change(&self, agent: AgentId, fence: u64, line: Option<Line>) -> Result<MutexGuard<'_, Agents>, Error> {
-        let mut agents = self.agents();
-        if agents.slots.get(&agent).and_then(|slot| slot.fence) != Some(fence) {
-            return Err(Error::Superseded);
+        let mut agents = self.owned(agent, fence)?;
+        self.note(&mut agents, agent, line);
+        Ok(agents)
+    }
+
+    fn owned(&self, agent: AgentId, fence: u64) -> Result<MutexGuard<'_, Agents>, Error> {
+        let agents = self.agents();
+        match agents.slots.get(&agent).and_then(|slot| slot.fence) {
+            Some(newest) if newest == fence => Ok(agents),
+            _ => Err(Error::Superseded),
         }
+    }
+
+    fn note(&self, agents: &mut Agents, agent: AgentId, line: Option<Line>) {
         if let Some(file) = &self.file {
             agents.pending.insert(agent, line);
             file.changed.notify_one();
         }
-        Ok(agents)
     }
 
     async fn keep_writing(&self, stop: CancellationToken) {
@@ -216,6 +236,10 @@ impl Memory {
 impl Store for Memory {
     fn tenure(&self) -> Tenure {
         Tenure::ALONE
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        None
     }
 
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>> {

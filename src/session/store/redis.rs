@@ -196,7 +196,9 @@ impl Redis {
 
         let mut pulse = self.pulse();
         let first = pulse.epoch.is_none();
-        let forgotten = !first && (!existed || pulse.epoch.as_deref() != Some(epoch.as_str()));
+        // Between the end that was counted here and the key's own, keep-alives were given up: they begin again.
+        let ended = pulse.tenure.until.is_some_and(|until| until <= Instant::now());
+        let forgotten = !first && (!existed || ended || pulse.epoch.as_deref() != Some(epoch.as_str()));
         let until = sent + self.lease.saturating_sub(self.lease / 10);
         let generation = pulse.tenure.generation + u64::from(forgotten);
         *pulse = Pulse {
@@ -277,7 +279,7 @@ impl Redis {
     async fn write_now(&self, agent: AgentId, fence: u64, entry: &Entry) -> Result<(), Trouble> {
         let sealed = self.sealer.seal(agent, fence, entry).map_err(|_| Trouble::Unsealed)?;
         let mut script = self.about(&self.scripts.write, agent);
-        script.arg(fence).arg(sealed).arg(as_millis(kept_for(entry)));
+        script.arg(fence).arg(sealed).arg(as_millis(kept_for(entry))).arg(u8::from(entry.stays()));
         self.ask(Operation::Write, &script).await.map(drop)
     }
 
@@ -318,15 +320,15 @@ impl Redis {
         let unavailable = |why, retry_after| Error::Unavailable { why, source: None, retry_after };
         match trouble {
             Trouble::Superseded => Error::Superseded,
-            Trouble::Settling(remains) => unavailable("it came back a moment ago, and owners write theirs first", remains),
+            Trouble::Settling(remains) => {
+                unavailable("it came back a moment ago, and owners write theirs first", remains)
+            }
             Trouble::Lapsed => unavailable("this process's tenure has just ended", self.link.pause()),
             Trouble::Foreign(_) => unavailable("another upstream uses its prefix", self.lease),
             Trouble::Unsealed => unavailable("the entry cannot be sealed", self.lease),
-            Trouble::Fault(fault) => Error::Unavailable {
-                why: fault.why(),
-                source: Some(Arc::new(fault)),
-                retry_after: self.link.pause(),
-            },
+            Trouble::Fault(fault) => {
+                Error::Unavailable { why: fault.why(), source: Some(Arc::new(fault)), retry_after: self.link.pause() }
+            }
             Trouble::Garbled(garbled) => Error::Unavailable {
                 why: "it answered with something else than was asked for",
                 source: Some(Arc::new(garbled)),
@@ -358,6 +360,10 @@ enum Trouble {
 impl Store for Redis {
     fn tenure(&self) -> Tenure {
         self.pulse().tenure
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
     }
 
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>> {
