@@ -31,6 +31,7 @@ mod error;
 mod journal;
 mod lease;
 mod metrics;
+mod shown;
 mod state;
 pub mod store;
 
@@ -39,6 +40,7 @@ pub use error::Error;
 pub use journal::{BarCause, Journal, LossCause, SessionEvent, SignOutCause};
 pub use lease::{Hold, Lease};
 pub use metrics::Metrics;
+pub use shown::Shown;
 
 use actor::{Actor, Command};
 use state::Version;

@@ -47,7 +47,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     // A transfer holds its session, so that it is not signed out while bytes run.
     ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
-    ("admin", Allowed::These(&[])),
+    // Operators name agents.
+    ("admin", Allowed::These(&["cc"])),
     ("config", Allowed::AllLeft),
     ("telemetry", Allowed::These(&["config"])),
     ("app", Allowed::AllLeft),
