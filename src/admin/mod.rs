@@ -1,6 +1,9 @@
-//! The admin plane: metrics, liveness, readiness, a page for people. It knows nothing of any request for a recording.
+//! The admin plane: metrics, liveness, readiness, a page for people, sessions for operators. It knows nothing of any request
+//! for a recording.
 
+mod operator;
 mod page;
+mod sessions;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,12 +19,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ready::Ready;
+
+pub use operator::{Asker, Deed, Operator, SessionRow, SignOut};
+pub use sessions::{ADMIN_HEADER, SESSIONS_PATH};
 
 /// Connections of scrapers, probes and people at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -42,20 +51,35 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    state: Arc<State>,
+    tls: Option<TlsAcceptor>,
+    state: State,
 }
 
 struct State {
     registry: Registry,
     ready: Ready,
+    operator: Option<Arc<dyn Operator>>,
 }
 
 impl Admin {
-    /// Binds the listener.
-    pub async fn bind(address: SocketAddr, registry: Registry, ready: Ready) -> std::io::Result<Self> {
+    /// Binds the listener; with `tls` nothing but TLS is spoken on it, and who shows a certificate has had it verified.
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<rustls::ServerConfig>,
+        registry: Registry,
+        ready: Ready,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, state: Arc::new(State { registry, ready }) })
+        let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
+        Ok(Self { listener, address, tls, state: State { registry, ready, operator: None } })
+    }
+
+    /// Offers the sessions to operators; without it `/sessions` is 503.
+    #[must_use]
+    pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
+        self.state.operator = Some(operator);
+        self
     }
 
     /// The address that is listened on.
@@ -66,6 +90,7 @@ impl Admin {
     /// Serves until `stop`; connections end with it.
     pub async fn run(self, stop: CancellationToken) {
         let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let state = Arc::new(self.state);
         loop {
             // The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await.ok();
@@ -73,21 +98,16 @@ impl Admin {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
-            let Ok((stream, _peer)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (state, stop) = (Arc::clone(&self.state), stop.clone());
+            let (state, tls, stop) = (Arc::clone(&state), self.tls.clone(), stop.clone());
             drop(tasks.spawn(async move {
-                let service = service_fn(move |request| answer(Arc::clone(&state), request));
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-                    ended = connection => drop(ended),
+                    () = serve(state, tls, stream, peer) => {}
                 }
                 drop(slot);
             }));
@@ -97,19 +117,58 @@ impl Admin {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// One connection: the handshake where TLS is spoken, then its requests. An error of either is the client's to see.
+async fn serve(state: Arc<State>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
+    let Some(tls) = tls else {
+        return http(state, stream, Asker { peer, certificate: None }).await;
+    };
+    match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate = certificate_print(&stream);
+            http(state, stream, Asker { peer, certificate }).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
+        Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
+    }
+}
+
+/// SHA-256 of the client's certificate, in hex. There is none but a verified one: otherwise none is asked for.
+fn certificate_print(stream: &TlsStream<TcpStream>) -> Option<String> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Some(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
+}
+
+async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker) {
+    let service = service_fn(|request| answer(&state, &asker, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(peer = %asker.peer, %error, "the connection ended early");
+    }
+}
+
+async fn answer(state: &State, asker: &Asker, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let verbose = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
     let get = head.method == Method::GET || head.method == Method::HEAD;
     Ok(match head.uri.path() {
-        "/metrics" if get => metrics(&state),
+        "/metrics" if get => metrics(state),
         "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if get => readiness(&state.ready, verbose),
         "/" if get => html(page::page(&state.ready)),
         EVENTS_PATH if head.method == Method::POST => event(body).await,
         "/metrics" | "/livez" | "/readyz" | "/" => not_allowed("GET, HEAD"),
         EVENTS_PATH => not_allowed("POST"),
-        _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+        path => match path.strip_prefix(SESSIONS_PATH) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                sessions::answer(state.operator.as_deref(), asker, &head, rest).await
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+        },
     })
 }
 

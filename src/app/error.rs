@@ -17,6 +17,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The admin plane's TLS files can't be used.
+    #[error("admin.tls cannot be used")]
+    AdminTls(#[source] net::TlsError),
     /// The data plane can't be set up.
     #[error("the data plane (server) cannot be set up")]
     Server(#[from] serve::Error),

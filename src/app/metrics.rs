@@ -43,6 +43,8 @@ fn certificates(config: &Config) -> Result<IntGaugeVec, prometheus::Error> {
     let files = [
         ("server", config.server.tls.as_ref().map(|tls| &tls.cert_file)),
         ("server_client_ca", config.server.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
+        ("admin", config.admin.tls.as_ref().map(|tls| &tls.cert_file)),
+        ("admin_client_ca", config.admin.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
         ("upstream_ca", upstream.ca_file.as_ref()),
         ("upstream_client", upstream.client_cert.as_ref().map(|(cert, _key)| cert)),
     ];

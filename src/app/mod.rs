@@ -6,6 +6,7 @@
 mod error;
 mod journal;
 mod metrics;
+mod operator;
 mod parts;
 
 pub use error::StartError;
@@ -24,7 +25,7 @@ use crate::config::{Drain, Loaded};
 use crate::ready::{Condition, Ready};
 use crate::serve::{self, Server};
 use crate::session::Sessions;
-use crate::{audit, relay};
+use crate::{audit, net, relay};
 
 /// After the drain's deadline: time for each transfer to break off and its end to be written down.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -80,13 +81,15 @@ impl App {
         let ready = Ready::new();
         let starting = ready.register("start");
         let registry = metrics::registry(config, &clock)?;
-        let admin = Admin::bind(config.admin.listen, registry.clone(), ready.clone()).await;
+        let tls = config.admin.tls.as_ref().map(net::ServerTls::build).transpose().map_err(StartError::AdminTls)?;
+        let admin = Admin::bind(config.admin.listen, tls, registry.clone(), ready.clone()).await;
         let admin = admin.map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
         let policy = parts::policy(config, &registry)?;
         let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;
         let gateway = parts::gateway(config, &registry)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let sessions = parts::sessions(config, gateway.clone(), &audit, clock.clone(), &registry)?;
+        let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
         let cut = CancellationToken::new();
         let live = serve::Live {
             clock: clock.clone(),

@@ -1,5 +1,7 @@
 //! What else is recorded: refusals, sessions, configuration, the process itself. Nothing here can hold a secret.
 
+use std::net::SocketAddr;
+
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
@@ -45,6 +47,17 @@ pub enum Event {
         /// A word on the circumstances: the form of a sign-in, the cause of a loss.
         detail: Option<&'static str>,
     },
+    /// An operator looks at sessions, or is about to end one. What becomes of it is a record of the session.
+    Admin {
+        /// What is asked for.
+        deed: AdminDeed,
+        /// Whose session; `None`: all.
+        agent: Option<AgentId>,
+        /// The other end of the connection.
+        peer: SocketAddr,
+        /// SHA-256 of the certificate that it showed, in hex.
+        certificate: Option<String>,
+    },
     /// The configuration changed, or should have.
     Config {
         /// What happened to it.
@@ -81,6 +94,15 @@ pub enum SessionChange {
     HandedOver,
 }
 
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminDeed {
+    /// To see sessions.
+    SessionsRead,
+    /// To sign an agent out.
+    SessionSignOut,
+}
+
 /// What happened to the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigChange {
@@ -106,6 +128,8 @@ impl Event {
                 SessionChange::Resumed => "session.resumed",
                 SessionChange::HandedOver => "session.handed_over",
             },
+            Self::Admin { deed: AdminDeed::SessionsRead, .. } => "admin.sessions_read",
+            Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",
         }

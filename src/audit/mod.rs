@@ -41,7 +41,7 @@ use std::time::Duration;
 
 pub use end::{By, Class, Delivery, End, FailReason, Outcome, UpstreamAnswer};
 pub use entry::{EntryId, OpenEntry, SessionUse};
-pub use event::{ConfigChange, Event, Refusal, SessionChange};
+pub use event::{AdminDeed, ConfigChange, Event, Refusal, SessionChange};
 pub use log::{Ended, Log};
 pub use metrics::Metrics;
 pub use segment::{Damage, Disk, Storage};

@@ -58,7 +58,7 @@ const fn is_zero(count: &u64) -> bool {
 }
 
 #[derive(Serialize)]
-struct From {
+pub(super) struct From {
     peer: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded: Option<IpAddr>,
@@ -360,6 +360,13 @@ pub(super) enum Noted<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<&'static str>,
     },
+    Admin {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        from: From,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<&'a str>,
+    },
     Config {
         config_hash: &'a str,
         generation: u64,
@@ -377,6 +384,11 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
                 guid_tag: *guid,
                 retcode: retcode.as_ref().map(crate::cc::Retcode::as_str),
                 detail: *detail,
+            },
+            Event::Admin { agent, peer, certificate, .. } => Self::Admin {
+                agent: *agent,
+                from: From { peer: *peer, forwarded: None },
+                certificate: certificate.as_deref(),
             },
             Event::Config { hash, generation, reason, .. } => {
                 Self::Config { config_hash: hash, generation: *generation, reason: reason.as_deref() }

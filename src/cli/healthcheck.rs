@@ -37,7 +37,13 @@ pub fn healthcheck(args: &HealthcheckArgs, err: &mut dyn Write) -> io::Result<Ex
 fn address(args: &HealthcheckArgs) -> Result<SocketAddr, config::Errors> {
     let listen = match (args.address, &args.config) {
         (Some(address), _) => address,
-        (None, Some(file)) => config::load(file, &Overrides::from_env(Vec::new()))?.config.admin.listen,
+        (None, Some(file)) => {
+            let loaded = config::load(file, &Overrides::from_env(Vec::new()))?;
+            if loaded.config.admin.tls.is_some() {
+                return Err(loaded.without_tls(file));
+            }
+            loaded.config.admin.listen
+        }
         (None, None) => DEFAULT,
     };
     let ip = match listen.ip() {

@@ -6,8 +6,10 @@ mod check;
 mod demo;
 mod explain;
 mod healthcheck;
+mod online;
 mod run;
 mod schema;
+mod sessions;
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use secrecy::SecretString;
 
+use crate::cc::AgentId;
 use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
 pub use check::check;
@@ -24,6 +27,7 @@ pub use explain::explain;
 pub use healthcheck::healthcheck;
 pub use run::run;
 pub use schema::schema;
+pub use sessions::{AdminArgs, SessionsCommand, sessions};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -48,6 +52,13 @@ pub enum Command {
         /// What to ask.
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Ask a running gateway for its sessions, or to end one
+    #[command(disable_help_subcommand = true)]
+    Sessions {
+        /// What to ask.
+        #[command(subcommand)]
+        command: SessionsCommand,
     },
     /// Print the JSON Schema of the config file, for editors
     Schema,
@@ -94,8 +105,17 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Do not open the files that the configuration names: for a machine that has none of them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "online")]
     pub without_files: bool,
+    /// Also ask the issuers, the store and the gateway
+    #[arg(long)]
+    pub online: bool,
+    /// With --online: sign this agent in, never by force, watch how its session lives, and sign it out
+    #[arg(long, value_name = "AGENT", requires = "online")]
+    pub agent: Option<AgentId>,
+    /// With --agent: how long to watch; 75s sees a Guid replaced at the gateway's default
+    #[arg(long, value_name = "DURATION", requires = "agent", default_value = "75s")]
+    pub watch: config::Duration,
 }
 
 /// Arguments of `ccgate policy explain`.
@@ -175,7 +195,7 @@ impl From<Exit> for ExitCode {
 /// Carries out a command that needs no runtime; hands any other one back. A result goes to `out`, what is wrong to `err`.
 pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Box<Command>> {
     let done = match command {
-        Command::Check(args) => check(&args, out),
+        Command::Check(args) if !args.online => check(&args, out),
         Command::Schema => schema(out),
         Command::Healthcheck(args) => healthcheck(&args, err),
         other => return Err(Box::new(other)),
@@ -188,6 +208,8 @@ pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Re
 pub async fn online(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let done = match command {
         Command::Run(args) => run(&args, err).await,
+        Command::Check(args) if args.online => online::online(&args, out).await,
+        Command::Sessions { command } => sessions(&command, out, err).await,
         Command::Policy { command: PolicyCommand::Explain(args) } => explain(&args, out, err).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args, out, err).await,

@@ -1,6 +1,10 @@
 //! Opens the files that a configuration names and tells what is missing, unreadable or malformed in them. It prints
 //! nothing of what they hold, and names no file whose name could be a secret pasted by mistake.
 
+mod sessions;
+
+pub use sessions::redis_address;
+
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
@@ -11,11 +15,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use secrecy::SecretString;
 
 use super::problem::{Problem, Severity};
-use super::sections::{Audit, Config, Server, Sessions, Upstream};
+use super::sections::{Audit, Config, Upstream};
 use crate::authn::{self, KeySource, KeysError, check_key_file};
-use crate::net::TlsError;
+use crate::net::{ServerTls, TlsError};
 use crate::policy;
-use crate::session::accounts;
 
 /// Largest file of any kind that is opened, in bytes: a CA bundle of a system has about 250 KiB.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -26,7 +29,8 @@ const SECRET_BYTES_MAX: usize = 4096;
 /// ([`Loaded::check`](super::Loaded::check) adds them).
 pub fn check(config: &Config) -> Vec<Problem> {
     let mut check = Check::default();
-    check.server(&config.server);
+    check.listener("server.tls", config.server.tls.as_ref());
+    check.listener("admin.tls", config.admin.tls.as_ref());
     check.upstream(&config.upstream);
     check.auth(&config.auth);
     check.sessions(&config.sessions);
@@ -102,12 +106,13 @@ struct Check {
 }
 
 impl Check {
-    fn server(&mut self, server: &Server) {
-        let Some(tls) = &server.tls else { return };
+    fn listener(&mut self, group: &str, tls: Option<&ServerTls>) {
+        let Some(tls) = tls else { return };
+        let key = |name: &str| format!("{group}.{name}");
         let before = self.problems.len();
-        self.pair("server.tls.cert_file", &tls.cert_file, "server.tls.key_file", &tls.key_file);
-        self.trusted("server.tls.client_ca_file", tls.client_ca_file.as_deref());
-        self.built("server.tls", before, || tls.build().err());
+        self.pair(&key("cert_file"), &tls.cert_file, &key("key_file"), &tls.key_file);
+        self.trusted(&key("client_ca_file"), tls.client_ca_file.as_deref());
+        self.built(group, before, || tls.build().err());
     }
 
     fn upstream(&mut self, upstream: &Upstream) {
@@ -145,22 +150,6 @@ impl Check {
         }
     }
 
-    fn sessions(&mut self, sessions: &Sessions) {
-        let path = "sessions.accounts_dir";
-        if self.folder(path, &sessions.accounts_dir) {
-            for problem in accounts::check(&sessions.accounts_dir, sessions.sign_in.into()) {
-                let what = format!("{}: {}", problem.path.display(), problem.what);
-                match problem.severity {
-                    accounts::Severity::Error => self.fail(path, what, ""),
-                    accounts::Severity::Warning => self.warn(path, what, ""),
-                }
-            }
-        }
-        if let Some(callback) = &sessions.callback {
-            self.secret("sessions.callback.service_token_file", &callback.service_token_file);
-        }
-    }
-
     fn policy(&mut self, policy: &policy::Config) {
         if *policy == policy::Config::default() {
             return;
@@ -177,13 +166,18 @@ impl Check {
     }
 
     fn audit(&mut self, audit: &Audit) {
-        if self.folder("audit.dir", &audit.dir)
-            && let Err(error) = access(&audit.dir, Access::WRITE_OK | Access::EXEC_OK)
-        {
-            let what = format!("{} cannot be written: {}", audit.dir.display(), std::io::Error::from(error));
-            self.fail("audit.dir", what, "give the process a volume that it may write");
-        }
+        self.written("audit.dir", &audit.dir);
         self.signing_key(audit);
+    }
+
+    /// A folder that is there and can be written.
+    fn written(&mut self, path: &str, dir: &Path) {
+        if self.folder(path, dir)
+            && let Err(error) = access(dir, Access::WRITE_OK | Access::EXEC_OK)
+        {
+            let what = format!("{} cannot be written: {}", dir.display(), std::io::Error::from(error));
+            self.fail(path, what, "give the process a volume that it may write");
+        }
     }
 
     fn signing_key(&mut self, audit: &Audit) {
@@ -234,20 +228,6 @@ impl Check {
                 None
             }
         }
-    }
-
-    fn secret(&mut self, path: &str, file: &Path) {
-        if self.bytes(path, file, Shown::Nothing).is_none() {
-            return;
-        }
-        if let Err(SecretError::Malformed(what)) = read_secret(file) {
-            self.fail(
-                path,
-                format!("the file's content cannot be used: {what}"),
-                "put the bare token there, on one line",
-            );
-        }
-        self.private(path, file);
     }
 
     /// What building a TLS configuration tells, as that the system has no certificates to trust. Only where its files told

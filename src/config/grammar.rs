@@ -112,6 +112,12 @@ pub(super) fn pointer(text: &str) -> Result<JsonPointer, &'static str> {
     }
 }
 
+/// The first part of every key's name in a store. No braces: they have a meaning in a cluster.
+pub(super) fn prefix(text: &str) -> Result<(), &'static str> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    if text.bytes().all(good) { Ok(()) } else { Err("not made of letters, digits, `.`, `_`, `-` and `:`") }
+}
+
 /// An origin as browsers send it (RFC 6454 section 6.2): scheme, host, port unless it is the scheme's own; lower case.
 pub(super) fn origin(text: &str) -> Result<(), &'static str> {
     if text == "*" || text == "null" {

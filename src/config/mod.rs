@@ -21,13 +21,13 @@ mod units;
 use std::io::Read as _;
 use std::path::Path;
 
-pub use files::{check, check_signing_key, read_secret};
+pub use files::{check, check_signing_key, read_secret, redis_address};
 pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
 pub use schema::schema;
 pub use sections::{
-    Admin, Audit, Callback, Config, Digest, Drain, Format, KeepAlive, Level, Log, Server, Sessions, SignIn, Store,
-    Upstream,
+    Admin, Audit, Callback, Config, Digest, Drain, Format, KeepAlive, Level, Log, Redis, Server, Sessions, SignIn,
+    SignIns, StateFile, Store, Upstream,
 };
 pub use units::{Duration, Size, UnitError};
 
@@ -53,6 +53,13 @@ impl Loaded {
     /// Opens the files that the configuration names, as [`check`] does, and says on which line each problem's key stands.
     pub fn check(&self) -> Vec<Problem> {
         check(&self.config).into_iter().map(|problem| self.located(problem)).collect()
+    }
+
+    /// The refusal of a command that asks the admin plane without TLS.
+    pub fn without_tls(&self, file: &Path) -> Errors {
+        let next = "probe it over https, as Kubernetes' httpGet with scheme: HTTPS does";
+        let problem = Problem::error("admin.tls", "this command asks without TLS", next);
+        Errors::one(file, self.located(problem))
     }
 
     /// The same problem with the line, variable or flag where its key was written.

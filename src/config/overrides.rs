@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value as Schema;
 
 use super::problem::{Origin, Problem, shown_key};
-use super::schema::{child, keys, schema};
+use super::schema::{child, either, keys, schema};
 use super::shape::{join, nearest, unknown};
 use super::tree::{Node, Value};
 
@@ -110,7 +110,11 @@ fn of_kubernetes(rest: &str) -> bool {
 fn lay(tree: &mut Node, path: &[String], text: &str, origin: &Origin) -> Result<(), Problem> {
     let mut at = String::new();
     let mut schema = schema();
-    for key in path {
+    for (depth, key) in path.iter().enumerate() {
+        // What is laid inside a group wins over the word that stands in its place.
+        if either(schema).is_some() {
+            tree.open(path.get(..depth).unwrap_or_default());
+        }
         at = join(&at, key);
         schema = match child(schema, key) {
             Some(child) => child,
@@ -123,7 +127,9 @@ fn lay(tree: &mut Node, path: &[String], text: &str, origin: &Origin) -> Result<
     }
     let value = match schema.get("type").and_then(Schema::as_str) {
         // A text is taken as it stands: in YAML, `no` or `a: b` would be something else.
-        Some("string") | None => Node { origin: origin.clone(), value: Value::Text(text.to_owned()) },
+        Some("string") | None if either(schema).is_none() => {
+            Node { origin: origin.clone(), value: Value::Text(text.to_owned()) }
+        }
         _ => Node::parse(text)
             .map_err(|_| Problem::error(at, "not readable as YAML", "a list is written [a, b], a group {key: value}"))?
             .written_at(origin),
@@ -188,6 +194,20 @@ mod tests {
         let next = "a list is written [a, b], a group {key: value}";
         let path = "CCGATE_SERVER__CORS__ALLOWED_ORIGINS: server.cors.allowed_origins";
         assert_eq!(problems, [format!("{path}: not readable as YAML; {next}")]);
+    }
+
+    #[test]
+    fn a_store_is_laid_as_a_word_as_a_group_or_key_by_key() {
+        let redis = json!({"sessions": {"store": {"redis": {"url_file": "/u"}}}});
+        for (file, name, value) in [
+            ("", "CCGATE_SESSIONS__STORE", "{redis: {url_file: /u}}"),
+            ("", "CCGATE_SESSIONS__STORE__REDIS__URL_FILE", "/u"),
+            ("sessions: {store: memory}", "CCGATE_SESSIONS__STORE__REDIS__URL_FILE", "/u"),
+        ] {
+            assert_eq!(laid(file, &env(&[(name, value)])), (redis.clone(), vec![]), "{name}");
+        }
+        let memory = laid("sessions: {store: {redis: {url_file: /u}}}", &env(&[("CCGATE_SESSIONS__STORE", "memory")]));
+        assert_eq!(memory, (json!({"sessions": {"store": "memory"}}), vec![]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! From what a person wrote to what the program uses: each value parsed, each rule that spans keys checked, all problems
 //! collected. It opens no file that the configuration names.
 
+mod sessions;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use ipnet::IpNet;
 use super::grammar;
 use super::problem::{Origin, Problem, shown};
 use super::raw::{self, Raw};
-use super::sections::{Admin, Audit, Callback, Config, Drain, KeepAlive, Log, Server, Sessions, Upstream};
+use super::sections::{Admin, Audit, Config, Drain, Log, Server, Upstream};
 use super::tree::Node;
 use crate::authn::{self, Claims, IssuerConfig, KeySource};
 use crate::net::{ClientConfig, ClientTls, ServerTls};
@@ -31,7 +33,7 @@ impl Parser<'_> {
     pub(super) fn config(&mut self, raw: Raw) -> Option<Config> {
         self.required("version", raw.version, "write `version: 1`");
         let entries_max = raw.server.max_downloads as usize;
-        let (server, admin) = (self.server(raw.server), self.admin(&raw.admin));
+        let (server, admin) = (self.server(raw.server), self.admin(raw.admin));
         if let (Some(server), Some(admin)) = (&server, &admin) {
             self.apart(server.listen, admin.listen);
         }
@@ -50,7 +52,7 @@ impl Parser<'_> {
     }
 
     fn server(&mut self, raw: raw::Server) -> Option<Server> {
-        let tls = raw.tls.map(|tls| self.tls(tls));
+        let tls = raw.tls.map(|tls| self.tls("server.tls", tls));
         if raw.max_downloads > raw.max_connections {
             let what = format!("{} can never be reached: it is more than server.max_connections", raw.max_downloads);
             self.warn("server.max_downloads", what, "");
@@ -76,19 +78,27 @@ impl Parser<'_> {
         })
     }
 
-    fn tls(&mut self, raw: raw::Tls) -> Option<ServerTls> {
-        let cert_file =
-            self.required("server.tls.cert_file", raw.cert_file, "name the file with the certificate chain");
-        let key_file = self.required("server.tls.key_file", raw.key_file, "name the file with the private key");
+    fn tls(&mut self, group: &str, raw: raw::Tls) -> Option<ServerTls> {
+        let key = |name: &str| format!("{group}.{name}");
+        let cert_file = self.required(&key("cert_file"), raw.cert_file, "name the file with the certificate chain");
+        let key_file = self.required(&key("key_file"), raw.key_file, "name the file with the private key");
         Some(ServerTls {
-            cert_file: self.file("server.tls.cert_file", cert_file?),
-            key_file: self.file("server.tls.key_file", key_file?),
-            client_ca_file: raw.client_ca_file.map(|file| self.file("server.tls.client_ca_file", file)),
+            cert_file: self.file(&key("cert_file"), cert_file?),
+            key_file: self.file(&key("key_file"), key_file?),
+            client_ca_file: raw.client_ca_file.map(|file| self.file(&key("client_ca_file"), file)),
         })
     }
 
-    fn admin(&mut self, raw: &raw::Admin) -> Option<Admin> {
-        Some(Admin { listen: self.listen("admin.listen", &raw.listen)? })
+    fn admin(&mut self, raw: raw::Admin) -> Option<Admin> {
+        let tls = raw.tls.map(|tls| self.tls("admin.tls", tls));
+        let listen = self.listen("admin.listen", &raw.listen);
+        Some(Admin {
+            listen: listen?,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
+        })
     }
 
     /// Two listeners can't share an address; 0.0.0.0 and :: take every one.
@@ -224,51 +234,6 @@ impl Parser<'_> {
             purpose: purpose.flatten(),
             ticket: ticket.flatten(),
         })
-    }
-
-    fn sessions(&mut self, raw: raw::Sessions) -> Option<Sessions> {
-        let heartbeat = raw.keep_alive == KeepAlive::Heartbeat;
-        let callback = match raw.callback {
-            Some(callback) if heartbeat => Some(self.callback(callback)?),
-            Some(_) => {
-                self.warn(
-                    "sessions.callback",
-                    "not used: keep_alive is poll",
-                    "set keep_alive: heartbeat, or remove it",
-                );
-                None
-            }
-            None if heartbeat && !self.is_dropped("sessions.callback") => {
-                let next = "heartbeats are the gateway's push mode: give callback.uri and callback.service_token_file";
-                self.fail("sessions.keep_alive", "heartbeat needs sessions.callback", next);
-                None
-            }
-            None => None,
-        };
-        Some(Sessions {
-            accounts_dir: self.file("sessions.accounts_dir", raw.accounts_dir),
-            sign_in: raw.sign_in,
-            keep_alive: raw.keep_alive,
-            callback,
-            keep_alive_interval: raw.keep_alive_interval.get(),
-            idle_sign_out: raw.idle_sign_out.get(),
-            lease_timeout: raw.lease_timeout.get(),
-            waiters_max: raw.max_waiters as usize,
-            agents_max: raw.max_agents as usize,
-            store: raw.store,
-        })
-    }
-
-    fn callback(&mut self, raw: raw::Callback) -> Option<Callback> {
-        let uri = self.required("sessions.callback.uri", raw.uri, "the address that the gateway sends events to");
-        let uri = uri.filter(|uri| self.read("sessions.callback.uri", uri, grammar::callback).is_some());
-        if uri.as_deref().is_some_and(|uri| uri.starts_with("http:")) {
-            self.warn("sessions.callback.uri", "events come over plain HTTP, readable on the way", "prefer https");
-        }
-        let next = "name the file with the token that the gateway shows";
-        let file = self.required("sessions.callback.service_token_file", raw.service_token_file, next);
-        let file = file.map(|file| self.file("sessions.callback.service_token_file", file));
-        Some(Callback { uri: uri?, service_token_file: file? })
     }
 
     fn policy(&mut self, raw: raw::Policy) -> policy::Config {

@@ -1,12 +1,16 @@
 //! What a person writes into `ccgate.yaml`. The doc comments here are the texts of `ccgate schema`; bounds and defaults
 //! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
 
+mod sessions;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Duration, Size};
+pub(super) use sessions::{Callback, Redis, Sessions, Store};
+pub use sessions::{KeepAlive, SignIn};
 
 /// Configuration of ccgate. It never holds a secret, only the names of files that do.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +21,7 @@ pub(super) struct Raw {
     pub(super) version: Option<u32>,
     /// The data plane: the listener for callers.
     pub(super) server: Server,
-    /// The admin plane: metrics, liveness, readiness.
+    /// The admin plane: metrics, liveness, readiness, sessions.
     pub(super) admin: Admin,
     /// The CC-Gateway or its load balancer (NSLB).
     pub(super) upstream: Upstream,
@@ -120,17 +124,19 @@ impl Default for Drain {
     }
 }
 
-/// The admin plane: metrics, liveness, readiness.
+/// The admin plane: metrics, liveness, readiness, sessions.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     /// Address and port to listen on; another than `server.listen`.
     pub(super) listen: String,
+    /// Certificate of the listener; without it plain HTTP. With `client_ca_file`, who shows a certificate may look at and end sessions from elsewhere too, not from loopback alone.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "0.0.0.0:9090".to_owned() }
+        Self { listen: "0.0.0.0:9090".to_owned(), tls: None }
     }
 }
 
@@ -277,95 +283,6 @@ pub enum Algorithm {
     PS384,
     PS512,
     EdDSA,
-}
-
-/// The agents' sessions at the gateway.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Sessions {
-    /// Folder with one account file an agent, `<agentid>.yaml`: `password_file` or `password`, `phone_number` (needed for `full`), `takeover` (false). A Secret mount works as it is.
-    pub(super) accounts_dir: PathBuf,
-    /// How agents are signed in: `platform` takes no licence, `full` signs in as busy.
-    pub(super) sign_in: SignIn,
-    /// How a session is kept: `poll` for events, or `heartbeat`, the gateway's push mode, which needs `callback`.
-    pub(super) keep_alive: KeepAlive,
-    /// Who receives the gateway's events; for `keep_alive: heartbeat` only.
-    pub(super) callback: Option<Callback>,
-    /// Between two heartbeats; polls follow each other after 200 to 500 ms. Two fit into the gateway's time-out of 120 s.
-    #[schemars(extend("x-min" = "100ms", "x-max" = "55s"))]
-    pub(super) keep_alive_interval: Duration,
-    /// A session without a download for so long is signed out.
-    #[schemars(extend("x-min" = "100ms", "x-max" = "24h"))]
-    pub(super) idle_sign_out: Duration,
-    /// How long a request waits for its agent's session.
-    #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
-    pub(super) lease_timeout: Duration,
-    /// Requests that wait for one agent's session at once; more get 503.
-    #[schemars(range(min = 1, max = 65_536))]
-    pub(super) max_waiters: u32,
-    /// Agents signed in at once; for more there is 503.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub(super) max_agents: u32,
-    /// Where sessions are kept.
-    #[schemars(extend("x-hint" = "this version keeps sessions in memory, for one replica; a store shared by several comes with a later one"))]
-    pub(super) store: Store,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            accounts_dir: PathBuf::from("/etc/ccgate/accounts"),
-            sign_in: SignIn::Platform,
-            keep_alive: KeepAlive::Poll,
-            callback: None,
-            keep_alive_interval: Duration::from_secs(30),
-            idle_sign_out: Duration::from_secs(15 * 60),
-            lease_timeout: Duration::from_secs(30),
-            max_waiters: 1024,
-            max_agents: 10_000,
-            store: Store::Memory,
-        }
-    }
-}
-
-/// How agents are signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SignIn {
-    /// To the platform only (`loginex`): no licence is taken.
-    Platform,
-    /// In full, as busy: takes a licence.
-    Full,
-}
-
-/// How a session is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KeepAlive {
-    /// By polling for events.
-    Poll,
-    /// By heartbeats, in the gateway's push mode.
-    Heartbeat,
-}
-
-/// Where sessions are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Store {
-    /// In this process: for one replica.
-    Memory,
-}
-
-/// Who receives the gateway's events.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Callback {
-    /// The receiver's address, which the gateway must reach; https or http.
-    #[schemars(required, length(min = 1, max = 2048))]
-    pub(super) uri: Option<String>,
-    /// File with the token that the gateway shows there, on one line of at most 4096 bytes.
-    #[schemars(required, extend("x-secret" = true))]
-    pub(super) service_token_file: Option<PathBuf>,
 }
 
 /// The rules on recordings.

@@ -24,12 +24,22 @@ pub fn schema() -> &'static Value {
 
 /// The schema of a child: a key of a group.
 pub(super) fn child<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
-    schema.get("properties")?.get(key)
+    properties(schema)?.get(key)
 }
 
 /// The keys of a group, in order; none for any other value.
 pub(super) fn keys(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(key, child)| (key.as_str(), child))
+    properties(schema).into_iter().flatten().map(|(key, child)| (key.as_str(), child))
+}
+
+/// Where one of some words or a group may stand: the group.
+pub(super) fn either(schema: &Value) -> Option<&Value> {
+    let forms = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    forms.into_iter().find(|form| form.get("properties").is_some())
+}
+
+fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    either(schema).unwrap_or(schema).get("properties").and_then(Value::as_object)
 }
 
 /// The texts that may stand there; none where any may.
@@ -51,6 +61,12 @@ fn tidy(schema: &mut Value, required: bool) {
     }
     if let Some(items) = object.get_mut("items") {
         tidy(items, false);
+    }
+    // A group's own keys say what is required: here it is the form of a choice.
+    for form in object.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        for child in form.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+            tidy(child.1, false);
+        }
     }
     if object.contains_key("properties") || object.get("default").is_some_and(Value::is_null) {
         object.remove("default");

@@ -8,7 +8,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::raw::Algorithm;
-pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn, Store};
+pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
 use crate::{authn, policy};
 
@@ -70,6 +70,8 @@ pub struct Drain {
 pub struct Admin {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Certificate; `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
 }
 
 /// The gateway.
@@ -122,6 +124,54 @@ pub struct Sessions {
     pub agents_max: usize,
     /// Where sessions are kept.
     pub store: Store,
+    /// How fast agents are signed in.
+    pub sign_ins: SignIns,
+    /// Whether agents' own apps may sign in through ccgate.
+    pub pass_through: bool,
+}
+
+/// How fast agents are signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignIns {
+    /// Unanswered sign-ins of this process at once, 1 to 1,024.
+    pub at_once: usize,
+    /// Sign-ins a second over all replicas that share a store, 1 to 10,000.
+    pub per_second: u32,
+}
+
+/// Where sessions are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In this process, and where there is a state file, over its crash too.
+    Memory(Option<StateFile>),
+    /// In Redis or Valkey.
+    Redis(Redis),
+}
+
+/// What is needed to pick sessions up again after a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFile {
+    /// The file; made where there is none.
+    pub file: PathBuf,
+    /// File with the keys that seal it: one a line, base64 of 32 bytes; the first seals, all open.
+    pub key_file: PathBuf,
+}
+
+/// A Redis or Valkey server, shared by all replicas with the same `prefix`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// File with the server's URL, which may hold a password; [`read_secret`](super::read_secret) reads it.
+    pub url_file: PathBuf,
+    /// File with the keys that seal what is kept there, as that of [`StateFile`].
+    pub key_file: PathBuf,
+    /// Certificates to trust for `rediss://`; without it the system's.
+    pub ca_file: Option<PathBuf>,
+    /// First part of every key's name: 1 to 64 letters, digits, `.`, `_`, `-` and `:`.
+    pub prefix: String,
+    /// How long a replica keeps what it owns without a renewal, 1 s to 60 s, at least three times `timeout`.
+    pub lease: Duration,
+    /// For each call, 50 ms to 10 s.
+    pub timeout: Duration,
 }
 
 impl From<SignIn> for crate::session::SignIn {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Schema;
 
 use super::problem::{Problem, shown, shown_key};
-use super::schema::{child, choices, keys, plain, schema};
+use super::schema::{child, choices, either, keys, plain, schema};
 use super::tree::{Node, Value};
 use super::units::{Duration, Size};
 
@@ -36,6 +36,9 @@ pub(super) fn fit(tree: &mut Node) -> Findings {
 fn value(node: &mut Node, schema: &Schema, path: &str, findings: &mut Findings) -> Result<(), Problem> {
     let kind = schema.get("type").and_then(Schema::as_str).unwrap_or("string");
     let origin = node.origin.clone();
+    if either(schema).is_some() {
+        return word_or_group(node, schema, path, findings).map_err(|problem| problem.at(origin));
+    }
     let checked = match (kind, &mut node.value) {
         ("object", Value::Map(entries)) => {
             group(entries, schema, path, findings);
@@ -47,12 +50,37 @@ fn value(node: &mut Node, schema: &Schema, path: &str, findings: &mut Findings) 
         ("boolean", Value::Bool(_)) => Ok(()),
         _ => Err(wrong_type(node, kind, schema, path)),
     };
-    checked.map_err(|problem| Problem { next: hint(schema).unwrap_or(problem.next), ..problem }.at(origin))
+    checked.map_err(|problem| problem.at(origin))
 }
 
-/// What the schema says as the next step for any problem at this key.
-fn hint(schema: &Schema) -> Option<String> {
-    schema.get("x-hint").and_then(Schema::as_str).map(str::to_owned)
+/// One of some words, or a group in which one key stands.
+fn word_or_group(node: &mut Node, schema: &Schema, path: &str, findings: &mut Findings) -> Result<(), Problem> {
+    let forms = format!("{} or {{{}: …}}", choices(schema).join(" or "), names(schema));
+    match &mut node.value {
+        Value::Text(word) if child(schema, word).is_some() => {
+            let keys = child(schema, word).map(names).unwrap_or_default();
+            Err(Problem::error(path, format!("{word} is a group"), format!("write {word}: {{…}}; its keys are {keys}")))
+        }
+        Value::Text(word) => text(word, schema, path).map_err(|problem| match problem.next.is_empty() {
+            true => Problem { next: format!("write {forms}"), ..problem },
+            false => problem,
+        }),
+        Value::Map(entries) => {
+            let before = findings.problems.len();
+            group(entries, schema, path, findings);
+            match (entries.is_empty(), findings.problems.len() > before) {
+                (false, _) => Ok(()),
+                (true, false) => Err(Problem::error(path, "empty", format!("write {forms}"))),
+                // Nothing is left of it, which has been told.
+                (true, true) => {
+                    findings.dropped.insert(path.to_owned());
+                    node.value = Value::Null;
+                    Ok(())
+                }
+            }
+        }
+        _ => Err(Problem::error(path, format!("{} where {forms} belongs", node.kind()), "")),
+    }
 }
 
 fn wrong_type(node: &Node, kind: &str, schema: &Schema, path: &str) -> Problem {
@@ -94,7 +122,7 @@ fn group(entries: &mut Vec<(String, Node)>, schema: &Schema, path: &str, finding
             return false;
         }
         match value(node, child, &path, findings) {
-            Ok(()) => true,
+            Ok(()) => !matches!(node.value, Value::Null),
             Err(problem) => {
                 findings.problems.push(problem);
                 findings.dropped.insert(path);
@@ -173,7 +201,10 @@ fn number(schema: &Schema, key: &str) -> Option<u64> {
 
 /// A key that is not known there; names the nearest that is, else the group that it belongs to, else all that are known.
 pub(super) fn unknown(path: &str, key: &str, group: &Schema) -> Problem {
-    let next = match (nearest(key, keys(group).map(|(name, _)| name)), home(key)) {
+    // Whoever writes a secret itself means the key that names its file.
+    let of_file = keys(group).map(|(name, _)| name).find(|name| name.strip_suffix("_file") == Some(key));
+    let near = of_file.or_else(|| nearest(key, keys(group).map(|(name, _)| name)));
+    let next = match (near, home(key)) {
         (Some(near), _) => format!("did you mean {near}?"),
         (None, Some(home)) => format!("did you mean {home}?"),
         (None, None) => format!("known here: {}", names(group)),
@@ -331,8 +362,29 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_store_is_said_to_come_later() {
-        let problem = problem("sessions: {store: {redis: {url_file: /x}}}");
-        assert!(problem.ends_with("a store shared by several comes with a later one"), "{problem}");
+    fn a_store_is_a_word_or_a_group() {
+        let at = "line 1: sessions.store";
+        let redis = "url_file, key_file, ca_file, prefix, lease, timeout";
+        for (store, wanted) in [
+            ("memry", format!("{at}: \"memry\" is none of memory; did you mean memory?")),
+            ("disk", format!("{at}: \"disk\" is none of memory; write memory or {{redis: …}}")),
+            ("redis", format!("{at}: redis is a group; write redis: {{…}}; its keys are {redis}")),
+            ("5", format!("{at}: a number where memory or {{redis: …}} belongs")),
+            ("[memory]", format!("{at}: a list where memory or {{redis: …}} belongs")),
+            ("{}", format!("{at}: empty; write memory or {{redis: …}}")),
+            ("{redis: ~}", format!("{at}: empty; write memory or {{redis: …}}")),
+            ("{redis: yes}", format!("{at}.redis: a text where a group of keys belongs; its keys are {redis}")),
+            ("{redis: {url: 'redis://h'}}", format!("{at}.redis.url: unknown key; did you mean url_file?")),
+            ("{memory: {}}", format!("{at}.memory: unknown key; known here: redis")),
+            ("{redis: {lease: 61s}}", format!("{at}.redis.lease: 61s is not from 1s to 60s")),
+            ("{redis: {timeout: 10ms}}", format!("{at}.redis.timeout: 10ms is not from 50ms to 10s")),
+            ("{redis: {prefix: ''}}", format!("{at}.redis.prefix: empty")),
+        ] {
+            assert_eq!(problem(&format!("sessions: {{store: {store}}}")), wanted);
+        }
+        let mut tree = Node::parse("sessions: {store: {redis: 5}}").expect("YAML");
+        let dropped = fit(&mut tree).dropped;
+        assert_eq!(tree.into_json(), serde_json::json!({"sessions": {}}), "what is left of it can be read");
+        assert_eq!(dropped.into_iter().collect::<Vec<_>>(), ["sessions.store", "sessions.store.redis"]);
     }
 }

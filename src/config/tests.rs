@@ -146,6 +146,10 @@ fn rules_that_span_keys() {
         ),
         ("server: {tls: {cert_file: /a}}", "line 4: server.tls.key_file: missing; name the file with the private key"),
         (
+            "admin: {tls: {key_file: /a}}",
+            "line 4: admin.tls.cert_file: missing; name the file with the certificate chain",
+        ),
+        (
             "admin: {listen: '127.0.0.1:8080'}",
             "line 4: admin.listen: 127.0.0.1:8080 meets server.listen 127.0.0.1:8080; give them different ports",
         ),
@@ -173,6 +177,77 @@ fn rules_that_span_keys() {
     }
     let problem = problem("sessions: {keep_alive: heartbeat}");
     assert!(problem.starts_with("line 4: sessions.keep_alive: heartbeat needs sessions.callback"), "{problem}");
+}
+
+#[test]
+fn a_store_is_whole_and_alone() {
+    let redis = "redis: {url_file: /u, key_file: /k";
+    let state = "state_file: /s, state_key_file: /k";
+    let at = "line 4: sessions";
+    for (section, wanted) in [
+        (
+            format!("store: {{{redis}, lease: 2999ms}}}}"),
+            format!(
+                "{at}.store.redis.lease: 2999ms is less than three times sessions.store.redis.timeout 1s; at least 3s, or a shorter timeout"
+            ),
+        ),
+        (
+            format!("store: {{{redis}, prefix: 'a{{b}}'}}}}"),
+            format!("{at}.store.redis.prefix: \"a{{b}}\" is not made of letters, digits, `.`, `_`, `-` and `:`"),
+        ),
+        (
+            "store: {redis: {url_file: /u}}".to_owned(),
+            format!(
+                "{at}.store.redis.key_file: missing; name a file with a key, the same for all replicas: openssl rand -base64 32"
+            ),
+        ),
+        (
+            "store: {redis: {key_file: /k}}".to_owned(),
+            format!(
+                "{at}.store.redis.url_file: missing; name the file with the server's URL, rediss://user:password@host:6379/0"
+            ),
+        ),
+        (
+            format!("{state}, store: {{{redis}}}}}"),
+            format!(
+                "{at}.state_file: given beside sessions.store redis, which keeps sessions over a crash itself; remove it, or set store: memory"
+            ),
+        ),
+        (
+            "state_file: /s".to_owned(),
+            format!(
+                "{at}.state_file: needs sessions.state_key_file; name a file with the key that seals it: openssl rand -base64 32"
+            ),
+        ),
+        (
+            "state_key_file: /k".to_owned(),
+            format!("warning: {at}.state_key_file: not used: there is no sessions.state_file"),
+        ),
+        ("sign_ins: {at_once: 0}".to_owned(), format!("{at}.sign_ins.at_once: 0 is not a whole number from 1 to 1024")),
+        (
+            "sign_ins: {per_second: 10001}".to_owned(),
+            format!("{at}.sign_ins.per_second: 10001 is not a whole number from 1 to 10000"),
+        ),
+        ("store: {redis: {}}".to_owned(), String::new()),
+        ("store: {redis: {url_file: 5, key_file: 5}}".to_owned(), String::new()),
+    ] {
+        let section = format!("sessions: {{{section}}}");
+        if wanted.is_empty() {
+            let problems = read_text(&format!("{SMALLEST}{section}"), &Overrides::default()).expect_err("no files");
+            assert_eq!(problems.len(), 2, "one a file: {problems:?}");
+        } else {
+            assert_eq!(problem(&section), wanted);
+        }
+    }
+    let sessions = |section: &str| good(&format!("{SMALLEST}sessions: {{{section}}}")).sessions;
+    let Store::Redis(found) = sessions(&format!("store: {{{redis}, lease: 3s}}}}")).store else { panic!("redis") };
+    assert_eq!((found.prefix.as_str(), found.lease.as_secs(), found.timeout.as_millis()), ("ccgate", 3, 1000));
+    assert_eq!((found.url_file, found.ca_file), (PathBuf::from("/u"), None));
+    let state = StateFile { file: "/s".into(), key_file: "/k".into() };
+    assert_eq!(sessions("state_file: /s, state_key_file: /k").store, Store::Memory(Some(state)));
+    let sessions = sessions("sign_ins: {at_once: 1, per_second: 10000}, pass_through: true");
+    assert_eq!(sessions.sign_ins, SignIns { at_once: 1, per_second: 10_000 });
+    assert!(sessions.pass_through && sessions.store == Store::Memory(None));
 }
 
 #[test]
@@ -275,6 +350,11 @@ fn some_value() -> impl Strategy<Value = String> {
         Just("30s".to_owned()),
         Just("64KiB".to_owned()),
         Just("memory".to_owned()),
+        Just("{redis: {url_file: /u, key_file: /k}}".to_owned()),
+        Just("{redis: {lease: 1s, prefix: '{'}}".to_owned()),
+        Just("{redis: ~}".to_owned()),
+        Just("{memory: {}}".to_owned()),
+        Just("{at_once: 5}".to_owned()),
         Just("'https://h'".to_owned()),
         Just("'127.0.0.1:0'".to_owned()),
         Just("[ES256]".to_owned()),

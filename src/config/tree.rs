@@ -88,6 +88,19 @@ impl Node {
         node.origin.clone()
     }
 
+    /// Makes an empty group of the text that stands at a path of keys, so that keys can be put into it.
+    pub(super) fn open(&mut self, path: &[String]) {
+        match (path.split_first(), &mut self.value) {
+            (None, Value::Text(_)) => self.value = Value::Map(Vec::new()),
+            (Some((first, rest)), Value::Map(entries)) => {
+                if let Some((_, child)) = entries.iter_mut().find(|(key, _)| key == first) {
+                    child.open(rest);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Puts a value at a path of keys, in place of what is there. Does nothing below a value that is no map: that is
     /// reported as such.
     pub(super) fn put(&mut self, path: &[String], node: Self) {

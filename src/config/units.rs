@@ -40,6 +40,11 @@ impl Duration {
         Self(std::time::Duration::from_secs(secs))
     }
 
+    /// So many times as long; at most the longest.
+    pub(super) const fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(count))
+    }
+
     /// The duration as the standard library has it.
     pub const fn get(self) -> std::time::Duration {
         self.0

@@ -33,9 +33,11 @@ pub const FILE_BYTES_MAX: u64 = 16 * 1024;
 
 /// What an agent signs in with.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) password: SecretString,
-    pub(super) phone_number: Option<String>,
+pub struct Account {
+    /// The password; at most [`PASSWORD_CHARS_MAX`] characters.
+    pub password: SecretString,
+    /// The phone number; there for a full sign-in.
+    pub phone_number: Option<String>,
     pub(super) takeover: bool,
     pub(super) fingerprint: Fingerprint,
 }
@@ -109,7 +111,7 @@ pub(super) fn path_of(dir: &Path, agent: AgentId) -> PathBuf {
 }
 
 /// Reads an agent's account. Blocks on the file system.
-pub(super) fn read(dir: &Path, agent: AgentId, sign_in: SignIn) -> Result<Account, Error> {
+pub fn read(dir: &Path, agent: AgentId, sign_in: SignIn) -> Result<Account, Error> {
     let path = path_of(dir, agent);
     if matches!(fs::metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         // Without its folder every account would be missing: then nothing is known about this one.

@@ -47,13 +47,33 @@ pub(crate) const IMPORTS: [(&str, Allowed); 20] = [
     // A transfer holds its session, so that it is not signed out while bytes run.
     ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
-    ("admin", Allowed::These(&[])),
+    // Operators name agents.
+    ("admin", Allowed::These(&["cc"])),
     ("config", Allowed::AllLeft),
     ("telemetry", Allowed::These(&["config"])),
     ("app", Allowed::AllLeft),
     ("demo", Allowed::AllLeft),
-    // `route` and `authn`: what `policy explain` asks about is read by the same code as a request.
-    ("cli", Allowed::These(&["route", "authn", "policy", "audit", "config", "telemetry", "app", "demo", "sim"])),
+    // `route` and `authn`: what `policy explain` asks about is read by the same code as a request. `cc`, `upstream` and
+    // `session`: `check --online` signs an agent in as a session does. `net` and `admin`: `sessions` asks the admin plane.
+    (
+        "cli",
+        Allowed::These(&[
+            "cc",
+            "net",
+            "route",
+            "authn",
+            "policy",
+            "audit",
+            "upstream",
+            "session",
+            "admin",
+            "config",
+            "telemetry",
+            "app",
+            "demo",
+            "sim",
+        ]),
+    ),
     ("sim", Allowed::These(&[])),
 ];
 

@@ -208,6 +208,70 @@ fn r17_a_secret_given_instead_of_its_files_name_is_not_told() {
 }
 
 #[test]
+fn a_store_has_a_url_and_keys_that_can_be_used() {
+    let world = World::new();
+    let (url, key) = ("sessions.store.redis.url_file", "sessions.store.redis.key_file");
+    let good = STANDARD.encode([7; 32]);
+    world.write("url", "rediss://:hunter2@redis.example:6379/0\n");
+    world.write("keys", format!("{good}\n\n{good}\n"));
+    let keys = [(url, "url"), (key, "keys")];
+    assert_eq!(world.problems(&keys), Vec::<String>::new());
+    for bad in ["hunter2", "https://hunter2", "redis://", "redis://hunter2@", "redis://:6379", "rediss://a b"] {
+        world.write("url", bad);
+        let problem = world.problem(&keys);
+        assert!(
+            problem.starts_with(&format!("--set: {url}: the file holds no rediss:// or redis:// URL")),
+            "{problem}"
+        );
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+    world.write("url", "redis://h\nredis://i\n");
+    assert!(world.problem(&keys).contains("the file's content cannot be used: more than one line"));
+    world.write("url", "redis://h");
+    for (bad, what) in [
+        (format!("{good}\nhunter2\n"), "line 2 of the file is not the base64 of 32 bytes"),
+        (STANDARD.encode([7; 16]), "line 1 of the file is not the base64 of 32 bytes"),
+        ("\n \n".to_owned(), "line 1 of the file holds no key, nor does any other"),
+        (format!("{good}\n").repeat(17), "line 17 of the file is more than the 16th key"),
+    ] {
+        world.write("keys", bad);
+        let problem = world.problem(&keys);
+        let next = "make a key with `openssl rand -base64 32`; one a line, the first seals, all open";
+        assert_eq!(problem, format!("--set: {key}: {what}; {next}"));
+    }
+    world.write("keys", &good);
+    fs::set_permissions(world.path("keys"), fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(world.problem(&keys).starts_with(&format!("warning: --set: {key}: every user")));
+    let problems = world.problems(&[(url, "none"), (key, "accounts/4977.yaml")]).join(" ");
+    assert!(problems.contains("the file that it names: no such file") && !problems.contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn a_stores_certificates_are_for_tls() {
+    let world = World::new();
+    let ca = "sessions.store.redis.ca_file";
+    let keys = [("sessions.store.redis.url_file", "url"), ("sessions.store.redis.key_file", "keys"), (ca, "ca.pem")];
+    world.write("url", "redis://h");
+    world.write("keys", STANDARD.encode([7; 32]));
+    world.write("ca.pem", "hunter2");
+    let [unused, unusable] = world.problems(&keys).try_into().expect("two problems");
+    assert!(unused.starts_with(&format!("--set: {ca}: not used: the URL is redis://")), "{unused}");
+    assert_eq!(unusable, format!("--set: {ca}: ca.pem holds no certificate (PEM)"));
+}
+
+#[test]
+fn a_state_file_needs_a_folder_that_can_be_written_and_a_key() {
+    let world = World::new();
+    let keys = |file| [("sessions.state_file", file), ("sessions.state_key_file", "keys")];
+    world.write("keys", STANDARD.encode([7; 32]));
+    assert_eq!(world.problems(&keys("audit/state")), Vec::<String>::new(), "it is made at the start");
+    assert_eq!(world.problem(&keys("none/state")), "--set: sessions.state_file: none: no such folder");
+    assert_eq!(world.problem(&keys("audit")), "--set: sessions.state_file: audit is no regular file");
+    world.write("keys", "hunter2");
+    assert!(world.problem(&keys("audit/state")).starts_with("--set: sessions.state_key_file: line 1 of the file"));
+}
+
+#[test]
 fn a_signing_key_is_ed25519_in_pkcs8() {
     let world = World::new();
     let key = "audit.signing_key_file";

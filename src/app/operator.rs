@@ -1,0 +1,67 @@
+//! What an operator sees and does, out of the sessions and into the audit log. It translates and keeps nothing.
+
+use std::borrow::Cow;
+
+use futures_util::future::BoxFuture;
+
+use crate::admin::{Asker, Deed, Operator, SessionRow, SignOut};
+use crate::audit::{AdminDeed, Event, Log};
+use crate::cc::AgentId;
+use crate::session::{Sessions, Shown};
+
+/// The operator's desk.
+pub(super) struct Desk {
+    sessions: Sessions,
+    audit: Log,
+}
+
+impl Desk {
+    pub(super) const fn new(sessions: Sessions, audit: Log) -> Self {
+        Self { sessions, audit }
+    }
+}
+
+impl Operator for Desk {
+    fn list(&self) -> BoxFuture<'_, Vec<SessionRow>> {
+        Box::pin(async { self.sessions.list().await.into_iter().map(row).collect() })
+    }
+
+    fn show(&self, agent: AgentId) -> BoxFuture<'_, Option<SessionRow>> {
+        Box::pin(async move { self.sessions.show(agent).await.map(row) })
+    }
+
+    fn sign_out(&self, agent: AgentId) -> BoxFuture<'_, SignOut> {
+        Box::pin(async move {
+            if self.sessions.show(agent).await.is_none() {
+                return SignOut::Unknown;
+            }
+            match self.sessions.sign_out(agent).await {
+                Ok(()) => SignOut::Done,
+                Err(error) => SignOut::Refused(error.to_string()),
+            }
+        })
+    }
+
+    fn record(&self, asker: &Asker, deed: Deed) {
+        let (deed, agent) = match deed {
+            Deed::Read(agent) => (AdminDeed::SessionsRead, agent),
+            Deed::SignOut(agent) => (AdminDeed::SessionSignOut, Some(agent)),
+        };
+        let Asker { peer, certificate } = asker.clone();
+        self.audit.note(Event::Admin { deed, agent, peer, certificate });
+    }
+}
+
+fn row(shown: Shown) -> SessionRow {
+    SessionRow {
+        agent: shown.agent,
+        state: Cow::Borrowed(shown.state),
+        kind: shown.kind.map(|kind| Cow::Borrowed(kind.as_str())),
+        owned: shown.owned,
+        rotations: shown.rotations,
+        in_use: shown.in_use,
+        waiting: shown.waiting,
+        since: None,
+        password_expires: None,
+    }
+}

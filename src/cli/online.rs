@@ -1,0 +1,152 @@
+//! `ccgate check --online`: after the check of the text, asks everybody whom the configuration names. It signs nobody in but
+//! the agent of `--agent`, never by force and once, and signs that one out again.
+
+mod agent;
+mod judge;
+mod report;
+mod store;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use prometheus::Registry;
+
+use super::{CheckArgs, Exit, check};
+use crate::authn::{self, Authenticator, KeySource};
+use crate::cc::{AgentId, Guid};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::ready::Ready;
+use crate::upstream::{self, Gateway};
+use report::{Finding, Report, causes};
+
+/// Longest time that an agent is watched: it is not free for anybody else meanwhile.
+const WATCH_MAX: Duration = Duration::from_hours(1);
+
+/// Prints what [`check`] does, and where that is good one line for each question. Exit code 1 where an answer is a problem, 2
+/// where the configuration itself is.
+///
+/// # Errors
+/// Only that `out` is gone.
+pub(super) async fn online(args: &CheckArgs, out: &mut dyn Write) -> io::Result<Exit> {
+    let text = check(args, out)?;
+    if text != Exit::Ok {
+        return Ok(text);
+    }
+    let config = match args.config.load() {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            writeln!(out, "{errors}")?;
+            return Ok(Exit::Usage);
+        }
+    };
+    if args.watch.get() > WATCH_MAX {
+        writeln!(out, "--watch: {} is longer than 1h: nobody else can use the agent meanwhile", args.watch)?;
+        return Ok(Exit::Usage);
+    }
+    let mut report = Report::new(out);
+    issuers(&config, &mut report).await?;
+    for finding in store::store(&config.sessions.store).await {
+        report.tell(&finding)?;
+    }
+    let gateway = upstream(&config, args.agent, &mut report).await?;
+    match (args.agent, gateway) {
+        (Some(agent), Some(gateway)) => agent::agent(&config, agent, args.watch.get(), &gateway, &mut report).await?,
+        (Some(agent), None) => {
+            let what = format!("agent {agent} was not signed in: the gateway did not answer");
+            report.tell(&Finding::warning("--agent", what, ""))?;
+        }
+        (None, _) => {
+            let what = "whether keep-alives and Guids fit was not asked";
+            report.tell(&Finding::ok("--agent", format!("{what}: name an agent that nobody uses now")))?;
+        }
+    }
+    report.end()
+}
+
+/// Every issuer's keys, once.
+async fn issuers(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
+    let key = |index: usize, source: &KeySource| match source {
+        KeySource::File(_) => format!("auth.issuers[{index}].jwks_file"),
+        KeySource::Url(_) => format!("auth.issuers[{index}].jwks_url"),
+        KeySource::Discovery => format!("auth.issuers[{index}].issuer"),
+    };
+    let registry = Registry::new();
+    let built = authn::Metrics::register(&registry).map_err(io::Error::other)?;
+    let authenticator = match Authenticator::new(&config.auth, Clock::system(), &Ready::new(), built) {
+        Ok(authenticator) => authenticator,
+        Err(error) => return report.tell(&Finding::problem("auth.issuers", causes(&error), "")),
+    };
+    let failed = authenticator.refresh_once().await;
+    for (index, issuer) in config.auth.issuers.iter().enumerate() {
+        let key = key(index, &issuer.keys);
+        let finding = match failed.iter().find(|(name, _)| *name == issuer.issuer) {
+            None => Finding::ok(key, format!("the keys of {} are there", issuer.issuer)),
+            Some((_, error)) => {
+                let next =
+                    "until its keys come its tokens get 503 keys_unavailable; look at the address and at ca_file";
+                Finding::problem(key, causes(error), next)
+            }
+        };
+        report.tell(&finding)?;
+    }
+    Ok(())
+}
+
+/// TLS, and a call with a made-up Guid, which changes nothing: the gateway refuses it in its own words.
+async fn upstream(config: &Config, agent: Option<AgentId>, report: &mut Report<'_>) -> io::Result<Option<Gateway>> {
+    let section = &config.upstream;
+    let gateway = section.url.authority().cloned().map(|authority| {
+        let upstream =
+            upstream::Config { authority, client: section.client.clone(), idle_timeout: section.idle_timeout };
+        let metrics = upstream::Metrics::register(&Registry::new()).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(Gateway::new(&upstream, metrics))
+    });
+    let gateway = match gateway.transpose()? {
+        Some(Ok(gateway)) => gateway,
+        Some(Err(error)) => {
+            report.tell(&Finding::problem("upstream", causes(&error), ""))?;
+            return Ok(None);
+        }
+        None => return Ok(None),
+    };
+    let anybody = agent.or_else(|| AgentId::try_from(AgentId::MIN).ok());
+    let guid = Guid::from_text(&format!("{}.none", uuid::Uuid::new_v4())).ok();
+    let Some((agent, guid)) = anybody.zip(guid) else { return Ok(None) };
+    let patience = section.client.connect_timeout.saturating_add(section.client.response_timeout);
+    let answer = tokio::time::timeout(patience, gateway.poll(agent, &guid)).await;
+    let answer = answer.unwrap_or(Err(upstream::Error::Timeout));
+    let finding = reached(config, &answer);
+    let answers = finding.is_ok();
+    report.tell(&finding)?;
+    Ok(answers.then_some(gateway))
+}
+
+fn reached(config: &Config, answer: &Result<Option<Guid>, upstream::Error>) -> Finding {
+    let section = &config.upstream;
+    let at = section.url.authority().map(ToString::to_string).unwrap_or_default();
+    let seconds = |time: Duration| config::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    match answer {
+        Ok(_) | Err(upstream::Error::Refused { .. }) => {
+            Finding::ok("upstream.url", format!("{at} is trusted and answers as CC-Gateway does"))
+        }
+        Err(error @ upstream::Error::Untrusted { .. }) => {
+            let next = "name the CA of the gateway's certificate in upstream.ca_file, and in upstream.server_name the \
+                        name in it where the URL holds a bare address";
+            Finding::problem("upstream.ca_file", format!("{at}: {}", causes(error)), next)
+        }
+        Err(upstream::Error::Timeout) => {
+            let key = "upstream.response_timeout";
+            let wait = seconds(section.client.connect_timeout.saturating_add(section.client.response_timeout));
+            Finding::problem(key, format!("{at}: no answer within {wait}"), "")
+        }
+        Err(error @ (upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. })) => {
+            let next = "look at the address, at the network between, and at upstream.connect_timeout";
+            Finding::problem("upstream.url", format!("{at}: {}", causes(error)), next)
+        }
+        Err(error) => {
+            let next = "is that CC-Gateway, or something in between?";
+            Finding::problem("upstream.url", format!("{at}: {}", causes(error)), next)
+        }
+    }
+}
