@@ -71,7 +71,10 @@ impl Error {
             Self::AgentBusy { .. } => "agent_busy",
             Self::Switching { .. } => "upstream_switching",
             Self::Upstream { source, .. } => match **source {
-                upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => "upstream_unreachable",
+                upstream::Error::Resting { why: upstream::Rest::Switching, .. } => "upstream_switching",
+                upstream::Error::Unreachable { .. }
+                | upstream::Error::Closed { .. }
+                | upstream::Error::Resting { .. } => "upstream_unreachable",
                 upstream::Error::Untrusted { .. } => "upstream_untrusted",
                 upstream::Error::Timeout => "upstream_timeout",
                 upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {

@@ -31,6 +31,7 @@ mod error;
 mod journal;
 mod lease;
 mod metrics;
+pub mod pace;
 mod state;
 pub mod store;
 

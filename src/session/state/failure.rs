@@ -64,8 +64,9 @@ pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
         | upstream::Error::Truncated { .. }
         | upstream::Error::Protocol(_) => true,
         upstream::Error::Status(status) => status.is_server_error(),
-        upstream::Error::Unreachable { .. } | upstream::Error::Untrusted { .. } | upstream::Error::Refused { .. } => {
-            false
-        }
+        upstream::Error::Unreachable { .. }
+        | upstream::Error::Untrusted { .. }
+        | upstream::Error::Refused { .. }
+        | upstream::Error::Resting { .. } => false,
     }
 }
