@@ -216,12 +216,13 @@ async fn keep_alives_of_10_000_agents_cost_no_connection_while_the_gateway_is_aw
     while !matches!(gateway.heartbeat(agent, &guid).await, Err(upstream::Error::Resting { .. })) {
         failed += 1;
     }
-    // The first found its kept connection closed.
-    assert_eq!((failed, line.in_vain()), (5, 4));
+    // The first may have found its kept connection closed.
+    let in_vain = line.in_vain();
+    assert!(failed == 5 && (4..=5).contains(&in_vain), "{failed}, {in_vain}");
     let beats = join_all((2000..12_000).map(|agent| gateway.heartbeat(AgentId::try_from(agent).unwrap(), &guid))).await;
     let rests = beats.iter().filter(|beat| matches!(beat, Err(upstream::Error::Resting { .. }))).count();
     // All but one where the rest has ended meanwhile.
-    assert!(rests >= 9_999 && line.in_vain() <= 5, "{rests}, {}", line.in_vain());
+    assert!(rests >= 9_999 && line.in_vain() <= in_vain + 1, "{rests}, {}", line.in_vain());
     line.leads_to(&world);
     until("the gateway is found again", || async { gateway.heartbeat(agent, &guid).await.is_ok() }).await;
     assert_eq!(world.sim.broken_rules(), []);
