@@ -150,10 +150,9 @@ impl Verdict {
     fn of<T>(outcome: &Result<T, Error>, is_download: bool) -> Self {
         let Err(error) = outcome else { return Self::Answered };
         match error {
-            Error::Unreachable { .. } => Self::Nobody,
             Error::Timeout | Error::Closed { .. } if is_download => Self::Unknown,
             Error::Status(status) if status.is_server_error() && is_download => Self::Unknown,
-            Error::Timeout | Error::Closed { .. } => Self::Nobody,
+            Error::Unreachable { .. } | Error::Timeout | Error::Closed { .. } => Self::Nobody,
             Error::Status(status) if status.is_server_error() => Self::Nobody,
             Error::Refused { retcode, .. } if retcode.as_str() == SWITCHING_OVER => Self::Switching,
             // Somebody else's certificate: it shows neither that the gateway is there nor that it has gone.

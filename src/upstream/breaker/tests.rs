@@ -173,13 +173,17 @@ fn replicas_do_not_come_back_in_step() {
 fn calls_that_were_under_way_when_it_opened_do_not_lengthen_the_rest() {
     let mut bench = bench();
     let passes: Vec<_> = (0..200).map(|_| bench.admit(Operation::SignIn).expect("let through")).collect();
-    passes.iter().for_each(|pass| bench.settle(*pass, &unreachable()));
+    for pass in &passes {
+        bench.settle(*pass, &unreachable());
+    }
     let (_, rest) = bench.rests(Operation::SignIn).expect("a rest");
     assert!(rest <= Duration::from_secs(1), "{rest:?}");
     // Nor does one that fails long after, when others have found the gateway there again.
     bench.pass(rest);
     bench.call(Operation::SignIn, &Ok(()));
-    passes.iter().for_each(|pass| bench.settle(*pass, &Err(Error::Timeout)));
+    for pass in &passes {
+        bench.settle(*pass, &Err(Error::Timeout));
+    }
     assert!(!bench.is_open());
 }
 
@@ -237,7 +241,9 @@ fn downloads_are_let_through_always_and_only_what_is_sure_counts() {
     let (_, rest) = bench.rests(Operation::Heartbeat).expect("a rest");
     for _ in 0..100 {
         bench.call(Operation::Download, &unreachable());
-        vague.iter().for_each(|outcome| bench.call(Operation::Download, outcome));
+        for outcome in &vague {
+            bench.call(Operation::Download, outcome);
+        }
     }
     assert_eq!(bench.rests(Operation::Heartbeat), Some((Rest::Unanswered, rest)), "nobody let them through to try");
     bench.pass(rest / 2);
