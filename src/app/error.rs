@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::session::store;
 use crate::{audit, authn, config, net, policy, serve};
 
 /// Why the gateway does not start.
@@ -59,4 +60,13 @@ pub enum StartError {
     /// Two metrics have one name.
     #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    /// The keys of the state file can't be used.
+    #[error("sessions.state_key_file cannot be used")]
+    StateKeys(#[source] store::seal::KeyError),
+    /// The state file can't be used.
+    #[error("sessions.state_file cannot be used")]
+    StateFile(#[source] Box<store::memory::StateFileError>),
+    /// The shared store can't be used.
+    #[error("sessions.store.redis cannot be used")]
+    SessionStore(#[source] Box<store::redis::ConnectError>),
 }

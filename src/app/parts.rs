@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::Authority;
 use prometheus::Registry;
 
 use super::StartError;
@@ -14,6 +15,7 @@ use crate::config::{self, Config};
 use crate::policy::Policy;
 use crate::ready::Ready;
 use crate::session::Sessions;
+use crate::session::store::{self, Store};
 use crate::upstream::Gateway;
 use crate::{audit, authn, policy, serve, session, upstream};
 
@@ -38,7 +40,7 @@ pub(super) fn authenticator(
 /// Builds the client of the upstream.
 pub(super) fn gateway(config: &Config, registry: &Registry) -> Result<Gateway, StartError> {
     let upstream = upstream::Config {
-        authority: config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)?,
+        authority: upstream_authority(config)?,
         client: config.upstream.client.clone(),
         idle_timeout: config.upstream.idle_timeout,
     };
@@ -75,9 +77,47 @@ pub(super) const fn digest(digest: config::Digest) -> audit::Digest {
     }
 }
 
+/// Opens the store of the sessions: reads its files, and connects where it is shared.
+pub(super) async fn session_store(
+    config: &Config,
+    clock: Clock,
+    registry: &Registry,
+) -> Result<Arc<dyn Store>, StartError> {
+    let section = &config.sessions;
+    let (context, per_second) = (upstream_authority(config)?.to_string(), section.sign_ins.per_second);
+    match &section.store {
+        config::Store::Memory(None) => Ok(store::Memory::new(clock, per_second)),
+        config::Store::Memory(Some(state)) => {
+            let keys = store::Keys::read(&state.key_file).map_err(StartError::StateKeys)?;
+            let state = store::StateFile { path: state.file.clone(), keys };
+            let store = store::Memory::with_file(clock, per_second, state, &context);
+            Ok(store.map_err(|source| StartError::StateFile(Box::new(source)))?)
+        }
+        config::Store::Redis(redis) => {
+            let redis = store::redis::Config {
+                url_file: redis.url_file.clone(),
+                key_file: redis.key_file.clone(),
+                ca_file: redis.ca_file.clone(),
+                prefix: redis.prefix.clone(),
+                lease: redis.lease,
+                timeout: redis.timeout,
+                sign_ins_per_second: per_second,
+            };
+            let metrics = store::Metrics::register(registry)?;
+            let store = store::Redis::connect(&redis, &context, metrics).await;
+            Ok(store.map_err(|source| StartError::SessionStore(Box::new(source)))?)
+        }
+    }
+}
+
+fn upstream_authority(config: &Config) -> Result<Authority, StartError> {
+    config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)
+}
+
 /// Sets up the sessions; nothing is signed in yet.
 pub(super) fn sessions(
     config: &Config,
+    store: Arc<dyn Store>,
     gateway: Gateway,
     audit: &audit::Log,
     clock: Clock,
@@ -98,9 +138,9 @@ pub(super) fn sessions(
         lease_timeout: section.lease_timeout,
         waiters_max: section.waiters_max,
         agents_max: section.agents_max,
+        sign_ins_at_once: section.sign_ins.at_once,
     };
     let journal = Arc::new(AuditJournal(audit.clone()));
-    let store = session::store::Memory::new(clock.clone(), 50);
     Ok(Sessions::new(sessions, store, gateway, journal, clock, session::Metrics::register(registry)?))
 }
 

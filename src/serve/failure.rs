@@ -74,7 +74,9 @@ impl Failure {
         use audit::FailReason;
         let reason = match self {
             Self::Upstream(error) => match error {
-                upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => FailReason::UpstreamUnreachable,
+                upstream::Error::Unreachable { .. }
+                | upstream::Error::Closed { .. }
+                | upstream::Error::Resting { .. } => FailReason::UpstreamUnreachable,
                 upstream::Error::Untrusted { .. } => FailReason::UpstreamUntrusted,
                 upstream::Error::Timeout => FailReason::UpstreamTimeout,
                 upstream::Error::Truncated { .. } => FailReason::UpstreamTruncated,

@@ -281,7 +281,11 @@ fn of_trouble(trouble: &Trouble, detail: String) -> Problem {
 fn of_upstream(error: &upstream::Error) -> Problem {
     let detail = format!("{error}.");
     match error {
-        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => {
+        upstream::Error::Resting { why: upstream::Rest::Switching, retry_after } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_switching", "Switching over", detail)
+                .retry_after(*retry_after)
+        }
+        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } | upstream::Error::Resting { .. } => {
             Problem::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", "CC-Gateway not reachable", detail)
         }
         upstream::Error::Untrusted { .. } => {

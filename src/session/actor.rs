@@ -63,6 +63,8 @@ pub(super) struct Actor {
     telling: Option<BoxFuture<'static, Event>>,
     /// The last keep-alive failed: only the first of a row is warned of, or an outage would flood the log.
     pulse_failing: bool,
+    /// Operators who wait for a sign-out: at most one, as the next finds no session that lives.
+    sign_outs: Vec<oneshot::Sender<bool>>,
     phase: Phase,
 }
 
@@ -83,6 +85,7 @@ impl Actor {
             seek: None,
             telling: None,
             pulse_failing: false,
+            sign_outs: Vec::new(),
             phase,
         }
     }
@@ -142,7 +145,11 @@ impl Actor {
                 return None;
             }
             Command::SignOut { reply } => {
-                let _ = reply.send(matches!(self.session.state(), State::Active(_)));
+                if !matches!(self.session.state(), State::Active(_)) {
+                    let _ = reply.send(false);
+                    return None;
+                }
+                self.sign_outs.push(reply);
                 Event::SignOutAsked
             }
             Command::Stop => Event::Stop,
@@ -176,6 +183,12 @@ impl Actor {
         if self.fence() != before {
             // The keep-alive of a session that is gone: dropping it ends its connection.
             self.pulse = None;
+        }
+        if !matches!(self.session.state(), State::Leaving { .. }) {
+            for reply in self.sign_outs.drain(..) {
+                // Whoever has gone needs no answer.
+                let _ = reply.send(true);
+            }
         }
         self.show_phase();
     }
@@ -272,6 +285,11 @@ impl Actor {
         let (agent, sessions) = (self.agent, self.sessions.clone());
         Box::pin(async move {
             let config = sessions.config();
+            let permit = sessions.gate().admit(Instant::now() + config.lease_timeout).await;
+            let _permit = match permit {
+                Ok(permit) => permit,
+                Err(error) => return Event::SignInNotMade(error.into()),
+            };
             if !sessions.store().tenure().holds(generation, Instant::now()) {
                 return Event::SignInNotMade(Error::tenure_ended());
             }

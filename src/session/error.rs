@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{self, Trouble};
-use super::{BarCause, accounts, upstream};
+use super::{BarCause, accounts, pace, upstream};
 use crate::cc::Retcode;
 
 /// Why there is no session.
@@ -102,7 +102,10 @@ impl Error {
             Self::AgentBusy { .. } => "agent_busy",
             Self::Switching { .. } => "upstream_switching",
             Self::Upstream { source, .. } => match **source {
-                upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => "upstream_unreachable",
+                upstream::Error::Resting { why: upstream::Rest::Switching, .. } => "upstream_switching",
+                upstream::Error::Unreachable { .. }
+                | upstream::Error::Closed { .. }
+                | upstream::Error::Resting { .. } => "upstream_unreachable",
                 upstream::Error::Untrusted { .. } => "upstream_untrusted",
                 upstream::Error::Timeout => "upstream_timeout",
                 upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
@@ -167,6 +170,15 @@ impl Error {
             | Self::Timeout
             | Self::Interrupted
             | Self::ShuttingDown => None,
+        }
+    }
+}
+
+impl From<pace::Error> for Error {
+    fn from(error: pace::Error) -> Self {
+        match error {
+            pace::Error::Late => Self::TooManySignIns { retry_after: Duration::from_secs(5) },
+            pace::Error::Store(source) => Self::Store { source },
         }
     }
 }

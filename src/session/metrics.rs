@@ -66,6 +66,8 @@ pub(super) enum Outcome {
     Untrusted,
     Timeout,
     Protocol,
+    /// Not made: the gateway is left alone for a while.
+    Resting,
 }
 
 impl Outcome {
@@ -74,6 +76,7 @@ impl Outcome {
             upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => Self::Unreachable,
             upstream::Error::Untrusted { .. } => Self::Untrusted,
             upstream::Error::Timeout => Self::Timeout,
+            upstream::Error::Resting { .. } => Self::Resting,
             upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
                 Self::Protocol
             }
@@ -105,6 +108,7 @@ impl Outcome {
             Self::Untrusted => "untrusted",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
+            Self::Resting => "resting",
         }
     }
 }

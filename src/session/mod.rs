@@ -31,6 +31,7 @@ mod error;
 mod journal;
 mod lease;
 mod metrics;
+mod pace;
 mod shown;
 mod state;
 pub mod store;
@@ -43,6 +44,7 @@ pub use metrics::Metrics;
 pub use shown::Shown;
 
 use actor::{Actor, Command};
+use pace::Gate;
 use state::{Rejected, Version};
 use store::{Store, Watcher};
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub waiters_max: usize,
     /// How many agents can have a session, be signing in, cool down or be barred.
     pub agents_max: usize,
+    /// How many sign-ins this process makes at once. How many a second all replicas make is the store's to count.
+    pub sign_ins_at_once: usize,
 }
 
 impl Config {
@@ -76,6 +80,8 @@ impl Config {
     pub const WAITERS_MAX: usize = 1_024;
     /// Default of `agents_max`: ten times a large site; an actor takes some KiB.
     pub const AGENTS_MAX: usize = 10_000;
+    /// Default of `sign_ins_at_once`.
+    pub const SIGN_INS_AT_ONCE: usize = 16;
 }
 
 /// The way of signing in.
@@ -121,6 +127,7 @@ struct Shared {
     clock: Clock,
     metrics: Metrics,
     store: Arc<dyn Store>,
+    gate: Gate,
     tag_key: Arc<GuidTagKey>,
     tasks: TaskTracker,
     /// Ends the store's task, after the last actor.
@@ -201,11 +208,12 @@ impl Sessions {
         metrics: Metrics,
     ) -> Self {
         let sessions = Self(Arc::new(Shared {
-            config: Arc::new(config),
             calls: Arc::new(calls),
             journal,
             clock,
             metrics,
+            gate: Gate::new(config.sign_ins_at_once, Arc::clone(&store)),
+            config: Arc::new(config),
             store,
             tag_key: Arc::new(GuidTagKey::random()),
             tasks: TaskTracker::new(),
@@ -374,6 +382,10 @@ impl Sessions {
 
     fn store(&self) -> &dyn Store {
         &*self.0.store
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     fn calls(&self) -> &dyn Calls {

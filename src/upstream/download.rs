@@ -10,7 +10,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::answer::{SET_GUID, is_json, media_type};
 use super::metrics::Operation;
@@ -72,10 +71,10 @@ impl Gateway {
     /// [`Error::Refused`] where the gateway says no, behind HTTP 200 as it does; [`Error::Protocol`] for an answer whose
     /// framing could hide a cut or that is no recording.
     pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Downloaded, Error> {
-        let start = Instant::now();
+        let begun = self.begin(Operation::Download)?;
         let authorized = entry.authorized();
         let answer = self.exchange(authorized.download(), authorized.arrival().trace.as_ref(), guid).await;
-        self.metrics.observe(Operation::Download, start, &answer);
+        self.end(&begun, &answer);
         answer
     }
 

@@ -1,5 +1,8 @@
 //! Why a call gave nothing, in words that decide what to do next.
 
+use std::fmt;
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::cc::Retcode;
@@ -49,6 +52,32 @@ pub enum Error {
         /// The gateway's free text: for the log and the audit record only.
         message: String,
     },
+    /// Not asked: the gateway is left alone for a while. Nothing was sent, so nothing can have come of it.
+    #[error("the gateway is left alone for a while: {why}")]
+    Resting {
+        /// What it did until then.
+        why: Rest,
+        /// When asking again makes sense; at most 30 s.
+        retry_after: Duration,
+    },
+}
+
+/// Why the gateway is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rest {
+    /// Call after call got no answer.
+    Unanswered,
+    /// Sign-in after sign-in was answered with `000-004`.
+    Switching,
+}
+
+impl fmt::Display for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unanswered => "it does not answer",
+            Self::Switching => "it is switching over",
+        })
+    }
 }
 
 impl Error {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::metrics::Operation;
 use super::{Error, Gateway};
@@ -32,9 +31,9 @@ impl Gateway {
         guid: &Guid,
         deadline: Duration,
     ) -> Result<Option<Guid>, Error> {
-        let start = Instant::now();
+        let begun = self.begin(operation)?;
         let answer = self.call(call, Some(guid), Bytes::new(), deadline).await.and_then(|success| success.guid());
-        self.metrics.observe(operation, start, &answer);
+        self.end(&begun, &answer);
         answer
     }
 }

@@ -2,6 +2,7 @@
 //! caller but those of an allow-list.
 
 mod answer;
+mod breaker;
 mod download;
 mod error;
 mod keep_alive;
@@ -9,7 +10,7 @@ mod metrics;
 mod sign_in;
 
 pub use download::{Answer, Downloaded, File};
-pub use error::Error;
+pub use error::{Error, Rest};
 pub use metrics::Metrics;
 pub use sign_in::{Callback, SignInRequest, SignedIn};
 
@@ -21,9 +22,13 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use crate::cc::{Call, Guid};
 use crate::net;
+
+use breaker::{Breaker, Pass};
+use metrics::Operation;
 
 /// Request header that carries the session's Guid.
 const GUID: HeaderName = HeaderName::from_static("guid");
@@ -45,13 +50,21 @@ pub struct Config {
     pub idle_timeout: Duration,
 }
 
-/// The gateway. Clones share one pool of connections.
+/// The gateway. Clones share one pool of connections, and one judgement of whether anybody is there.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     client: net::Client,
     authority: Authority,
     idle_timeout: Duration,
     metrics: Arc<Metrics>,
+    breaker: Arc<Breaker>,
+}
+
+/// A call that is under way.
+struct Begun {
+    operation: Operation,
+    start: Instant,
+    pass: Pass,
 }
 
 impl Gateway {
@@ -61,8 +74,27 @@ impl Gateway {
             client: net::Client::new(&config.client)?,
             authority: config.authority.clone(),
             idle_timeout: config.idle_timeout,
+            breaker: Arc::new(Breaker::new(metrics.breaker(), fastrand::u64(..))),
             metrics: Arc::new(metrics),
         })
+    }
+
+    /// Begins a call, unless the gateway is left alone ([`Error::Resting`]).
+    fn begin(&self, operation: Operation) -> Result<Begun, Error> {
+        let start = Instant::now();
+        match self.breaker.admit(operation, start) {
+            Ok(pass) => Ok(Begun { operation, start, pass }),
+            Err(resting) => {
+                self.metrics.left_out(operation, &resting);
+                Err(resting)
+            }
+        }
+    }
+
+    /// Takes down how it ended.
+    fn end<T>(&self, call: &Begun, outcome: &Result<T, Error>) {
+        self.breaker.settle(call.pass, outcome, Instant::now());
+        self.metrics.observe(call.operation, call.start, outcome);
     }
 
     /// Prints a call's request: method, target and headers are ours.

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::answer::Success;
 use super::metrics::Operation;
@@ -66,19 +65,19 @@ struct Body<'a> {
 impl Gateway {
     /// Signs an agent in. Not cancel safe: a call that is dropped may still sign the agent in.
     pub async fn sign_in(&self, agent: AgentId, request: &SignInRequest<'_>) -> Result<SignedIn, Error> {
-        let start = Instant::now();
         let body = Bytes::from(body(request)?);
+        let begun = self.begin(Operation::SignIn)?;
         let call = Call::sign_in(agent, request.form);
         let answer = self.call(call, None, body, self.client.deadline()).await.and_then(|success| signed_in(&success));
-        self.metrics.observe(Operation::SignIn, start, &answer);
+        self.end(&begun, &answer);
         answer
     }
 
     /// Signs an agent out. Not cancel safe: a call that is dropped may still sign the agent out.
     pub async fn sign_out(&self, agent: AgentId, guid: &Guid) -> Result<(), Error> {
-        let start = Instant::now();
+        let begun = self.begin(Operation::SignOut)?;
         let answer = self.call(Call::sign_out(agent), Some(guid), Bytes::new(), self.client.deadline()).await;
-        self.metrics.observe(Operation::SignOut, start, &answer);
+        self.end(&begun, &answer);
         answer.map(drop)
     }
 }

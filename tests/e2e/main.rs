@@ -27,6 +27,7 @@ mod ledger;
 mod metrics;
 mod mount;
 mod plain;
+mod politeness;
 mod ranges;
 mod refusals;
 mod refused_start;

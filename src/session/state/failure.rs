@@ -63,7 +63,9 @@ pub(super) fn told(trouble: &Trouble, retry_after: Duration) -> Error {
 fn trouble(error: &upstream::Error) -> Trouble {
     match error {
         upstream::Error::Refused { retcode, .. } => Trouble::Refused(retcode.clone()),
-        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => Trouble::Unreachable,
+        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } | upstream::Error::Resting { .. } => {
+            Trouble::Unreachable
+        }
         upstream::Error::Untrusted { .. } => Trouble::Untrusted,
         upstream::Error::Timeout => Trouble::Timeout,
         upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
@@ -109,8 +111,9 @@ pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
         | upstream::Error::Truncated { .. }
         | upstream::Error::Protocol(_) => true,
         upstream::Error::Status(status) => status.is_server_error(),
-        upstream::Error::Unreachable { .. } | upstream::Error::Untrusted { .. } | upstream::Error::Refused { .. } => {
-            false
-        }
+        upstream::Error::Unreachable { .. }
+        | upstream::Error::Untrusted { .. }
+        | upstream::Error::Refused { .. }
+        | upstream::Error::Resting { .. } => false,
     }
 }

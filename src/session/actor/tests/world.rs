@@ -45,6 +45,7 @@ impl World {
             lease_timeout: Config::LEASE_TIMEOUT,
             waiters_max: Config::WAITERS_MAX,
             agents_max: Config::AGENTS_MAX,
+            sign_ins_at_once: 1_000,
         };
         change(&mut config);
         let sessions = Sessions::new(

@@ -1,0 +1,77 @@
+//! Bounds the sign-ins that are made at once and in a second. It never decides who is signed in, and makes no call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::store::{self, Store};
+
+#[cfg(test)]
+mod tests;
+
+/// Shortest pause before the store is asked again, whatever it says.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Why a sign-in is not admitted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Its turn does not come in time.
+    #[error("the sign-in's turn did not come in time")]
+    Late,
+    /// The store does not say.
+    #[error("the session store does not admit the sign-in")]
+    Store(#[from] store::Error),
+}
+
+/// Where sign-ins wait for their turn: so many at once in this process, first come first served, and so many a second
+/// over all replicas, as the store counts. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    places: Arc<Semaphore>,
+    store: Arc<dyn Store>,
+}
+
+/// A place among those that sign in. It is given back by dropping it, which is to be done when the call has answered.
+#[derive(Debug)]
+#[must_use = "the place is given back when this is dropped"]
+pub(super) struct Permit {
+    _place: OwnedSemaphorePermit,
+}
+
+impl Gate {
+    /// A gate for `at_once` sign-ins (at least one).
+    pub(super) fn new(at_once: usize, store: Arc<dyn Store>) -> Self {
+        Self { places: Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))), store }
+    }
+
+    /// Waits for a place, and in it for the rate: so no more than `at_once` ever ask the store, and a turn that was
+    /// taken is used at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Late`] at `deadline`, or sooner where the store says that the turn would come later; [`Error::Store`]
+    /// as soon as the store fails, without another try.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the place back. One of the store's turns may be lost, which is made up for within its second.
+    pub(super) async fn admit(&self, deadline: Instant) -> Result<Permit, Error> {
+        tokio::time::timeout_at(deadline, self.turn(deadline)).await.unwrap_or(Err(Error::Late))
+    }
+
+    async fn turn(&self, deadline: Instant) -> Result<Permit, Error> {
+        // It is never closed; if it were, no turn would come.
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_closed| Error::Late)?;
+        while let Some(wait) = self.store.admit_sign_in().await? {
+            // Those who were told the same come back one by one, and never sooner than told.
+            let pause = wait.max(PAUSE_MIN).mul_f64(1.0 + 0.5 * fastrand::f64());
+            if deadline.saturating_duration_since(Instant::now()) <= pause {
+                return Err(Error::Late);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(Permit { _place: place })
+    }
+}
