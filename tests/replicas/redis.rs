@@ -3,14 +3,17 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 /// Below the range that the kernel gives to outgoing connections, so that nobody takes the port while the server is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// How long a server may take to start, and to answer.
+/// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is asked whether it has started, and how long after the last time.
+const TRIES: u32 = 1_000;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A running (or killed) server.
 pub struct Redis {
@@ -22,18 +25,14 @@ pub struct Redis {
 impl Redis {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        let dir = TempDir::new().unwrap();
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut redis = Self { dir: TempDir::new().unwrap(), address: nowhere, child: None };
         for _ in 0..20 {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS)));
-            if TcpListener::bind(address).is_err() {
-                continue;
-            }
-            let mut redis = Self { dir, address, child: None };
-            if redis.run() {
+            redis.address.set_port(fastrand::u16(PORTS));
+            // It does not start where somebody else was quicker.
+            if TcpListener::bind(redis.address).is_ok() && redis.run() {
                 return redis;
             }
-            // Somebody else was quicker.
-            dir = redis.dir;
         }
         panic!("no redis-server starts");
     }
@@ -47,8 +46,7 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("redis-server (Debian package of that name): {error}"));
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        for _ in 0..TRIES {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -56,7 +54,7 @@ impl Redis {
                 self.child = Some(child);
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(BETWEEN_TRIES);
         }
         child.kill().unwrap();
         child.wait().unwrap();

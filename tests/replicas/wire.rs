@@ -1,8 +1,9 @@
 //! The network between one process and Redis, which can be cut and mended.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,10 +76,6 @@ async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receive
 
 #[tokio::test]
 async fn a_wire_is_cut_goes_silent_and_is_mended() {
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let wire = Wire::to(server.local_addr().unwrap()).await;
     let mut echoes = JoinSet::new();
@@ -91,13 +88,6 @@ async fn a_wire_is_cut_goes_silent_and_is_mended() {
             });
         }
     });
-    // What an answer to one byte is: `Some(1)` the byte, `Some(0)` an end, `None` nothing in time.
-    async fn answered(stream: &mut TcpStream) -> Option<usize> {
-        let mut byte = [0];
-        let _ = stream.write_all(b"x").await;
-        let read = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut byte)).await;
-        read.ok().map(|read| read.unwrap_or(0))
-    }
     let open = || TcpStream::connect(wire.address());
     let mut first = open().await.unwrap();
     assert_eq!(answered(&mut first).await, Some(1));
@@ -116,4 +106,12 @@ async fn a_wire_is_cut_goes_silent_and_is_mended() {
         assert_eq!(answered(old).await, Some(0));
     }
     assert_eq!(answered(&mut open().await.unwrap()).await, Some(1));
+}
+
+/// What an answer to one byte is: `Some(1)` the byte, `Some(0)` an end, `None` nothing in time.
+async fn answered(stream: &mut TcpStream) -> Option<usize> {
+    let mut byte = [0];
+    let _ = stream.write_all(b"x").await;
+    let read = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut byte)).await;
+    read.ok().map(|read| read.unwrap_or(0))
 }
