@@ -18,6 +18,10 @@ fn translate(agent: AgentId, event: SessionEvent) -> Event {
     match event {
         SessionEvent::Forced => noted(SessionChange::Forced, "takeover", None, None),
         SessionEvent::SignedIn { form, guid } => noted(SessionChange::SignedIn, form_name(form), Some(guid), None),
+        SessionEvent::Resumed { kind, guid } => noted(SessionChange::Resumed, kind.as_str(), Some(guid), None),
+        SessionEvent::HandedOver { guid } => {
+            Event::Session { agent, change: SessionChange::HandedOver, guid: Some(guid), retcode: None, detail: None }
+        }
         SessionEvent::SignInFailed { code, retcode } => noted(SessionChange::Refused, code, None, retcode),
         SessionEvent::Rotated { guid, .. } => {
             Event::Session { agent, change: SessionChange::Rotated, guid: Some(guid), retcode: None, detail: None }
@@ -55,6 +59,7 @@ const fn form_name(form: SignInForm) -> &'static str {
 mod tests {
     use super::*;
     use crate::cc::{Guid, GuidTagKey};
+    use crate::session::store::Kind;
     use crate::session::{LossCause, SignOutCause};
 
     /// Each line: the event; change, detail and retcode of its record, and whether the record names a session.
@@ -67,6 +72,8 @@ mod tests {
         let table = [
             (SessionEvent::SignedIn { form, guid }, "session.signed_in platform", None, true),
             (SessionEvent::Rotated { count: 1, guid }, "session.rotated ", None, true),
+            (SessionEvent::Resumed { kind: Kind::Own, guid }, "session.resumed own", None, true),
+            (SessionEvent::HandedOver { guid }, "session.handed_over ", None, true),
             (SessionEvent::Lost { cause: LossCause::Silent, guid }, "session.lost silent", None, true),
             (SessionEvent::SignedOut { why: SignOutCause::Idle, guid }, "session.signed_out idle", None, true),
             (SessionEvent::SignOutFailed { retcode: talks, guid }, "session.refused sign_out", Some("100-010"), true),

@@ -100,7 +100,8 @@ pub(super) fn sessions(
         agents_max: section.agents_max,
     };
     let journal = Arc::new(AuditJournal(audit.clone()));
-    Ok(Sessions::new(sessions, gateway, journal, clock, session::Metrics::register(registry)?))
+    let store = session::store::Memory::new(clock.clone(), 50);
+    Ok(Sessions::new(sessions, store, gateway, journal, clock, session::Metrics::register(registry)?))
 }
 
 /// An account that is not there yet is no fault, but a mount that is missing would be found by the first request only.

@@ -75,6 +75,10 @@ pub enum SessionChange {
     Lost,
     /// The agent was signed out.
     SignedOut,
+    /// A session was found that lives: no sign-in was needed.
+    Resumed,
+    /// The session went to another process.
+    HandedOver,
 }
 
 /// What happened to the configuration.
@@ -99,6 +103,8 @@ impl Event {
                 SessionChange::Rotated => "session.rotated",
                 SessionChange::Lost => "session.lost",
                 SessionChange::SignedOut => "session.signed_out",
+                SessionChange::Resumed => "session.resumed",
+                SessionChange::HandedOver => "session.handed_over",
             },
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",

@@ -51,6 +51,11 @@ impl Guid {
         value
     }
 
+    /// The text itself, still as a secret: only for sealing it.
+    pub(crate) const fn as_secret(&self) -> &SecretString {
+        &self.0
+    }
+
     /// Whether both are the same secret.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()

@@ -124,6 +124,13 @@ impl Live {
     async fn fetch(&self, entry: &mut OpenEntry, mut lease: Lease) -> Result<(Answer, Lease), Failure> {
         let (mut fresh_session, mut newer_guid, mut fresh_connection) = (false, false, false);
         loop {
+            if !lease.is_fresh() {
+                let tag = lease.tag();
+                lease = lease.renewed().await?;
+                if lease.tag() != tag {
+                    entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
+                }
+            }
             let error = match self.gateway.download(entry, lease.guid()).await {
                 Ok(downloaded) => {
                     if let Some(guid) = downloaded.guid {

@@ -15,6 +15,7 @@ use super::failure::Failure;
 use crate::cc::{Meaning, Retcode};
 use crate::policy::Reason;
 use crate::route::RequestId;
+use crate::session::store::Trouble;
 use crate::{authn, route, session, upstream};
 
 /// A wait that we can't know better: long enough not to be a storm, short enough for a person.
@@ -245,12 +246,35 @@ fn of_session(error: &session::Error) -> Problem {
             other => of_upstream(other),
         }
         .retry_after(wait),
-        session::Error::TooManyWaiters | session::Error::TooManyAgents => unavailable("Overloaded", detail),
+        session::Error::Elsewhere { trouble, .. } => of_trouble(trouble, detail).retry_after(wait),
+        session::Error::Store { .. } => unavailable("Session store not available", detail),
+        session::Error::TooManyWaiters | session::Error::TooManyAgents | session::Error::TooManySignIns { .. } => {
+            unavailable("Overloaded", detail)
+        }
+        session::Error::NotOwned => unavailable("Session not owned", detail),
         session::Error::Timeout => {
             Problem::new(StatusCode::GATEWAY_TIMEOUT, error.code(), "No session in time", detail)
         }
         session::Error::Interrupted => unavailable("Interrupted", detail),
         session::Error::ShuttingDown => unavailable("Shutting down", detail),
+    }
+}
+
+/// What another replica was told by the gateway, as if it had been told here.
+fn of_trouble(trouble: &Trouble, detail: String) -> Problem {
+    let bad_gateway = |code, title, detail| Problem::new(StatusCode::BAD_GATEWAY, code, title, detail);
+    match trouble {
+        Trouble::AgentBusy => Problem::new(StatusCode::CONFLICT, "agent_busy", "Agent signed in elsewhere", detail),
+        Trouble::Switching(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_switching", "Switching over", detail)
+        }
+        Trouble::Refused(_) => upstream_refused(detail),
+        Trouble::Unreachable => bad_gateway("upstream_unreachable", "CC-Gateway not reachable", detail),
+        Trouble::Untrusted => bad_gateway("upstream_untrusted", "CC-Gateway not trusted", detail),
+        Trouble::Timeout => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "CC-Gateway too slow", detail)
+        }
+        Trouble::Protocol => bad_gateway("upstream_protocol", "CC-Gateway not understood", detail),
     }
 }
 

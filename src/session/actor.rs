@@ -1,7 +1,8 @@
 //! One task per agent: runs what the state machine asks for and answers those who wait. It decides nothing.
 //!
-//! Calls run inside the actor, in two slots: one for sign-in, sign-out and reading the account, one for the keep-alive.
-//! So a caller that hangs up stops nothing, and two calls that exclude each other have no place to run at once.
+//! Calls run inside the actor, in slots: one for sign-in, sign-out and what goes before them, one for the keep-alive, one
+//! for a seek and one for what the store is told. So a caller that hangs up stops nothing, and two calls that exclude
+//! each other have no place to run at once.
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::{self, Account};
 use super::lease::{Lease, Usage};
 use super::metrics::{Outcome, Phase};
-use super::state::{Effect, Event, Fresh, Session, State, Version};
-use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, upstream};
+use super::state::{Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
+use super::store::Retire;
+use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, Shown, upstream};
 use crate::cc::{AgentId, Guid, SignInForm};
 
 #[cfg(test)]
@@ -26,9 +28,21 @@ const PASSWORD_DAYS_WARN: u16 = 7;
 /// What others tell an actor.
 pub(super) enum Command {
     /// Somebody wants a session, maybe because the Guid of `rejected` was refused.
-    Ask { rejected: Option<(Version, LossCause)>, reply: Reply },
+    Ask { rejected: Option<Rejected>, reply: Reply },
     /// An answer brought a new Guid.
     Learned { version: Version, guid: Guid },
+    /// Another process changed what the store knows of the agent.
+    Changed,
+    /// Changes may have been missed.
+    LostSight,
+    /// What is owned is to be written again.
+    Reconfirm,
+    /// A borrower was refused with a Guid of ours.
+    BorrowerRefused { version: Version, cause: LossCause },
+    /// The operator looks at the session.
+    Show { reply: oneshot::Sender<Shown> },
+    /// The operator wants the session signed out; told whether there is one to sign out here.
+    SignOut { reply: oneshot::Sender<bool> },
     /// The process ends.
     Stop,
 }
@@ -45,6 +59,8 @@ pub(super) struct Actor {
     usage: Arc<Usage>,
     call: Option<BoxFuture<'static, Event>>,
     pulse: Option<BoxFuture<'static, Event>>,
+    seek: Option<BoxFuture<'static, Event>>,
+    telling: Option<BoxFuture<'static, Event>>,
     /// The last keep-alive failed: only the first of a row is warned of, or an outage would flood the log.
     pulse_failing: bool,
     phase: Phase,
@@ -64,6 +80,8 @@ impl Actor {
             usage: Arc::default(),
             call: None,
             pulse: None,
+            seek: None,
+            telling: None,
             pulse_failing: false,
             phase,
         }
@@ -78,9 +96,14 @@ impl Actor {
                 () = cut.cancelled() => return,
                 // The slots keep what was not finished, so losing the race loses nothing; nor do the others.
                 event = finished(&mut self.call) => event,
+                event = finished(&mut self.telling) => event,
+                event = finished(&mut self.seek) => event,
                 event = finished(&mut self.pulse) => event,
                 command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
+                    Some(command) => match self.command(command) {
+                        Some(event) => event,
+                        None => continue,
+                    },
                     None => return,
                 },
                 () = self.usage.released() => {
@@ -99,8 +122,8 @@ impl Actor {
         }
     }
 
-    fn command(&mut self, command: Command) -> Event {
-        match command {
+    fn command(&mut self, command: Command) -> Option<Event> {
+        Some(match command {
             Command::Ask { rejected, reply } => {
                 if self.waiters.len() >= self.sessions.waiters_max() {
                     self.waiters.retain(|waiter| !waiter.is_closed());
@@ -109,14 +132,45 @@ impl Actor {
                 Event::Want { rejected }
             }
             Command::Learned { version, guid } => Event::Learned { version, guid },
+            Command::Changed => Event::Changed,
+            Command::LostSight => Event::LostSight,
+            Command::Reconfirm => Event::Reconfirm,
+            Command::BorrowerRefused { version, cause } => Event::BorrowerRefused { version, cause },
+            Command::Show { reply } => {
+                // Whoever has gone needs no answer.
+                let _ = reply.send(self.shown());
+                return None;
+            }
+            Command::SignOut { reply } => {
+                let _ = reply.send(matches!(self.session.state(), State::Active(_)));
+                Event::SignOutAsked
+            }
             Command::Stop => Event::Stop,
+        })
+    }
+
+    fn shown(&self) -> Shown {
+        let (version, kind) = match self.session.state() {
+            State::Active(active) => (Some(active.version()), Some(active.kind())),
+            State::Borrowed(borrowed) => (Some(borrowed.version()), Some(borrowed.kind())),
+            _ => (None, None),
+        };
+        Shown {
+            agent: self.agent,
+            state: self.phase.label(),
+            kind,
+            owned: matches!(self.session.state(), State::Active(_) | State::Retiring { .. } | State::Leaving { .. }),
+            rotations: version.map(|version| version.rotation),
+            in_use: self.usage.holds(),
+            waiting: self.waiters.len(),
         }
     }
 
     fn take(&mut self, event: Event) {
         self.count(&event);
         let before = self.fence();
-        for effect in self.session.step(event, Instant::now()) {
+        let tenure = self.sessions.store().tenure();
+        for effect in self.session.step(event, Instant::now(), tenure) {
             self.perform(effect);
         }
         if self.fence() != before {
@@ -130,20 +184,27 @@ impl Actor {
     fn fence(&self) -> Option<u64> {
         match self.session.state() {
             State::Active(active) => Some(active.version().fence),
+            State::Retiring { active, .. } => Some(active.version().fence),
             _ => None,
         }
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Seek { floor } => self.seek = Some(self.seek(floor)),
             Effect::ReadAccount => self.call = Some(self.read_account()),
-            Effect::SignIn { account, form } => self.call = Some(self.sign_in(account, form)),
+            Effect::SignIn { account, form, generation } => {
+                self.call = Some(self.sign_in(account, form, generation));
+            }
+            Effect::Retire { fence, why } => self.call = Some(self.retire(fence, why)),
             Effect::SignOut { guid } => {
                 self.pulse = None;
                 self.call = Some(self.sign_out(guid));
             }
             Effect::KeepAlive { guid, version } => self.pulse = Some(self.keep_alive(guid, version)),
-            Effect::Grant { guid, version } => self.grant(&guid, version),
+            Effect::DropKeepAlive => self.pulse = None,
+            Effect::Store(out) => self.telling = Some(self.tell(out)),
+            Effect::Grant(granted) => self.grant(&granted),
             Effect::Refuse(error) => {
                 for waiter in self.waiters.drain(..) {
                     // Whoever has gone needs no answer.
@@ -154,15 +215,14 @@ impl Actor {
         }
     }
 
-    fn grant(&mut self, guid: &Arc<Guid>, version: Version) {
+    fn grant(&mut self, granted: &Granted) {
         // Held until all have theirs: its own end tells the machine if nobody took one.
         let hold = self.usage.hold();
         for waiter in self.waiters.drain(..) {
             let lease = Lease {
                 sessions: self.sessions.clone(),
                 agent: self.agent,
-                guid: Arc::clone(guid),
-                version,
+                granted: granted.clone(),
                 hold: hold.clone(),
             };
             // Whoever has gone gives the lease back by dropping it.
@@ -186,10 +246,35 @@ impl Actor {
         })
     }
 
-    fn sign_in(&self, account: Arc<Account>, form: SignInForm) -> BoxFuture<'static, Event> {
+    fn seek(&self, floor: u64) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move { Event::Sought(sessions.store().seek(agent, floor).await) })
+    }
+
+    fn retire(&self, fence: u64, why: Retire) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move { Event::Retired(sessions.store().retire(agent, fence, why).await) })
+    }
+
+    fn tell(&self, out: Out) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move {
+            let store = sessions.store();
+            Event::Stored(match out {
+                Out::Write { fence, entry } => store.write(agent, fence, entry).await,
+                Out::Release { fence } => store.release(agent, fence).await,
+                Out::Tell { version, cause } => store.reject(agent, version, cause).await,
+            })
+        })
+    }
+
+    fn sign_in(&self, account: Arc<Account>, form: SignInForm, generation: u64) -> BoxFuture<'static, Event> {
         let (agent, sessions) = (self.agent, self.sessions.clone());
         Box::pin(async move {
             let config = sessions.config();
+            if !sessions.store().tenure().holds(generation, Instant::now()) {
+                return Event::SignInNotMade(Error::tenure_ended());
+            }
             let request = upstream::SignInRequest {
                 form,
                 password: &account.password,
@@ -200,11 +285,7 @@ impl Actor {
             Event::SignInAnswered(match answer {
                 Ok(signed_in) => {
                     sessions.password_days_left(agent, signed_in.password_days_left);
-                    Ok(Fresh {
-                        fence: sessions.next_fence(),
-                        guid: signed_in.guid,
-                        must_change_password: signed_in.must_change_password,
-                    })
+                    Ok(Fresh { guid: signed_in.guid, must_change_password: signed_in.must_change_password })
                 }
                 Err(error) => Err(Arc::new(error)),
             })
@@ -252,6 +333,7 @@ impl Actor {
             Event::SignOutAnswered(Err(error)) => {
                 tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-out failed");
             }
+            Event::SignInNotMade(error) => tracing::warn!(%agent, error = %Chain(error), "sign-in not made"),
             Event::AccountRead(Err(Error::AccountMissing)) => {
                 metrics.password_expires(agent, None);
                 tracing::warn!(%agent, "there is no account for the agent");
@@ -272,6 +354,10 @@ impl Actor {
                 self.sessions.metrics().rotated();
                 tracing::debug!(%agent, count, "Guid rotated");
             }
+            SessionEvent::Resumed { kind, .. } => {
+                tracing::info!(%agent, kind = kind.as_str(), "a session that lives was found");
+            }
+            SessionEvent::HandedOver { .. } => tracing::info!(%agent, "the session is another process's"),
             SessionEvent::Lost { cause, .. } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
             SessionEvent::SignedOut { why, .. } => tracing::info!(%agent, why = why.as_str(), "signed out"),
             // The answer itself was logged when it was counted.
@@ -297,9 +383,10 @@ impl Actor {
     fn show_phase(&mut self) {
         let phase = match self.session.state() {
             State::Absent => Phase::Absent,
-            State::Reading | State::SigningIn(_) => Phase::SigningIn,
+            State::Seeking { .. } | State::Reading | State::SigningIn(_) => Phase::SigningIn,
             State::Active(_) => Phase::Active,
-            State::Leaving { .. } => Phase::Leaving,
+            State::Borrowed(_) => Phase::Borrowed,
+            State::Retiring { .. } | State::Leaving { .. } => Phase::Leaving,
             State::Cooling { .. } => Phase::Cooling,
             State::Barred => Phase::Barred,
         };

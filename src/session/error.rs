@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::store::{self, Trouble};
 use super::{BarCause, accounts, upstream};
 use crate::cc::Retcode;
 
@@ -44,6 +45,30 @@ pub enum Error {
         /// When the next try is made for whoever asks then.
         retry_after: Duration,
     },
+    /// The sign-in failed at another replica, which tries again then.
+    #[error("signing in failed at another replica")]
+    Elsewhere {
+        /// What went wrong there.
+        trouble: Trouble,
+        /// When the next try is made for whoever asks then.
+        retry_after: Duration,
+    },
+    /// Whether the agent is this process's to sign in cannot be known.
+    #[error("who owns the agent's session cannot be known")]
+    Store {
+        /// What the store said.
+        #[source]
+        source: store::Error,
+    },
+    /// Too many sign-ins are made at this time, over all replicas.
+    #[error("too many sign-ins at this time")]
+    TooManySignIns {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// There is no session to sign out here.
+    #[error("no session of the agent is owned by this process")]
+    NotOwned,
     /// As many requests wait for a session of this agent as may.
     #[error("too many requests wait for a session of the agent")]
     TooManyWaiters,
@@ -62,6 +87,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// This process may not own the agent any more, and the store has not said otherwise.
+    pub(super) fn tenure_ended() -> Self {
+        let (why, retry_after) = ("it has not renewed this process's tenure in time", Duration::from_secs(1));
+        Self::Store { source: store::Error::Unavailable { why, source: None, retry_after } }
+    }
+
     /// The stable, machine-readable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -79,7 +110,18 @@ impl Error {
                 }
                 upstream::Error::Refused { .. } => "upstream_refused",
             },
-            Self::TooManyWaiters | Self::TooManyAgents => "sessions_exhausted",
+            Self::Elsewhere { trouble, .. } => match trouble {
+                Trouble::AgentBusy => "agent_busy",
+                Trouble::Switching(_) => "upstream_switching",
+                Trouble::Refused(_) => "upstream_refused",
+                Trouble::Unreachable => "upstream_unreachable",
+                Trouble::Untrusted => "upstream_untrusted",
+                Trouble::Timeout => "upstream_timeout",
+                Trouble::Protocol => "upstream_protocol",
+            },
+            Self::Store { .. } => "store_unavailable",
+            Self::NotOwned => "session_not_owned",
+            Self::TooManyWaiters | Self::TooManyAgents | Self::TooManySignIns { .. } => "sessions_exhausted",
             Self::Timeout => "upstream_timeout",
             Self::Interrupted => "internal_error",
             Self::ShuttingDown => "shutting_down",
@@ -93,6 +135,8 @@ impl Error {
             Self::AccountRejected { cause } => cause.retcode(),
             Self::Switching { retcode, .. } => Some(retcode.clone()),
             Self::Upstream { source, .. } => source.retcode().cloned(),
+            Self::Elsewhere { trouble: Trouble::Refused(retcode), .. } => Some(retcode.clone()),
+            Self::Elsewhere { .. } | Self::Store { .. } | Self::TooManySignIns { .. } | Self::NotOwned => None,
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::TooManyWaiters
@@ -108,7 +152,13 @@ impl Error {
         match self {
             Self::AgentBusy { retry_after }
             | Self::Switching { retry_after, .. }
-            | Self::Upstream { retry_after, .. } => Some(*retry_after),
+            | Self::Upstream { retry_after, .. }
+            | Self::Elsewhere { retry_after, .. }
+            | Self::TooManySignIns { retry_after } => Some(*retry_after),
+            Self::Store { source: store::Error::Unavailable { retry_after, .. } } => Some(*retry_after),
+            // Whoever asks next seeks the agent again.
+            Self::Store { source: store::Error::Superseded } => Some(Duration::from_secs(1)),
+            Self::NotOwned => None,
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::store::Kind;
 use crate::cc::{AgentId, GuidTag, Meaning, Retcode, SignInForm};
 
 /// Keeps the record of what happened to sessions, as `session.*` in the audit log.
@@ -23,6 +24,19 @@ pub enum SessionEvent {
         /// In which way.
         form: SignInForm,
         /// The fingerprint of its Guid.
+        guid: GuidTag,
+    },
+    /// A session was found that lives: another process had signed it in and ended, or this one before it was started
+    /// again. No sign-in was needed.
+    Resumed {
+        /// Who signed it in.
+        kind: Kind,
+        /// The fingerprint of its Guid.
+        guid: GuidTag,
+    },
+    /// The session is another process's from now on; it lives.
+    HandedOver {
+        /// The fingerprint of its last Guid here.
         guid: GuidTag,
     },
     /// A sign-in failed in a way that may pass; told once for each call, however many wait for it. What does not pass
@@ -89,6 +103,8 @@ impl SessionEvent {
     pub(super) fn tag(&self) -> Option<GuidTag> {
         match self {
             Self::SignedIn { guid, .. }
+            | Self::Resumed { guid, .. }
+            | Self::HandedOver { guid }
             | Self::Rotated { guid, .. }
             | Self::Lost { guid, .. }
             | Self::SignedOut { guid, .. }
@@ -140,6 +156,10 @@ pub enum SignOutCause {
     MustChangePassword,
     /// The process ends.
     Shutdown,
+    /// An operator asked for it.
+    Operator,
+    /// Another process owns the agent by now and does not know this session.
+    Superseded,
 }
 
 impl SignOutCause {
@@ -150,6 +170,8 @@ impl SignOutCause {
             Self::Lost => "lost",
             Self::MustChangePassword => "must_change_password",
             Self::Shutdown => "shutdown",
+            Self::Operator => "operator",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use super::state::Version;
+use tokio::time::Instant;
+
+use super::state::{Granted, Rejected};
+use super::store::Kind;
 use super::{Error, LossCause, Sessions};
 use crate::cc::{AgentId, Guid, GuidTag};
 
@@ -15,20 +18,19 @@ use crate::cc::{AgentId, Guid, GuidTag};
 pub struct Lease {
     pub(super) sessions: Sessions,
     pub(super) agent: AgentId,
-    pub(super) guid: Arc<Guid>,
-    pub(super) version: Version,
+    pub(super) granted: Granted,
     pub(super) hold: Hold,
 }
 
 impl Lease {
     /// The Guid to send.
     pub fn guid(&self) -> &Guid {
-        &self.guid
+        &self.granted.guid
     }
 
     /// The Guid's fingerprint, for records.
     pub fn tag(&self) -> GuidTag {
-        self.sessions.tag(&self.guid)
+        self.sessions.tag(&self.granted.guid)
     }
 
     /// Whose session it is.
@@ -36,9 +38,28 @@ impl Lease {
         self.agent
     }
 
-    /// Which sign-in the session came from: equal for two leases whose Guids only rotated between.
+    /// Who signed the session in.
+    pub const fn kind(&self) -> Kind {
+        self.granted.kind
+    }
+
+    /// Whether the Guid can still be used as it is: where several processes share a session, whoever was stopped for a
+    /// while may have missed its replacement and asks again ([`Lease::renewed`]).
+    pub fn is_fresh(&self) -> bool {
+        self.granted.fresh_until.is_none_or(|until| Instant::now() < until)
+    }
+
+    /// The session as it is now.
+    pub async fn renewed(self) -> Result<Self, Error> {
+        let Self { sessions, agent, hold, .. } = self;
+        let renewed = sessions.ask(agent, None).await;
+        drop(hold);
+        renewed
+    }
+
+    /// Which sign-in or takeover the session came from: equal for two leases whose Guids only rotated between.
     pub const fn sign_in(&self) -> u64 {
-        self.version.fence
+        self.granted.version.fence
     }
 
     /// Keeps the session from being idle while a body that was asked for with it still runs.
@@ -57,21 +78,25 @@ impl Lease {
     ///
     /// A dropped call leaves what it started running, for the others who wait.
     pub async fn reject(self, why: LossCause) -> Result<Self, Error> {
-        let Self { sessions, agent, version, .. } = self;
-        sessions.ask(agent, Some((version, why))).await
+        let Self { sessions, agent, granted, .. } = self;
+        let rejected = Rejected { version: granted.version, guid: granted.guid, cause: why };
+        sessions.ask(agent, Some(rejected)).await
     }
 
     /// The answer to a request that carried this Guid brought a new one (`Set-GUID`).
     ///
     /// It is left out where the session has a newer Guid by now.
     pub fn learned(&self, guid: Guid) {
-        self.sessions.learned(self.agent, self.version, guid);
+        self.sessions.learned(self.agent, self.granted.version, guid);
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("agent", &self.agent).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("agent", &self.agent)
+            .field("version", &self.granted.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,6 +116,11 @@ impl Usage {
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
         self.holds.fetch_add(1, Ordering::Relaxed);
         Hold(Arc::clone(self))
+    }
+
+    /// How many use it.
+    pub(super) fn holds(&self) -> usize {
+        self.holds.load(Ordering::Acquire)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -28,19 +28,22 @@ pub(super) enum Phase {
     Absent,
     SigningIn,
     Active,
+    Borrowed,
     Leaving,
     Cooling,
     Barred,
 }
 
 impl Phase {
-    const ALL: [Self; 6] = [Self::Absent, Self::SigningIn, Self::Active, Self::Leaving, Self::Cooling, Self::Barred];
+    const ALL: [Self; 7] =
+        [Self::Absent, Self::SigningIn, Self::Active, Self::Borrowed, Self::Leaving, Self::Cooling, Self::Barred];
 
-    const fn label(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Absent => "absent",
             Self::SigningIn => "signing_in",
             Self::Active => "active",
+            Self::Borrowed => "borrowed",
             Self::Leaving => "leaving",
             Self::Cooling => "cooling",
             Self::Barred => "barred",

@@ -11,8 +11,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -31,6 +31,7 @@ mod error;
 mod journal;
 mod lease;
 mod metrics;
+mod shown;
 mod state;
 pub mod store;
 
@@ -39,9 +40,11 @@ pub use error::Error;
 pub use journal::{BarCause, Journal, LossCause, SessionEvent, SignOutCause};
 pub use lease::{Hold, Lease};
 pub use metrics::Metrics;
+pub use shown::Shown;
 
 use actor::{Actor, Command};
-use state::Version;
+use state::{Rejected, Version};
+use store::{Store, Watcher};
 
 /// How sessions are made and kept.
 #[derive(Clone)]
@@ -117,10 +120,11 @@ struct Shared {
     journal: Arc<dyn Journal>,
     clock: Clock,
     metrics: Metrics,
+    store: Arc<dyn Store>,
     tag_key: Arc<GuidTagKey>,
-    /// Counts the sign-ins of the process: orders the sessions of an agent, over the lives of its actor too.
-    fences: AtomicU64,
     tasks: TaskTracker,
+    /// Ends the store's task, after the last actor.
+    store_stop: CancellationToken,
     /// Ends the actors that a shutdown could not end in time.
     cut: CancellationToken,
     actors: Mutex<Actors>,
@@ -148,21 +152,70 @@ impl Drop for Waiting {
     }
 }
 
+/// What the store tells goes to the actors. It keeps no sessions alive: the store's task may outlive them.
+struct Watch(Weak<Shared>);
+
+impl Watch {
+    /// A queue that is full loses the command: the machine asks the store by itself before long.
+    fn to(&self, agent: AgentId, command: Command) {
+        let Some(shared) = self.0.upgrade() else { return };
+        if let Some(handle) = Sessions(shared).actors().handles.get(&agent) {
+            let _ = handle.commands.try_send(command);
+        }
+    }
+
+    fn to_all(&self, command: impl Fn() -> Command) {
+        let Some(shared) = self.0.upgrade() else { return };
+        for handle in Sessions(shared).actors().handles.values() {
+            let _ = handle.commands.try_send(command());
+        }
+    }
+}
+
+impl Watcher for Watch {
+    fn changed(&self, agent: AgentId) {
+        self.to(agent, Command::Changed);
+    }
+
+    fn lost_sight(&self) {
+        self.to_all(|| Command::LostSight);
+    }
+
+    fn reconfirm(&self) {
+        self.to_all(|| Command::Reconfirm);
+    }
+
+    fn rejected(&self, agent: AgentId, version: Version, cause: LossCause) {
+        self.to(agent, Command::BorrowerRefused { version, cause });
+    }
+}
+
 impl Sessions {
     /// No sessions yet. Nothing is signed in before somebody asks.
-    pub fn new(config: Config, calls: impl Calls, journal: Arc<dyn Journal>, clock: Clock, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared {
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        calls: impl Calls,
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        let sessions = Self(Arc::new(Shared {
             config: Arc::new(config),
             calls: Arc::new(calls),
             journal,
             clock,
             metrics,
+            store,
             tag_key: Arc::new(GuidTagKey::random()),
-            fences: AtomicU64::new(0),
             tasks: TaskTracker::new(),
+            store_stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             actors: Mutex::default(),
-        }))
+        }));
+        let (store, watcher) = (Arc::clone(&sessions.0.store), Arc::new(Watch(Arc::downgrade(&sessions.0))));
+        sessions.0.tasks.spawn(store.run(watcher, sessions.0.store_stop.clone()));
+        sessions
     }
 
     /// A session of the agent: the one there is, else one that is signed in now, once for all who ask.
@@ -195,11 +248,12 @@ impl Sessions {
             tracing::warn!("not every session was signed out in time; the gateway forgets the rest after two minutes");
         }
         self.0.cut.cancel();
-        // Every actor ends at once now: `cut` is the first thing that each looks at.
+        self.0.store_stop.cancel();
+        // Every actor ends at once now: `cut` is the first thing that each looks at. The store ends its tenure.
         self.0.tasks.wait().await;
     }
 
-    async fn ask(&self, agent: AgentId, rejected: Option<(Version, LossCause)>) -> Result<Lease, Error> {
+    async fn ask(&self, agent: AgentId, rejected: Option<Rejected>) -> Result<Lease, Error> {
         let (answer, _waiting) = self.enqueue(agent, rejected)?;
         match tokio::time::timeout(self.0.config.lease_timeout, answer).await {
             Ok(Ok(answer)) => answer,
@@ -214,7 +268,7 @@ impl Sessions {
     fn enqueue(
         &self,
         agent: AgentId,
-        rejected: Option<(Version, LossCause)>,
+        rejected: Option<Rejected>,
     ) -> Result<(oneshot::Receiver<Result<Lease, Error>>, Waiting), Error> {
         let config = &self.0.config;
         let mut actors = self.actors();
@@ -290,16 +344,13 @@ impl Sessions {
             keep_alive: config.keep_alive,
             keep_alive_interval: config.keep_alive_interval,
             idle_sign_out: config.idle_sign_out,
+            lease: self.0.store.lease(),
             tag_key: Arc::clone(&self.0.tag_key),
         }
     }
 
     fn tag(&self, guid: &Guid) -> GuidTag {
         self.0.tag_key.tag(guid)
-    }
-
-    fn next_fence(&self) -> u64 {
-        self.0.fences.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn password_days_left(&self, agent: AgentId, days_left: Option<u16>) {
@@ -319,6 +370,10 @@ impl Sessions {
 
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.0.config)
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
     }
 
     fn calls(&self) -> &dyn Calls {

@@ -2,24 +2,27 @@
 //! does no IO, holds no waiter and asks no clock.
 //!
 //! ```text
-//!              want                       account read              signed in
-//!  Absent ------------> Reading ------------------------> SigningIn ----------> Active <--+ keep-alive, rotation
-//!    ^  ^               ^  |                               |  |  ^ 100-002,       |  |  |--+
-//!    |  |               |  | same file as when barred      |  |  | takeover:      |  |
-//!    |  |    want after |  v                               |  |  | forced         |  | rejected by a request: a fresh
-//!    |  |   its file    | Barred <----- 100-004, ----------+  |  +--+             |  | session at once
-//!    |  |    changed    |              bad parameters         |                   |  v
-//!    |  +---------- Cooling <--------- may pass --------------+                   | Leaving --> Reading
-//!    |   (want after `until`: Reading)                                            |
-//!    +----------------------------- Leaving <------------- idle, stop ------------+
-//!    +----------------------------------------------------- lost, as a keep-alive saw
+//!              want          another process's
+//!  Absent ------------> Seeking ---------------> Borrowed ---- its owner ended, it was rejected, sight was lost --> Seeking
+//!    ^  ^                 |  ours, and a session lives: resumed
+//!    |  |                 |  +------------------------------------------> Active <--+ keep-alive, rotation
+//!    |  |                 |  ours                                          ^  |  |--+
+//!    |  |                 v       account read              signed in     |  |
+//!    |  |               Reading ------------------> SigningIn ------------+  | rejected by a request: a fresh
+//!    |  |                  | same file                | |  ^ 100-002,        | session at once: Seeking
+//!    |  |    want after    v as when barred           | |  | takeover:       |
+//!    |  +--- its file --- Barred <--- 100-004, -------+ |  | forced          |
+//!    |       changed                  bad parameters    |  +--+              |
+//!    |   (want after `until`: Seeking)                  |                    |
+//!    +----------------- Cooling <------ may pass -------+                    |
+//!    +------------------------ Leaving <-------- Retiring <-- idle, stop ----+
+//!    +---------------------------------------- lost, as a keep-alive saw ----+
 //! ```
 //!
-//! Invariant: in `Reading`, `SigningIn` and `Leaving` exactly one call is in flight, else none; so no two sign-ins or
-//! sign-outs of an agent ever overlap, and whoever waits, waits for a call that will answer.
-//!
-//! Whoever may sign in is the agent's owner. There is one process, so it owns every agent; `Version::fence` is what an
-//! owner will get from its lease where several processes share sessions.
+//! Invariant: in `Reading`, `SigningIn`, `Retiring` and `Leaving` exactly one call is in flight, and else at most a seek;
+//! so no two sign-ins or sign-outs of an agent ever overlap here, and whoever waits, waits for something that will end.
+//! That they do not overlap over all processes is the claim's part: only its holder signs in, keeps alive and signs out
+//! (`shared`, which also tells the others).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,19 +31,22 @@ use tokio::time::Instant;
 
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
+use super::store::{self, Cooling, Entry, Kind, Retire, Tenure};
 use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 
 mod active;
 mod event;
 mod failure;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use active::{Active, Pulse};
-pub(super) use event::{Effect, Event, Fresh, Version};
+pub(super) use event::{Effect, Event, Fresh, Granted, Out, Rejected, Version};
 pub(super) use failure::Why;
 use failure::{backoff, bar_cause, may_have_worked, meaning};
+use shared::{Borrowed, Claim, Outbox};
 
 /// After this long without a request the gateway forgets a session (`MAXTIME`, 120 s in both modes).
 pub(super) const MAXTIME: Duration = Duration::from_mins(2);
@@ -59,6 +65,8 @@ pub(super) struct Rules {
     pub(super) keep_alive: KeepAlive,
     pub(super) keep_alive_interval: Duration,
     pub(super) idle_sign_out: Duration,
+    /// How long a tenure lasts after its renewal; `None`: there is no other process.
+    pub(super) lease: Option<Duration>,
     /// Makes the fingerprints that records carry.
     pub(super) tag_key: Arc<GuidTagKey>,
 }
@@ -68,6 +76,17 @@ pub(super) struct Rules {
 pub(super) struct Session {
     rules: Rules,
     state: State,
+    /// As it was at the last event.
+    tenure: Tenure,
+    /// This process owns the agent. Kept while there is something that only the owner may do.
+    claim: Option<Claim>,
+    /// The greatest fence that was seen.
+    floor: u64,
+    /// A seek is in flight: the generation of the tenure when it was made.
+    seeking: Option<u64>,
+    /// Something changed while a seek was in flight.
+    seek_again: bool,
+    outbox: Outbox,
     /// What the gateway refused for good. Kept until a sign-in works, whatever happens in between.
     bar: Option<(BarCause, Fingerprint)>,
     /// A lost session that may still live upstream: signed out before the next sign-in, which would meet it (100-002).
@@ -85,11 +104,30 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) enum State {
     Absent,
+    /// A seek is in flight, or is made again at `again_at`: the owner is about to sign in or out.
+    Seeking {
+        again_at: Option<Instant>,
+        rejected: Option<Rejected>,
+    },
+    Borrowed(Borrowed),
     Reading,
     SigningIn(Attempt),
-    Active(Active),
-    Leaving { guid: Arc<Guid>, why: SignOutCause, wanted: bool },
-    Cooling { until: Instant, why: Why },
+    Active(Box<Active>),
+    /// The store is asked whether it can be signed out.
+    Retiring {
+        active: Box<Active>,
+        why: SignOutCause,
+        wanted: bool,
+    },
+    Leaving {
+        guid: Arc<Guid>,
+        why: SignOutCause,
+        wanted: bool,
+    },
+    Cooling {
+        until: Instant,
+        why: Why,
+    },
     Barred,
 }
 
@@ -126,6 +164,12 @@ impl Session {
         Self {
             rules,
             state: State::Absent,
+            tenure: Tenure::ALONE,
+            claim: None,
+            floor: 0,
+            seeking: None,
+            seek_again: false,
+            outbox: Outbox::default(),
             bar: None,
             ghost: None,
             doubt_until: None,
@@ -143,82 +187,105 @@ impl Session {
 
     /// Whether nothing is left to remember, so that whoever runs the machine can drop it.
     pub(super) fn is_done(&self) -> bool {
-        match self.state {
+        let at_rest = match self.state {
             State::Absent => {
                 self.stopping || (self.ghost.is_none() && self.doubt_until.is_none() && self.bar.is_none())
             }
             State::Cooling { .. } | State::Barred => self.stopping,
-            State::Reading | State::SigningIn(_) | State::Active(_) | State::Leaving { .. } => false,
-        }
+            _ => false,
+        };
+        at_rest && self.seeking.is_none() && self.outbox.is_empty()
     }
 
     /// When a [`Event::Tick`] is due; none in states that end by an answer.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        match &self.state {
-            State::Active(active) => Some(active.wake_at(self.rules.idle_sign_out)),
+        let state = match &self.state {
+            State::Active(active) => Some(active.wake_at(&self.rules, self.tenure)),
+            State::Borrowed(borrowed) => Some(borrowed.wake_at(&self.rules)),
             State::Cooling { until, .. } => Some(*until + FAILURES_KEPT),
             State::Absent | State::Barred => {
                 [self.ghost.as_ref().map(|ghost| ghost.until), self.doubt_until].into_iter().flatten().min()
             }
-            State::Reading | State::SigningIn(_) | State::Leaving { .. } => None,
-        }
+            State::Seeking { again_at, .. } => *again_at,
+            State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => None,
+        };
+        [state, self.outbox.retry_at()].into_iter().flatten().min()
     }
 
     /// Takes one event. An event that does not fit the state, such as the late answer to an old session's keep-alive,
     /// changes nothing.
-    pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+    pub(super) fn step(&mut self, event: Event, now: Instant, tenure: Tenure) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.tenure = tenure;
+        self.notice_tenure(now, &mut effects);
         match event {
             Event::Want { rejected } => self.want(rejected, now, &mut effects),
-            Event::AccountRead(account) => self.account_read(account, &mut effects),
+            Event::Sought(found) => self.sought(found, now, &mut effects),
+            Event::AccountRead(account) => self.account_read(account, now, &mut effects),
+            Event::SignInNotMade(error) => self.sign_in_not_made(error, &mut effects),
             Event::SignInAnswered(answer) => self.sign_in_answered(answer, now, &mut effects),
+            Event::Retired(answer) => self.retired(answer, now, &mut effects),
             Event::SignOutAnswered(answer) => self.sign_out_answered(answer, now, &mut effects),
             Event::KeepAliveAnswered { version, result } => {
                 self.keep_alive_answered(version, result, now, &mut effects);
             }
-            Event::Learned { version, guid } => self.learned(version, guid, &mut effects),
+            Event::Learned { version, guid } => self.learned(version, guid, now, &mut effects),
+            Event::Stored(result) => self.stored(result, now, &mut effects),
+            Event::Changed => self.changed(&mut effects),
+            Event::LostSight => self.lost_sight(&mut effects),
+            Event::Reconfirm => self.outbox.retry_now(),
+            Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
+            Event::SignOutAsked => self.sign_out_asked(&mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
-            Event::Stop => self.stop(&mut effects),
+            Event::Stop => self.stop(now, &mut effects),
         }
+        self.send(now, &mut effects);
         effects
     }
 
-    fn want(&mut self, rejected: Option<(Version, LossCause)>, now: Instant, effects: &mut Vec<Effect>) {
+    fn want(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         if self.stopping {
             return effects.push(Effect::Refuse(Error::ShuttingDown));
         }
         match &mut self.state {
-            State::Absent | State::Barred => self.begin(now, effects),
+            State::Absent | State::Barred => self.seek(rejected, effects),
             State::Cooling { until, why } => match until.checked_duration_since(now) {
                 Some(left) if !left.is_zero() => effects.push(Effect::Refuse(why.refusal(left))),
-                _ => self.begin(now, effects),
+                _ => self.seek(rejected, effects),
             },
-            State::Reading | State::SigningIn(_) => {}
-            State::Leaving { wanted, .. } => *wanted = true,
-            State::Active(active) => match rejected {
-                // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
-                Some((version, cause)) if version == active.version && !active.is_decided(cause) => {
-                    self.decides = cause == LossCause::Refused;
-                    self.lose(cause, now, effects);
-                    self.begin(now, effects);
+            State::Seeking { rejected: known, .. } => {
+                if known.is_none() {
+                    *known = rejected;
                 }
-                Some((version, _)) if version == active.version => active.right_is_missing(effects),
-                _ => effects.push(active.grant()),
-            },
+            }
+            State::Reading | State::SigningIn(_) => {}
+            State::Retiring { wanted, .. } | State::Leaving { wanted, .. } => *wanted = true,
+            State::Borrowed(_) => self.want_borrowed(rejected, now, effects),
+            State::Active(_) => self.want_active(rejected, now, effects),
         }
     }
 
-    /// The way to a session: a ghost goes first, then the account is read.
-    fn begin(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        match self.ghost.take() {
-            Some(ghost) if now < ghost.until => {
-                self.leave(ghost.guid, SignOutCause::Lost, effects);
-                if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = true;
+    fn want_active(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
+        let ours = self.holds(now);
+        let State::Active(active) = &mut self.state else { return };
+        if !ours && (active.doubtful || active.usable_until() <= now) {
+            // Another process may have replaced the Guid: whoever waits is answered when the store was.
+            active.awaited = true;
+            active.dirty = true;
+            return self.outbox.retry_now();
+        }
+        match rejected {
+            // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
+            Some(rejected) if rejected.version == active.version || rejected.guid.same_as(&active.guid) => {
+                if active.is_decided(rejected.cause) {
+                    return active.right_is_missing(self.tenure, effects);
                 }
+                self.decides = rejected.cause == LossCause::Refused;
+                self.lose(rejected.cause, now, effects);
+                self.seek(Some(rejected), effects);
             }
-            _ => self.read_account(effects),
+            _ => effects.push(active.grant(self.tenure)),
         }
     }
 
@@ -227,7 +294,7 @@ impl Session {
         effects.push(Effect::ReadAccount);
     }
 
-    fn account_read(&mut self, account: Result<Arc<Account>, Error>, effects: &mut Vec<Effect>) {
+    fn account_read(&mut self, account: Result<Arc<Account>, Error>, now: Instant, effects: &mut Vec<Effect>) {
         if !matches!(self.state, State::Reading) {
             return;
         }
@@ -239,14 +306,24 @@ impl Session {
         match &self.bar {
             Some((cause, fingerprint)) if *fingerprint == account.fingerprint => {
                 let error = Error::AccountRejected { cause: cause.clone() };
+                let entry = Entry::Barred { cause: cause.clone(), fingerprint: *fingerprint };
+                self.tell(entry);
                 self.refuse(error, effects);
             }
+            _ if !self.holds(now) => self.refuse(Error::tenure_ended(), effects),
             _ => self.sign_in(Attempt { account, form: self.rules.form }, effects),
         }
     }
 
+    fn sign_in_not_made(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::SigningIn(_)) {
+            self.refuse(error, effects);
+        }
+    }
+
     fn sign_in(&mut self, attempt: Attempt, effects: &mut Vec<Effect>) {
-        effects.push(Effect::SignIn { account: Arc::clone(&attempt.account), form: attempt.form });
+        let generation = self.claim.map_or(0, |claim| claim.generation);
+        effects.push(Effect::SignIn { account: Arc::clone(&attempt.account), form: attempt.form, generation });
         self.state = State::SigningIn(attempt);
     }
 
@@ -273,7 +350,7 @@ impl Session {
         }
         let in_doubt = self.doubt_until.is_some_and(|until| now < until);
         match meaning(&error) {
-            Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping => {
+            Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping && self.holds(now) => {
                 // The record first: it throws somebody off the desk.
                 effects.push(Effect::Record(SessionEvent::Forced));
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
@@ -302,6 +379,15 @@ impl Session {
         if self.stopping {
             return self.leave(guid, SignOutCause::Shutdown, effects);
         }
+        let Some(claim) = self.claim else {
+            // The agent went to another process meanwhile, which does not know this session.
+            self.decides = false;
+            self.leave(guid, SignOutCause::Superseded, effects);
+            if let State::Leaving { wanted, .. } = &mut self.state {
+                *wanted = true;
+            }
+            return;
+        };
         if fresh.must_change_password {
             self.bar(BarCause::MustChangePassword, &attempt.account, effects);
             return self.leave(guid, SignOutCause::MustChangePassword, effects);
@@ -311,22 +397,30 @@ impl Session {
         let active = Active {
             guid,
             form,
-            version: Version { fence: fresh.fence, rotation: 0 },
+            kind: Kind::Own,
+            version: Version { fence: claim.fence, rotation: 0 },
             alive_at: now,
+            issued_at: now,
+            rotates_every: None,
+            poll_takes: Duration::ZERO,
             // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
             idle_since: Some(now),
             right_missing_told: false,
             decides,
             pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
             failures: backoff(self.jitter.u64(..)),
+            written_at: None,
+            dirty: true,
+            doubtful: false,
+            awaited: false,
         };
-        self.state = State::Active(active);
+        self.state = State::Active(Box::new(active));
         self.grant(effects);
     }
 
     fn grant(&mut self, effects: &mut Vec<Effect>) {
         if let State::Active(active) = &mut self.state {
-            effects.push(active.grant());
+            effects.push(active.grant(self.tenure));
         }
     }
 
@@ -353,7 +447,8 @@ impl Session {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
             }
-            _ if wanted => self.read_account(effects),
+            _ if wanted && self.claim.is_some() => self.read_account(effects),
+            _ if wanted => self.seek(None, effects),
             _ => self.rest(),
         }
     }
@@ -369,9 +464,17 @@ impl Session {
         self.rest();
     }
 
+    fn sign_out_asked(&mut self, effects: &mut Vec<Effect>) {
+        if let State::Active(active) = &self.state {
+            let guid = Arc::clone(&active.guid);
+            self.leave(guid, SignOutCause::Operator, effects);
+        }
+    }
+
     fn bar(&mut self, cause: BarCause, account: &Account, effects: &mut Vec<Effect>) {
         effects.push(Effect::Record(SessionEvent::Barred { cause: cause.clone() }));
         self.bar = Some((cause.clone(), account.fingerprint));
+        self.tell(Entry::Barred { cause: cause.clone(), fingerprint: account.fingerprint });
         self.refuse(Error::AccountRejected { cause }, effects);
     }
 
@@ -381,9 +484,18 @@ impl Session {
             _ => Duration::ZERO,
         };
         let delay = self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest);
-        effects.push(Effect::Refuse(why.refusal(delay)));
+        let doubt_lasts = self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if let Some(trouble) = why.trouble() {
+            self.tell(Entry::Cooling(Cooling { trouble, lasts: delay, doubt_lasts }));
+        }
+        self.cool_until(now + delay, delay, why, effects);
+    }
+
+    fn cool_until(&mut self, until: Instant, left: Duration, why: Why, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Refuse(why.refusal(left)));
         self.decides = false;
-        self.state = State::Cooling { until: now + delay, why };
+        self.rest();
+        self.state = State::Cooling { until, why };
     }
 
     fn refuse(&mut self, error: Error, effects: &mut Vec<Effect>) {
@@ -394,6 +506,7 @@ impl Session {
 
     fn rest(&mut self) {
         self.state = if self.bar.is_some() { State::Barred } else { State::Absent };
+        self.let_go();
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -403,6 +516,8 @@ impl Session {
         self.doubt_until = self.doubt_until.filter(|until| now < *until);
         match &self.state {
             State::Active(_) => self.tick_active(now, effects),
+            State::Borrowed(_) => self.tick_borrowed(now, effects),
+            State::Seeking { again_at: Some(at), .. } if *at <= now => self.seek_now(effects),
             State::Cooling { until, .. } if *until + FAILURES_KEPT <= now => {
                 self.backoff = backoff(self.jitter.u64(..));
                 self.rest();
@@ -411,17 +526,30 @@ impl Session {
         }
     }
 
-    fn stop(&mut self, effects: &mut Vec<Effect>) {
+    fn released(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Active(active) => active.idle_since = Some(now),
+            State::Borrowed(borrowed) => borrowed.released(now),
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.stopping = true;
         effects.push(Effect::Refuse(Error::ShuttingDown));
-        let guid = match &self.state {
+        let ours = self.holds(now);
+        match &self.state {
             // A call is in flight: its answer finds `stopping` set.
-            State::Reading | State::SigningIn(_) | State::Leaving { .. } => return,
-            State::Active(active) => Some(Arc::clone(&active.guid)),
-            State::Absent | State::Cooling { .. } | State::Barred => self.ghost.take().map(|ghost| ghost.guid),
-        };
-        if let Some(guid) = guid {
-            self.leave(guid, SignOutCause::Shutdown, effects);
+            State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
+            // Not ours to sign out, or not known to be.
+            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
+            State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
+            State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
+                match self.ghost.take() {
+                    Some(ghost) => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
+                    None => self.rest(),
+                }
+            }
         }
     }
 }

@@ -21,6 +21,17 @@ use super::accounts::Fingerprint;
 use super::journal::{BarCause, LossCause};
 use crate::cc::{AgentId, Guid, Retcode, SignInForm};
 
+mod form;
+pub mod memory;
+mod metrics;
+pub mod redis;
+pub mod seal;
+
+pub use self::redis::Redis;
+pub use memory::{Memory, StateFile};
+pub use metrics::Metrics;
+pub use seal::Keys;
+
 /// Orders the Guids of an agent: by the sign-in or takeover they came from, then by how often they were replaced since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
@@ -220,8 +231,12 @@ pub trait Store: Send + Sync + 'static {
     /// For how long this process keeps what it owns. Cheap: read at every event.
     fn tenure(&self) -> Tenure;
 
+    /// How long a tenure lasts after its renewal; `None`: for ever.
+    fn lease(&self) -> Option<Duration>;
+
     /// Becomes the owner where there is none whose tenure lasts, else tells what the owner lets know. The new fence is
-    /// greater than `floor` (the greatest that the caller knows of) and than every earlier one of the agent.
+    /// greater than `floor` (the greatest that the caller knows of) and than every earlier one of the agent. What the
+    /// owner before wrote is handed out once, as what it left, and gone from the store until the new one writes.
     /// It counts as a use of the session.
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>>;
 
@@ -232,7 +247,7 @@ pub trait Store: Send + Sync + 'static {
     /// Asks whether a session can be signed out. With [`Retired::Unused`] its entry is gone: others wait.
     fn retire(&self, agent: AgentId, fence: u64, why: Retire) -> BoxFuture<'_, Result<Retired, Error>>;
 
-    /// Ends the ownership. Nothing of the agent is kept but its fence.
+    /// Ends the ownership. A [`Entry::Live`] goes; one that tells why there is no session stays, for whoever seeks next.
     fn release(&self, agent: AgentId, fence: u64) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Tells the owner, through its [`Watcher::rejected`], that the gateway refused a Guid which it lets others use.

@@ -1,17 +1,22 @@
-//! A session that lives: its keep-alive, its rotations and its idling. It never signs in.
+//! A session that lives and is ours: its keep-alive, its rotations, its idling, and how far it can be used when the store
+//! is away. It never signs in.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Effect, MAXTIME, Rules, Session, State, Version, meaning, upstream};
+use super::{Effect, Granted, MAXTIME, Rules, Session, State, Version, meaning, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 use crate::session::KeepAlive;
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
+use crate::session::store::{Entry, Kind, Live, Retire, Tenure};
 
 /// Longest time between two tries while keep-alives fail. Twenty of them fit into `MAXTIME`.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A session that lives is written again after so long, or the store forgets it.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
 
 /// A signed-in agent.
 #[derive(Debug)]
@@ -19,8 +24,15 @@ pub(in crate::session) struct Active {
     pub(super) guid: Arc<Guid>,
     pub(super) version: Version,
     pub(super) form: SignInForm,
+    pub(super) kind: Kind,
     /// When the gateway last answered that the session lives.
     pub(super) alive_at: Instant,
+    /// When the Guid was issued, at the latest.
+    pub(super) issued_at: Instant,
+    /// Shortest time between two Guids; `None`: no replacement was seen.
+    pub(super) rotates_every: Option<Duration>,
+    /// Longest time that a quiet poll took.
+    pub(super) poll_takes: Duration,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
     /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
@@ -30,6 +42,14 @@ pub(in crate::session) struct Active {
     pub(super) right_missing_told: bool,
     pub(super) pulse: Pulse,
     pub(super) failures: backon::ExponentialBackoff,
+    /// When the store last took it; `None`: never, so nobody else knows of it.
+    pub(super) written_at: Option<Instant>,
+    /// The store is to be told.
+    pub(super) dirty: bool,
+    /// The Guid came when the session may have been another process's already: not to be used before the store agrees.
+    pub(super) doubtful: bool,
+    /// Somebody waits until the store agrees.
+    pub(super) awaited: bool,
 }
 
 /// The keep-alive: one at a time.
@@ -38,8 +58,14 @@ pub(super) enum Pulse {
     Waiting {
         at: Instant,
     },
-    InFlight,
-    /// The gateway says that we ask in the wrong way; asking on would be noise.
+    InFlight {
+        since: Instant,
+        /// Made without the store's word, to keep the session through its outage.
+        sparing: bool,
+    },
+    /// Due, but not ours to make until the store agrees.
+    Deferred,
+    /// The gateway says that we ask in the wrong way, and asking on would be noise; or it is somebody else's to make.
     Stopped,
 }
 
@@ -49,30 +75,78 @@ impl Active {
         self.version
     }
 
+    /// Who signed it in.
+    pub(in crate::session) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Hands the session out, so it is no longer idle.
-    pub(super) fn grant(&mut self) -> Effect {
+    pub(super) fn grant(&mut self, tenure: Tenure) -> Effect {
         self.idle_since = None;
-        Effect::Grant { guid: Arc::clone(&self.guid), version: self.version }
+        self.awaited = false;
+        Effect::Grant(Granted {
+            guid: Arc::clone(&self.guid),
+            version: self.version,
+            kind: self.kind,
+            fresh_until: tenure.until,
+        })
     }
 
     /// Hands the session back to whoever rejected it: another one would be refused too.
-    pub(super) fn right_is_missing(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn right_is_missing(&mut self, tenure: Tenure, effects: &mut Vec<Effect>) {
         if !std::mem::replace(&mut self.right_missing_told, true) {
             effects.push(Effect::Record(SessionEvent::RightMissing { form: self.form }));
         }
-        effects.push(self.grant());
+        effects.push(self.grant(tenure));
     }
 
     pub(super) fn is_decided(&self, cause: LossCause) -> bool {
         self.decides && cause == LossCause::Refused
     }
 
-    pub(super) fn wake_at(&self, idle_sign_out: Duration) -> Instant {
+    /// What others are to know.
+    pub(super) fn entry(&self, now: Instant) -> Entry {
+        Entry::Live(Live {
+            guid: (*self.guid).clone(),
+            rotation: self.version.rotation,
+            form: self.form,
+            kind: self.kind,
+            decides: self.decides,
+            alive_ago: now.saturating_duration_since(self.alive_at),
+            issued_ago: now.saturating_duration_since(self.issued_at),
+            rotates_every: self.rotates_every,
+            poll_takes: self.poll_takes,
+        })
+    }
+
+    /// Until when the Guid can be used without the store's word. Another owner may replace it meanwhile, and a Guid is
+    /// dead once its successor is replaced.
+    pub(super) fn usable_until(&self) -> Instant {
+        let forgotten = self.alive_at + MAXTIME;
+        match self.rotates_every {
+            Some(every) => forgotten.min(self.issued_at + 2 * every),
+            None => forgotten,
+        }
+    }
+
+    /// When to keep the session alive without the store's word, as late and as seldom as it can be kept: another process
+    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; it could not be used any more.
+    fn spare_at(&self, rules: &Rules, tenure: Tenure) -> Option<Instant> {
+        let (ended, lease) = (tenure.until?, rules.lease?);
+        let half = self.alive_at + MAXTIME / 2;
+        let due = self.rotates_every.map_or(half, |every| half.min(self.issued_at + every + every / 2));
+        let at = due.max(ended + 3 * lease);
+        (self.kind == Kind::Own && at < self.usable_until()).then_some(at)
+    }
+
+    pub(super) fn wake_at(&self, rules: &Rules, tenure: Tenure) -> Instant {
         let silent = self.alive_at + MAXTIME;
-        let idle = self.idle_since.map(|since| since + idle_sign_out);
+        let idle = self.idle_since.filter(|_| self.kind == Kind::Own).map(|since| since + rules.idle_sign_out);
         let pulse = match self.pulse {
             Pulse::Waiting { at } => Some(at),
-            Pulse::InFlight | Pulse::Stopped => None,
+            Pulse::InFlight { sparing: false, .. } => tenure.until,
+            Pulse::Deferred => self.spare_at(rules, tenure),
+            Pulse::InFlight { .. } | Pulse::Stopped => None,
         };
         [idle, pulse].into_iter().flatten().fold(silent, Instant::min)
     }
@@ -81,14 +155,29 @@ impl Active {
     ///
     /// Only the answer to a request that carried the current Guid tells its successor: of two answers to requests with
     /// the same Guid, the one that comes late may bring the older successor.
-    fn rotate(&mut self, version: Version, guid: Guid, tag_key: &GuidTagKey) -> Option<SessionEvent> {
+    fn rotate(&mut self, version: Version, guid: Guid, tag_key: &GuidTagKey, now: Instant) -> Option<SessionEvent> {
         if version != self.version || guid.same_as(&self.guid) {
             return None;
         }
         let tag = tag_key.tag(&guid);
+        let lived = now.saturating_duration_since(self.issued_at);
+        self.rotates_every = Some(self.rotates_every.map_or(lived, |every| every.min(lived)));
         self.guid = Arc::new(guid);
+        self.issued_at = now;
         self.version.rotation += 1;
+        self.dirty = true;
         Some(SessionEvent::Rotated { count: self.version.rotation, guid: tag })
+    }
+
+    /// The answer said that the session lives.
+    fn answered(&mut self, since: Option<Instant>, rotated: bool, now: Instant) {
+        self.alive_at = now;
+        if let Some(since) = since.filter(|_| !rotated) {
+            self.poll_takes = self.poll_takes.max(now.saturating_duration_since(since));
+        }
+        if self.written_at.is_none_or(|at| at + WRITE_EVERY <= now) {
+            self.dirty = true;
+        }
     }
 }
 
@@ -112,16 +201,29 @@ impl Session {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
         if version.fence != active.version.fence {
             return;
         }
-        active.pulse = Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) };
+        let (since, sparing) = match active.pulse {
+            Pulse::InFlight { since, sparing } => (Some(since), sparing),
+            _ => (None, false),
+        };
+        active.pulse =
+            if ours { Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) } } else { Pulse::Deferred };
         let error = match result {
             Ok(guid) => {
-                active.alive_at = now;
                 active.failures = super::backoff(self.jitter.u64(..));
-                let rotated = guid.and_then(|guid| active.rotate(version, guid, &self.rules.tag_key));
+                let due = active.rotates_every.is_some_and(|every| active.issued_at + every + every / 2 <= now);
+                let rotated = guid.and_then(|guid| active.rotate(version, guid, &self.rules.tag_key, now));
+                active.answered(since, rotated.is_some(), now);
+                // Without the store's word a new Guid may be older than what another owner has by now.
+                active.doubtful |= !ours && !sparing && rotated.is_some();
+                if sparing && !ours && due && rotated.is_none() {
+                    // Somebody else takes the new Guids: the session has another owner.
+                    return self.hand_over(effects);
+                }
                 effects.extend(rotated.map(Effect::Record));
                 return;
             }
@@ -132,6 +234,8 @@ impl Session {
             _ => None,
         };
         match cause {
+            // What another owner's session says is not about ours.
+            Some(_) if !ours => self.hand_over(effects),
             Some(cause) if version == active.version => self.lose(cause, now, effects),
             // Another answer brought a newer Guid meanwhile: the next keep-alive goes with that.
             Some(_) => {}
@@ -139,37 +243,68 @@ impl Session {
                 active.pulse = Pulse::Stopped;
                 effects.push(Effect::Record(SessionEvent::WrongKeepAlive));
             }
-            None => {
+            None if ours => {
                 let delay = active.failures.next().unwrap_or(RETRY_MAX).min(RETRY_MAX);
                 active.pulse = Pulse::Waiting { at: now + delay };
             }
+            None => {}
         }
     }
 
-    pub(super) fn learned(&mut self, version: Version, guid: Guid, effects: &mut Vec<Effect>) {
+    pub(super) fn learned(&mut self, version: Version, guid: Guid, now: Instant, effects: &mut Vec<Effect>) {
+        let ours = self.holds(now);
         if let State::Active(active) = &mut self.state {
-            effects.extend(active.rotate(version, guid, &self.rules.tag_key).map(Effect::Record));
-        }
-    }
-
-    pub(super) fn released(&mut self, now: Instant) {
-        if let State::Active(active) = &mut self.state {
-            active.idle_since = Some(now);
+            let rotated = active.rotate(version, guid, &self.rules.tag_key, now);
+            active.doubtful |= !ours && rotated.is_some();
+            effects.extend(rotated.map(Effect::Record));
         }
     }
 
     pub(super) fn tick_active(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
         if active.alive_at + MAXTIME <= now {
             return self.lose(LossCause::Silent, now, effects);
         }
-        if active.idle_since.is_some_and(|since| since + self.rules.idle_sign_out <= now) {
-            let guid = Arc::clone(&active.guid);
-            return self.leave(guid, SignOutCause::Idle, effects);
+        if active.kind == Kind::Own && active.idle_since.is_some_and(|since| since + self.rules.idle_sign_out <= now) {
+            if ours {
+                let within = self.rules.idle_sign_out;
+                return self.retire(SignOutCause::Idle, Retire::Idle { within }, effects);
+            }
+            // Whether somebody else uses it cannot be asked now.
+            active.idle_since = Some(now);
         }
-        if matches!(active.pulse, Pulse::Waiting { at } if at <= now) {
-            active.pulse = Pulse::InFlight;
+        let due = match active.pulse {
+            Pulse::Waiting { at } if at <= now && !ours => {
+                active.pulse = Pulse::Deferred;
+                false
+            }
+            Pulse::Waiting { at } => at <= now,
+            Pulse::Deferred => active.spare_at(&self.rules, self.tenure).is_some_and(|at| at <= now),
+            Pulse::InFlight { .. } | Pulse::Stopped => false,
+        };
+        if due {
+            active.pulse = Pulse::InFlight { since: now, sparing: !ours };
             effects.push(Effect::KeepAlive { guid: Arc::clone(&active.guid), version: active.version });
+        }
+    }
+
+    /// What the end or the renewal of the tenure means for a session that lives.
+    pub(super) fn notice_tenure(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let ours = self.holds(now);
+        let State::Active(active) = &mut self.state else { return };
+        match active.pulse {
+            Pulse::InFlight { sparing: false, .. } if !ours => {
+                active.pulse = Pulse::Deferred;
+                effects.push(Effect::DropKeepAlive);
+            }
+            Pulse::Deferred if ours => {
+                active.pulse = Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) };
+            }
+            _ => {}
+        }
+        if self.claim.is_some_and(|claim| claim.generation != self.tenure.generation) {
+            active.dirty = true;
         }
     }
 }

@@ -7,6 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::cc::{Meaning, Retcode};
 use crate::session::journal::BarCause;
+use crate::session::store::{self, Trouble};
 use crate::session::{Error, upstream};
 
 /// Why a sign-in failed that may work later.
@@ -15,6 +16,10 @@ pub(in crate::session) enum Why {
     AgentBusy,
     Switching(Retcode),
     Upstream(Arc<upstream::Error>),
+    /// Another replica was told so.
+    Elsewhere(Trouble),
+    /// Another replica ended while it may have been signing in.
+    LeftInDoubt,
 }
 
 impl Why {
@@ -23,6 +28,46 @@ impl Why {
             Self::AgentBusy => Error::AgentBusy { retry_after },
             Self::Switching(retcode) => Error::Switching { retcode: retcode.clone(), retry_after },
             Self::Upstream(source) => Error::Upstream { source: Arc::clone(source), retry_after },
+            Self::Elsewhere(trouble) => told(trouble, retry_after),
+            Self::LeftInDoubt => Error::Store {
+                source: store::Error::Unavailable {
+                    why: "the replica that was signing the agent in has ended",
+                    source: None,
+                    retry_after,
+                },
+            },
+        }
+    }
+
+    /// As other replicas are told; `None`: they know.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::AgentBusy => Some(Trouble::AgentBusy),
+            Self::Switching(retcode) => Some(Trouble::Switching(retcode.clone())),
+            Self::Upstream(error) => Some(trouble(error)),
+            Self::Elsewhere(trouble) => Some(trouble.clone()),
+            Self::LeftInDoubt => None,
+        }
+    }
+}
+
+/// What another replica's trouble is to whoever asks here.
+pub(super) fn told(trouble: &Trouble, retry_after: Duration) -> Error {
+    match trouble {
+        Trouble::AgentBusy => Error::AgentBusy { retry_after },
+        Trouble::Switching(retcode) => Error::Switching { retcode: retcode.clone(), retry_after },
+        other => Error::Elsewhere { trouble: other.clone(), retry_after },
+    }
+}
+
+fn trouble(error: &upstream::Error) -> Trouble {
+    match error {
+        upstream::Error::Refused { retcode, .. } => Trouble::Refused(retcode.clone()),
+        upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. } => Trouble::Unreachable,
+        upstream::Error::Untrusted { .. } => Trouble::Untrusted,
+        upstream::Error::Timeout => Trouble::Timeout,
+        upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
+            Trouble::Protocol
         }
     }
 }

@@ -1,9 +1,12 @@
 //! The state machine rule by rule: events in, effects by name out.
 
+use std::collections::VecDeque;
+
 use http::StatusCode;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
+use super::store::{Found, Retired};
 use super::*;
 use crate::cc::Retcode;
 
@@ -16,8 +19,12 @@ mod records;
 struct Bench {
     session: Session,
     now: Instant,
-    /// Counts the sign-ins, as a process does.
+    /// Counts the seeks, as a store does.
     fence: u64,
+    /// Counts the Guids.
+    guids: u64,
+    /// The newest Guid that was granted.
+    newest: Option<(Version, Arc<Guid>)>,
 }
 
 fn rules() -> Rules {
@@ -26,6 +33,7 @@ fn rules() -> Rules {
         keep_alive: KeepAlive::Poll,
         keep_alive_interval: Duration::from_secs(30),
         idle_sign_out: Duration::from_mins(15),
+        lease: None,
         tag_key: Arc::new(GuidTagKey::random()),
     }
 }
@@ -52,6 +60,13 @@ fn unreachable() -> Arc<upstream::Error> {
     Arc::new(upstream::Error::Unreachable { source: "no route".into() })
 }
 
+fn granted(effects: &[Effect]) -> Option<Granted> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Grant(granted) => Some(granted.clone()),
+        _ => None,
+    })
+}
+
 /// Effects by name, so that a table can be read.
 fn names(effects: &[Effect]) -> Vec<String> {
     effects
@@ -61,11 +76,27 @@ fn names(effects: &[Effect]) -> Vec<String> {
             Effect::SignIn { form, .. } => format!("sign in {form:?}"),
             Effect::SignOut { .. } => "sign out".to_owned(),
             Effect::KeepAlive { version, .. } => format!("keep alive {}.{}", version.fence, version.rotation),
-            Effect::Grant { version, .. } => format!("grant {}.{}", version.fence, version.rotation),
+            Effect::Grant(Granted { version, .. }) => format!("grant {}.{}", version.fence, version.rotation),
+            Effect::Seek { .. } => "seek".to_owned(),
+            Effect::Retire { .. } => "retire".to_owned(),
+            Effect::DropKeepAlive => "drop keep-alive".to_owned(),
+            Effect::Store(Out::Write { entry, .. }) => format!("write {}", entry_name(entry)),
+            Effect::Store(Out::Release { .. }) => "release".to_owned(),
+            Effect::Store(Out::Tell { version, cause }) => {
+                format!("tell {}.{} {}", version.fence, version.rotation, cause.as_str())
+            }
             Effect::Refuse(error) => format!("refuse {}", error.code()),
             Effect::Record(event) => format!("record {}", event.shown()),
         })
         .collect()
+}
+
+fn entry_name(entry: &Entry) -> &'static str {
+    match entry {
+        Entry::Live(_) => "live",
+        Entry::Cooling(_) => "cooling",
+        Entry::Barred { .. } => "barred",
+    }
 }
 
 impl Bench {
@@ -74,11 +105,34 @@ impl Bench {
     }
 
     fn with(rules: Rules) -> Self {
-        Self { session: Session::new(rules, 7), now: Instant::now(), fence: 0 }
+        Self { session: Session::new(rules, 7), now: Instant::now(), fence: 0, guids: 0, newest: None }
     }
 
     fn step(&mut self, event: Event) -> Vec<String> {
-        names(&self.session.step(event, self.now))
+        names(&self.effects(event))
+    }
+
+    /// Steps, and answers what is asked of the store as the store of one process does: at once.
+    fn effects(&mut self, event: Event) -> Vec<Effect> {
+        let (mut all, mut events) = (Vec::new(), VecDeque::from([event]));
+        while let Some(event) = events.pop_front() {
+            for effect in self.session.step(event, self.now, Tenure::ALONE) {
+                match effect {
+                    Effect::Seek { .. } => {
+                        self.fence += 1;
+                        events.push_back(Event::Sought(Ok(Found::Owned { fence: self.fence, left: None })));
+                    }
+                    Effect::Retire { .. } => events.push_back(Event::Retired(Ok(Retired::Unused))),
+                    Effect::Store(_) => events.push_back(Event::Stored(Ok(()))),
+                    Effect::DropKeepAlive => {}
+                    other => all.push(other),
+                }
+            }
+        }
+        if let Some(Granted { version, guid, .. }) = granted(&all) {
+            self.newest = Some((version, guid));
+        }
+        all
     }
 
     fn want(&mut self) -> Vec<String> {
@@ -86,7 +140,12 @@ impl Bench {
     }
 
     fn reject(&mut self, fence: u64, rotation: u64, cause: LossCause) -> Vec<String> {
-        self.step(Event::Want { rejected: Some((Version { fence, rotation }, cause)) })
+        let version = Version { fence, rotation };
+        let guid = match &self.newest {
+            Some((newest, guid)) if *newest == version => Arc::clone(guid),
+            _ => Arc::new(guid(1_000_000 + fence * 1_000 + rotation)),
+        };
+        self.step(Event::Want { rejected: Some(Rejected { version, guid, cause }) })
     }
 
     fn read(&mut self, contents: &str, takeover: bool) -> Vec<String> {
@@ -94,8 +153,8 @@ impl Bench {
     }
 
     fn sign_in_works(&mut self) -> Vec<String> {
-        self.fence += 1;
-        let fresh = Fresh { fence: self.fence, guid: guid(self.fence << 32), must_change_password: false };
+        self.guids += 1;
+        let fresh = Fresh { guid: guid(self.guids << 32), must_change_password: false };
         self.step(Event::SignInAnswered(Ok(fresh)))
     }
 
@@ -189,7 +248,7 @@ fn cooling_doubles_up_to_a_minute_and_is_forgotten_after_a_sign_in() {
     for attempt in 0..12_u32 {
         assert_eq!(bench.want(), ["read"]);
         bench.read("a", false);
-        let effects = bench.session.step(Event::SignInAnswered(Err(unreachable())), bench.now);
+        let effects = bench.effects(Event::SignInAnswered(Err(unreachable())));
         let Some(Effect::Refuse(error)) = effects.last() else { panic!("{effects:?}") };
         let delay = error.retry_after().expect("a time");
         let base = Duration::from_secs(1 << attempt.min(5)).min(Duration::from_secs(30));
@@ -199,7 +258,7 @@ fn cooling_doubles_up_to_a_minute_and_is_forgotten_after_a_sign_in() {
     bench.want();
     bench.read("a", false);
     bench.sign_in_works();
-    bench.reject(1, 0, LossCause::Forgotten);
+    bench.reject(bench.fence, 0, LossCause::Forgotten);
     bench.read("a", false);
     bench.sign_in_fails(unreachable());
     assert_eq!(bench.after(Duration::from_secs(2)).want(), ["read"]);
@@ -245,7 +304,7 @@ fn a_password_that_must_be_changed_bars_and_signs_out() {
     let mut bench = Bench::new();
     bench.want();
     bench.read("a", false);
-    let fresh = Fresh { fence: 1, guid: guid(1), must_change_password: true };
+    let fresh = Fresh { guid: guid(1), must_change_password: true };
     let effects = bench.step(Event::SignInAnswered(Ok(fresh)));
     assert_eq!(effects[1..], ["record Barred { cause: MustChangePassword }", "refuse account_rejected", "sign out"]);
     assert_eq!(bench.want(), [""; 0], "waits for the sign-out");
@@ -287,8 +346,8 @@ fn r18_only_the_answer_to_the_current_guid_rotates() {
     assert_eq!(bench.wake(), ["keep alive 1.1"]);
     assert_eq!(bench.keep_alive(1, 1, Ok(Some(guid(4)))), ["record Rotated { count: 2 }"]);
     assert_eq!(bench.step(learned(0, 2, 5)), [""; 0], "of an older session");
-    let effects = bench.session.step(Event::Want { rejected: None }, bench.now);
-    assert!(matches!(&effects[..], [Effect::Grant { guid: current, .. }] if current.same_as(&guid(4))));
+    let effects = bench.effects(Event::Want { rejected: None });
+    assert!(matches!(&effects[..], [Effect::Grant(granted)] if granted.guid.same_as(&guid(4))));
 }
 
 fn learned(fence: u64, rotation: u64, number: u64) -> Event {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cc::Retcode;
 use crate::clock::Clock;
+use crate::session::store::Memory;
 use crate::session::{Calls, Config, Journal, Metrics, SignIn};
 
 pub(super) const PASSWORD: &str = "planted-password";
@@ -48,6 +49,7 @@ impl World {
         change(&mut config);
         let sessions = Sessions::new(
             config,
+            Memory::new(Clock::fixed(Timestamp::UNIX_EPOCH), 10_000),
             gateway.clone(),
             Arc::new(gateway.clone()),
             Clock::fixed(Timestamp::UNIX_EPOCH),

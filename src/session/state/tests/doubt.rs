@@ -41,7 +41,7 @@ fn nobody_is_thrown_out_who_may_be_we_ourselves() {
         while bench.now - start < MAXTIME {
             assert_eq!(bench.want(), ["read"]);
             bench.read("a", true);
-            let effects = bench.session.step(Event::SignInAnswered(Err(refused("100-002"))), bench.now);
+            let effects = bench.effects(Event::SignInAnswered(Err(refused("100-002"))));
             let Some(Effect::Refuse(error)) = effects.last() else { panic!("{effects:?}") };
             assert_eq!(error.code(), "agent_busy");
             bench.now += error.retry_after().expect("a time");
@@ -72,7 +72,7 @@ fn a_sign_in_that_works_ends_the_doubt() {
     bench.after(DOUBT_COOLING).want();
     bench.read("a", true);
     bench.sign_in_works();
-    bench.reject(1, 0, LossCause::Forgotten);
+    bench.reject(bench.fence, 0, LossCause::Forgotten);
     bench.read("a", true);
     assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced", "sign in Force"]);
 }

@@ -101,7 +101,9 @@ impl World {
             Move::Reject { older, refused } => {
                 let Some(version) = self.older(*older) else { return };
                 let cause = if *refused { LossCause::Refused } else { LossCause::Forgotten };
-                Event::Want { rejected: Some((version, cause)) }
+                let current = self.bench.newest.as_ref().filter(|(newest, _)| *newest == version);
+                let guid = current.map_or_else(|| Arc::new(guid(1)), |(_, guid)| Arc::clone(guid));
+                Event::Want { rejected: Some(Rejected { version, guid, cause }) }
             }
             Move::Account { .. } if self.call != Some("read") => return,
             Move::Account { contents: 0, .. } => Event::AccountRead(Err(Error::AccountMissing)),
@@ -147,7 +149,6 @@ impl World {
     fn sign_in(&mut self, answer: u8) -> Event {
         self.busy = false;
         if answer < 2 {
-            self.bench.fence += 1;
             self.doubt_until = None;
             self.refused = None;
             self.guids += 1;
@@ -155,7 +156,7 @@ impl World {
             if must_change_password {
                 self.refused = self.account.as_ref().map(|account| account.fingerprint);
             }
-            let fresh = Fresh { fence: self.bench.fence, guid: guid(self.guids), must_change_password };
+            let fresh = Fresh { guid: guid(self.guids), must_change_password };
             return Event::SignInAnswered(Ok(fresh));
         }
         if answer == 9 {
@@ -197,10 +198,10 @@ impl World {
             _ => {}
         }
         let stopped = self.stopped;
-        for effect in self.bench.session.step(event, self.bench.now) {
+        for effect in self.bench.effects(event) {
             match effect {
                 Effect::ReadAccount => self.begin("read"),
-                Effect::SignIn { account, form } => {
+                Effect::SignIn { account, form, .. } => {
                     assert!(!stopped, "nothing signs in after a stop");
                     assert_ne!(Some(account.fingerprint), self.refused, "a refused account is not tried again");
                     self.forced = form == SignInForm::Force;
@@ -220,7 +221,7 @@ impl World {
                     assert_eq!(Some(version), self.newest, "with the newest Guid");
                     self.pulse = true;
                 }
-                Effect::Grant { version, .. } => {
+                Effect::Grant(Granted { version, .. }) => {
                     assert!(!stopped);
                     assert!(self.newest <= Some(version), "{version:?} after {:?}", self.newest);
                     self.newest = Some(version);
@@ -228,6 +229,9 @@ impl World {
                 }
                 Effect::Refuse(_) => self.waiters = 0,
                 Effect::Record(event) => self.record(&event),
+                Effect::Seek { .. } | Effect::Retire { .. } | Effect::Store(_) | Effect::DropKeepAlive => {
+                    unreachable!("answered by the bench")
+                }
             }
         }
         self.look();

@@ -17,20 +17,20 @@ fn records_carry_the_fingerprint_of_the_guid_that_was_current() {
     let mut bench = Bench::new();
     let key = Arc::clone(&bench.session.rules.tag_key);
     let tag = |number| vec![Some(key.tag(&guid(number)))];
-    let now = bench.now;
     bench.want();
     bench.read("a", false);
-    let fresh = Fresh { fence: 1, guid: guid(1), must_change_password: false };
-    assert_eq!(tags(&bench.session.step(Event::SignInAnswered(Ok(fresh)), now)), tag(1));
-    assert_eq!(tags(&bench.session.step(learned(1, 0, 2), now)), tag(2), "the new one");
+    let fresh = Fresh { guid: guid(1), must_change_password: false };
+    assert_eq!(tags(&bench.effects(Event::SignInAnswered(Ok(fresh)))), tag(1));
+    assert_eq!(tags(&bench.effects(learned(1, 0, 2))), tag(2), "the new one");
     bench.wake();
     let version = Version { fence: 1, rotation: 1 };
     let beat = Event::KeepAliveAnswered { version, result: Ok(Some(guid(3))) };
-    assert_eq!(tags(&bench.session.step(beat, now)), tag(3));
+    assert_eq!(tags(&bench.effects(beat)), tag(3));
     let version = Version { fence: 1, rotation: 2 };
-    let rejected = Event::Want { rejected: Some((version, LossCause::Refused)) };
-    assert_eq!(tags(&bench.session.step(rejected, now)), tag(3), "lost");
-    assert_eq!(tags(&bench.session.step(Event::SignOutAnswered(Ok(())), now)), tag(3), "signed out");
+    let rejected =
+        Event::Want { rejected: Some(Rejected { version, guid: Arc::new(guid(3)), cause: LossCause::Refused }) };
+    assert_eq!(tags(&bench.effects(rejected)), tag(3), "lost");
+    assert_eq!(tags(&bench.effects(Event::SignOutAnswered(Ok(())))), tag(3), "signed out");
 }
 
 #[test]
