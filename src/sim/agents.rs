@@ -15,6 +15,8 @@ use super::{
 
 /// Dead Guids remembered for each agent.
 const REMEMBERED_DEAD: usize = 32;
+/// How long several clients of one session may take to tell each other of a Guid whose forerunner none of them used.
+const SPREADING: Duration = Duration::from_secs(1);
 /// The least pause between the answer of a poll and the next poll.
 const POLL_PAUSE: Duration = Duration::from_millis(200);
 
@@ -51,6 +53,8 @@ struct Session {
     opened_as: SignedInAs,
     guid: Guid,
     issued: Duration,
+    /// Whether a request has carried the current Guid: somebody holds it.
+    used: bool,
     /// The Guid before, and when it was replaced.
     previous: Option<(Guid, Duration)>,
     last_request: Duration,
@@ -64,6 +68,9 @@ enum Death {
     SignedOut,
     TimedOut,
     Replaced,
+    /// Replaced twice, and nobody ever used what was between: its answer may have gone down with its client, so that
+    /// whoever shares the session could not know of it before the second answer, which came then.
+    Overtaken(Duration),
     ForcedByClient,
     ThrownOut,
     Forgotten,
@@ -71,8 +78,12 @@ enum Death {
 
 impl Death {
     /// Whether the client can know of it.
-    const fn is_known(self) -> bool {
-        matches!(self, Self::SignedOut | Self::TimedOut | Self::Replaced | Self::ForcedByClient)
+    fn is_known(self, now: Duration) -> bool {
+        match self {
+            Self::SignedOut | Self::TimedOut | Self::Replaced | Self::ForcedByClient => true,
+            Self::Overtaken(at) => now.saturating_sub(at) >= SPREADING,
+            Self::ThrownOut | Self::Forgotten => false,
+        }
     }
 }
 
@@ -163,6 +174,7 @@ impl Agents {
             },
             guid: guid.clone(),
             issued: now,
+            used: false,
             previous: None,
             last_request: now,
             polling: false,
@@ -226,20 +238,21 @@ impl Agents {
     fn session(&mut self, now: Duration, agent: u32, guid: &str) -> Result<&mut Session, Retcode> {
         self.expire(now, agent);
         if !self.states.get(&agent).is_some_and(|state| state.takes(guid)) {
-            self.tell_why_dead(agent, guid);
+            self.tell_why_dead(now, agent, guid);
             return Err(self.config.dead_guid_retcode.clone());
         }
         let session = self.states.get_mut(&agent).and_then(|state| state.session.as_mut());
         let session = session.ok_or_else(|| self.config.dead_guid_retcode.clone())?;
         session.last_request = now;
+        session.used |= session.guid.is(guid);
         Ok(session)
     }
 
-    fn tell_why_dead(&self, agent: u32, guid: &str) {
+    fn tell_why_dead(&self, now: Duration, agent: u32, guid: &str) {
         let broke = |rule, detail: String| self.rules.broke(rule, Some(agent), detail);
         let death = |state: &State| state.dead.iter().rev().find(|(dead, _)| dead.is(guid)).map(|(_, death)| *death);
         match self.states.get(&agent).and_then(death) {
-            Some(death) if death.is_known() => broke(Rule::DeadGuid, format!("{death:?}")),
+            Some(death) if death.is_known(now) => broke(Rule::DeadGuid, format!("{death:?}")),
             Some(_) => {}
             None => match self.states.iter().find(|(_, state)| state.takes(guid) || death(state).is_some()) {
                 Some((owner, _)) => broke(Rule::ForeignGuid, format!("it is of agent {owner}")),
@@ -366,8 +379,9 @@ impl Agents {
         let session = state.session.as_mut()?;
         let old = std::mem::replace(&mut session.guid, fresh.clone());
         session.issued = now;
+        let death = if std::mem::take(&mut session.used) { Death::Replaced } else { Death::Overtaken(now) };
         if let Some((older, _)) = session.previous.replace((old, now)) {
-            state.bury(older, Death::Replaced);
+            state.bury(older, death);
         }
         Some(fresh)
     }

@@ -180,7 +180,7 @@ async fn sign_in(world: &Arc<World>, agent: u32, form: SignInForm, body: &[u8]) 
     };
     let signed_in = world.agents().sign_in(now, agent, form, asked);
     // A forcible sign-in ends the other session's poll.
-    world.changed.notify_waiters();
+    world.ring(agent);
     Ok(match signed_in {
         Ok(guid) => {
             count(&world.counters.sign_ins);
@@ -199,7 +199,7 @@ fn login_time(uptime_seconds: u64) -> String {
 fn sign_out(world: &Arc<World>, agent: u32, guid: &str) -> Result<Answer, String> {
     let unanswered = Unanswered::begin(world, agent, Running::SignOut)?;
     let signed_out = world.agents().sign_out(world.now(), agent, guid);
-    world.changed.notify_waiters();
+    world.ring(agent);
     Ok(match signed_out {
         Ok(()) => {
             count(&world.counters.sign_outs);
@@ -218,8 +218,9 @@ async fn poll<S: AsyncRead + Unpin>(
     let poll = world.agents().begin_poll(world.now(), agent, guid)?;
     let waiting = Waiting { world, poll };
     let mut end = std::pin::pin!(tokio::time::sleep(world.config.poll_wait));
+    let bell = world.bell(agent);
     let event = loop {
-        let changed = world.changed.notified();
+        let changed = bell.notified();
         if !world.agents().is_polling(poll) {
             break None;
         }

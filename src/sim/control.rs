@@ -95,7 +95,7 @@ fn answer(world: &World, request: &Request) -> Answer {
         }),
         _ => return told(404, &json!({"error": "no such switch; see GET /state"})),
     };
-    world.changed.notify_waiters();
+    world.ring_all();
     match outcome {
         Ok(()) => told(200, &json!({"ok": true})),
         Err(why) => told(400, &json!({"error": why})),

@@ -189,14 +189,14 @@ impl Simulator {
     /// Somebody else forces in as this agent and signs out again: the session's Guid dies, a sign-in works.
     pub fn throw_out(&self, agent: u32) {
         self.world.agents().throw_out(agent, false);
-        self.world.changed.notify_waiters();
+        self.world.ring(agent);
     }
 
     /// Somebody else forces in as this agent and stays: sign-in answers `100-002` until [`Simulator::release`]; a forcible
     /// one works.
     pub fn throw_out_and_stay(&self, agent: u32) {
         self.world.agents().throw_out(agent, true);
-        self.world.changed.notify_waiters();
+        self.world.ring(agent);
     }
 
     /// Somebody else is signed in as this agent from the start; the same as [`Simulator::throw_out_and_stay`].
@@ -212,7 +212,7 @@ impl Simulator {
     /// The gateway forgets all sessions at once. Connections stay.
     pub fn restart(&self) {
         self.world.agents().restart();
-        self.world.changed.notify_waiters();
+        self.world.ring_all();
     }
 
     /// The current Guid of the agent's session: for tests that look for leaks.

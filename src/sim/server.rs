@@ -19,8 +19,8 @@ use super::{
     world::{Open, World, count},
 };
 
-/// Connections open at once; further ones are closed at once.
-const CONNECTIONS: usize = 10_000;
+/// Connections open at once; further ones are closed at once. Room for the polls of ten thousand agents and downloads beside.
+const CONNECTIONS: usize = 20_000;
 /// How long a TLS handshake or a farewell may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 

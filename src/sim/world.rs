@@ -30,8 +30,8 @@ pub(super) struct World {
     pub(super) rules: Arc<Rules>,
     pub(super) faults: Faults,
     pub(super) counters: Counters,
-    /// Told when a waiting poll should look again.
-    pub(super) changed: Notify,
+    /// Tell a waiting poll to look again.
+    bells: Mutex<HashMap<u32, Arc<Notify>>>,
     pub(super) stop: CancellationToken,
     agents: Mutex<Agents>,
     catalog: Mutex<Catalog>,
@@ -180,7 +180,7 @@ impl World {
             rules,
             faults: Faults::default(),
             counters: Counters::default(),
-            changed: Notify::new(),
+            bells: Mutex::default(),
             stop: CancellationToken::new(),
             catalog: Mutex::default(),
             seen: Mutex::default(),
@@ -196,6 +196,23 @@ impl World {
 
     pub(super) fn agents(&self) -> MutexGuard<'_, Agents> {
         lock(&self.agents)
+    }
+
+    /// What wakes the agent's waiting poll. One each: ten thousand polls must not wake for every sign-in.
+    pub(super) fn bell(&self, agent: u32) -> Arc<Notify> {
+        Arc::clone(lock(&self.bells).entry(agent).or_default())
+    }
+
+    /// Wakes the agent's waiting poll.
+    pub(super) fn ring(&self, agent: u32) {
+        self.bell(agent).notify_waiters();
+    }
+
+    /// Wakes all waiting polls.
+    pub(super) fn ring_all(&self) {
+        for bell in lock(&self.bells).values() {
+            bell.notify_waiters();
+        }
     }
 
     pub(super) fn is_inspector(&self, agent: u32) -> bool {
@@ -251,7 +268,7 @@ impl World {
         }
         waiting.push_back(event);
         drop(events);
-        self.changed.notify_waiters();
+        self.ring(agent);
     }
 
     pub(super) fn take_event(&self, agent: u32) -> Option<serde_json::Value> {

@@ -103,8 +103,18 @@ pub async fn open(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -
 
 /// Sends a request without a body.
 pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Open {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    try_request(address, method, target, headers).await.unwrap_or_else(|error| panic!("no answer: {error}"))
+}
+
+/// The same, to a server that may be gone.
+pub async fn try_request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Result<Open, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let _ = connection.await;
@@ -113,10 +123,9 @@ pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = tokio::time::timeout(DEADLINE, sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()));
-    let response = response.await.expect("an answer in time").expect("an answer");
+    let response = tokio::time::timeout(DEADLINE, sender.send_request(request.body(Empty::<Bytes>::new())?)).await??;
     let (head, body) = response.into_parts();
-    Open { status: head.status, headers: head.headers, body, _connection: tasks }
+    Ok(Open { status: head.status, headers: head.headers, body, _connection: tasks })
 }
 
 /// A GET and its whole answer.

@@ -258,7 +258,7 @@ impl World {
     pub fn server(&self) -> SocketAddr {
         match self.gateway.as_ref().expect("a gateway") {
             Gateway::Here { server, .. } => *server,
-            Gateway::Process(process) => process.server,
+            Gateway::Process(process) => process.server(),
         }
     }
 
@@ -266,7 +266,7 @@ impl World {
     pub fn admin(&self) -> SocketAddr {
         match self.gateway.as_ref().expect("a gateway") {
             Gateway::Here { admin, .. } => *admin,
-            Gateway::Process(process) => process.admin,
+            Gateway::Process(process) => process.admin(),
         }
     }
 
@@ -315,21 +315,12 @@ impl World {
 
     /// One metric's value by the start of its line, as in `ccgate_downloads_total{kind="audio",outcome="finished"}`.
     pub async fn metric(&self, start: &str) -> Option<f64> {
-        let page = client::get(self.admin(), "/metrics", &[]).await;
-        let page = String::from_utf8(page.body.to_vec()).unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(start)?.strip_prefix(' ').map(str::to_owned));
-        line.map(|value| value.parse().unwrap())
+        metric_of(self.admin(), start).await
     }
 
     /// All audit records that are whole lines by now, in the order of the log.
     pub fn records(&self) -> Vec<Value> {
-        let mut files: Vec<_> =
-            std::fs::read_dir(self.dir.path().join("audit")).unwrap().map(|file| file.unwrap().path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-        files.sort();
-        let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        records_in(&self.dir.path().join("audit"))
     }
 
     /// The records of one event.
@@ -359,7 +350,8 @@ impl Process {
         command
     }
 
-    async fn start(config: &Path, env: &[(String, String)], wrapper: &[&str]) -> Self {
+    /// Starts one with this configuration and waits until it serves.
+    pub async fn start(config: &Path, env: &[(String, String)], wrapper: &[&str]) -> Self {
         let mut child = Self::command(config, env, wrapper).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
@@ -380,6 +372,16 @@ impl Process {
             }
         });
         Self { child, server, admin, log, _reader: reader }
+    }
+
+    /// The data plane.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// The admin plane.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// What it has logged so far.
@@ -403,6 +405,24 @@ impl Process {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(sent.success());
     }
+}
+
+/// One metric of a process by the start of its line.
+pub async fn metric_of(admin: SocketAddr, start: &str) -> Option<f64> {
+    let page = client::get(admin, "/metrics", &[]).await;
+    let page = String::from_utf8(page.body.to_vec()).unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(start)?.strip_prefix(' ').map(str::to_owned));
+    line.map(|value| value.parse().unwrap())
+}
+
+/// All records of an audit folder that are whole lines by now, in the order of the log.
+pub fn records_in(folder: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// Waits until a condition holds, at most 20 s.

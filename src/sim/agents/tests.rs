@@ -110,6 +110,20 @@ fn a_guid_dies_when_its_successor_is_replaced() {
 }
 
 #[test]
+fn whose_successor_nobody_used_may_be_sent_for_a_second_more() {
+    let mut site = site();
+    let first = site.sign_in(0);
+    // The answer goes down with the client that asked; another one goes on with what it knows.
+    site.poll(60, &first).unwrap().unwrap();
+    let third = site.poll(120, &first).unwrap().unwrap();
+    assert_eq!(site.check(120, &first), refused("100-006"));
+    assert_eq!(site.broken(), []);
+    assert_eq!(site.check(121, &first), refused("100-006"));
+    assert_eq!(site.broken(), [Rule::DeadGuid]);
+    assert_eq!(site.check(121, &third), Ok(()));
+}
+
+#[test]
 fn static_guids_stay() {
     let mut site = Site::new(Config { guid_mode: GuidMode::Static, ..Config::default() });
     let guid = site.sign_in(0);
