@@ -148,8 +148,10 @@ impl Form {
                 doubt_lasts: duration(cooling.doubt_lasts)?,
             }),
             Self::Barred(barred) => {
-                let bytes =
-                    URL_SAFE_NO_PAD.decode(barred.fingerprint.0.expose_secret()).map(Zeroizing::new).map_err(|_| FormError)?;
+                let bytes = URL_SAFE_NO_PAD
+                    .decode(barred.fingerprint.0.expose_secret())
+                    .map(Zeroizing::new)
+                    .map_err(|_| FormError)?;
                 let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| FormError)?;
                 Entry::Barred { cause: barred.cause.cause()?, fingerprint: Fingerprint::from_bytes(bytes) }
             }
@@ -287,7 +289,7 @@ mod tests {
     #[test]
     fn a_duration_beyond_a_year_is_not_written() {
         let cooling =
-            Cooling { trouble: Trouble::Timeout, lasts: Duration::from_secs(400 * 86_400), doubt_lasts: Duration::ZERO };
+            Cooling { trouble: Trouble::Timeout, lasts: Duration::from_hours(9_600), doubt_lasts: Duration::ZERO };
         assert!(write(&Entry::Cooling(cooling)).is_err());
     }
 }

@@ -30,7 +30,7 @@ use file::{Line, Writer};
 
 /// Longest age of a living session that is taken from a state file: the gateway's `MAXTIME`, after which it has forgotten
 /// it.
-pub const LIVE_AGE_MAX: Duration = Duration::from_secs(120);
+pub const LIVE_AGE_MAX: Duration = Duration::from_mins(2);
 /// Least time between two writes of the state file.
 const WRITES_APART: Duration = Duration::from_secs(1);
 
@@ -110,11 +110,8 @@ impl Memory {
             tracing::info!(agents = kept.len(), "sessions of the process before were found in the state file");
         }
         let writer = Writer::create(state.path, context, kept)?;
-        let file = Kept {
-            sealer,
-            changed: Notify::new(),
-            writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))),
-        };
+        let file =
+            Kept { sealer, changed: Notify::new(), writer: tokio::sync::Mutex::new(Arc::new(Mutex::new(writer))) };
         Ok(Arc::new(Self::with(clock, sign_ins_per_second, agents, Some(file))))
     }
 

@@ -82,10 +82,14 @@ impl Metrics {
     /// Makes the metrics and adds them to a registry.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
-            Opts::new("ccgate_session_store_requests_total", "Requests to the session store, by what was asked and how it went."),
+            Opts::new(
+                "ccgate_session_store_requests_total",
+                "Requests to the session store, by what was asked and how it went.",
+            ),
             &["operation", "outcome"],
         )?;
-        let up = IntGauge::new("ccgate_session_store_up", "Whether the session store answered when it was last asked.")?;
+        let up =
+            IntGauge::new("ccgate_session_store_up", "Whether the session store answered when it was last asked.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(up.clone()))?;
         let metrics = Self { requests, up };

@@ -46,7 +46,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a living session's record is kept after its last write: longer than the gateway's `MAXTIME`.
 const LIVE_KEPT: Duration = Duration::from_secs(150);
 /// How long a record of a barred account is kept.
-const BARRED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const BARRED_KEPT: Duration = Duration::from_hours(24);
 /// Messages taken from the inbox with one beat.
 const MESSAGES_AT_ONCE: u64 = 128;
 /// Greatest fence: a script's numbers are exact up to there. Microseconds reach it in the year 2255.
@@ -318,15 +318,15 @@ impl Redis {
         let unavailable = |why, retry_after| Error::Unavailable { why, source: None, retry_after };
         match trouble {
             Trouble::Superseded => Error::Superseded,
-            Trouble::Settling(remains) => unavailable("it came back a moment ago, and owners write theirs first", remains),
+            Trouble::Settling(remains) => {
+                unavailable("it came back a moment ago, and owners write theirs first", remains)
+            }
             Trouble::Lapsed => unavailable("this process's tenure has just ended", self.link.pause()),
             Trouble::Foreign(_) => unavailable("another upstream uses its prefix", self.lease),
             Trouble::Unsealed => unavailable("the entry cannot be sealed", self.lease),
-            Trouble::Fault(fault) => Error::Unavailable {
-                why: fault.why(),
-                source: Some(Arc::new(fault)),
-                retry_after: self.link.pause(),
-            },
+            Trouble::Fault(fault) => {
+                Error::Unavailable { why: fault.why(), source: Some(Arc::new(fault)), retry_after: self.link.pause() }
+            }
             Trouble::Garbled(garbled) => Error::Unavailable {
                 why: "it answered with something else than was asked for",
                 source: Some(Arc::new(garbled)),

@@ -212,10 +212,7 @@ impl Sealer {
         // Encrypted in place; the tag needs room that was not moved to.
         plain.reserve(AES_256_GCM.tag_len());
         let aad = Aad::from(self.beside(agent, fence, &key.id));
-        let nonce = key
-            .of(agent, fence)?
-            .seal_in_place_append_tag(aad, &mut *plain)
-            .map_err(|_| SealError::Failed)?;
+        let nonce = key.of(agent, fence)?.seal_in_place_append_tag(aad, &mut *plain).map_err(|_| SealError::Failed)?;
         let mut whole = nonce.as_ref().to_vec();
         whole.extend_from_slice(&plain);
         Ok(format!("{}.{}.{}", Self::VERSION, key.id.0, URL_SAFE_NO_PAD.encode(whole)))
@@ -227,7 +224,8 @@ impl Sealer {
             return Err(SealError::Malformed);
         }
         let mut parts = text.split('.');
-        let (Some(Self::VERSION), Some(id), Some(body), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(Self::VERSION), Some(id), Some(body), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(SealError::Malformed);
         };

@@ -140,15 +140,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes a fresh file with these lines, and so finds out whether it can.
     pub(super) fn create(path: PathBuf, context: &str, lines: HashMap<AgentId, Line>) -> Result<Self, Error> {
-        let mut writer = Self {
-            path,
-            header: header(context),
-            lines,
-            changed: Vec::new(),
-            file: None,
-            appended: 0,
-            failing: false,
-        };
+        let mut writer =
+            Self { path, header: header(context), lines, changed: Vec::new(), file: None, appended: 0, failing: false };
         writer.write_afresh().map_err(|source| Error { path: writer.path.clone(), source })?;
         Ok(writer)
     }

@@ -94,7 +94,9 @@ fn open(url_file: &Path, ca_file: Option<&Path>) -> Result<Client, ConnectError>
     let unknown = |_| bad(url_file, "it holds no URL of the form redis://user:password@host:port/db, or rediss://");
     match ca_file {
         None => Client::open(url).map_err(unknown),
-        Some(_) if !url.starts_with("rediss://") => Err(bad(url_file, "with ca_file the URL must begin with rediss://")),
+        Some(_) if !url.starts_with("rediss://") => {
+            Err(bad(url_file, "with ca_file the URL must begin with rediss://"))
+        }
         Some(ca_file) => {
             let root_cert = read(ca_file, CA_BYTES_MAX)?;
             if !root_cert.windows(11).any(|part| part == b"-----BEGIN ") {

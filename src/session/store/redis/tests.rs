@@ -9,7 +9,8 @@ use crate::session::store::{Kind, Live};
 mod server;
 
 use server::{
-    GUID, LEASE, OTHER_KEY, Process, Server, TIMEOUT, Told, UPSTREAM, agent, connect, eventually, free_port, is_live, live,
+    GUID, LEASE, OTHER_KEY, Process, Server, TIMEOUT, Told, UPSTREAM, agent, connect, eventually, free_port, is_live,
+    live,
 };
 
 fn why(error: Error) -> &'static str {
@@ -108,7 +109,7 @@ async fn who_ends_is_followed_at_once() {
 async fn a_session_that_another_uses_is_kept_or_handed_over() {
     let server = Server::start();
     let (one, two) = (server.process().await, server.process().await);
-    let within = Duration::from_secs(60);
+    let within = Duration::from_mins(1);
     let fence = one.writes(1001).await;
     two.borrows(1001).await;
     let idle = one.store.retire(agent(1001), fence, Retire::Idle { within }).await.expect("retired");
@@ -214,6 +215,16 @@ async fn a_server_that_hangs_costs_a_timeout_each_then_nothing_until_it_answers(
 }
 
 #[tokio::test]
+async fn a_process_ends_in_time_though_the_server_hangs() {
+    let server = Server::start();
+    let one = server.process().await;
+    server.signal("STOP");
+    let start = Instant::now();
+    one.end().await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_server_that_takes_no_writes_is_unavailable_until_it_does() {
     let (primary, server) = (Server::start(), Server::start());
     let one = server.process().await;
@@ -265,7 +276,10 @@ async fn keys_of_another_type_are_unavailable_and_nobodys() {
     let fence = one.writes(1001).await;
     server.command(&["SET", "{test}:agent:1001", "garbage"]).await;
     assert_eq!(why(one.store.seek(agent(1001), 0).await.expect_err("refused")), "one of its keys is not ours");
-    assert_eq!(why(one.store.write(agent(1001), fence, live()).await.expect_err("refused")), "one of its keys is not ours");
+    assert_eq!(
+        why(one.store.write(agent(1001), fence, live()).await.expect_err("refused")),
+        "one of its keys is not ours"
+    );
     server.command(&["HSET", "{test}:agent:1002", "fence", "x", "owner", "y", "at", "z", "entry", "v1.a.b"]).await;
     let (_, left) = one.owns(1002).await;
     assert!(left.is_some_and(|left| left.entry.is_none()), "garbage is not used");
@@ -312,7 +326,7 @@ async fn r17_a_dump_of_the_server_holds_no_guid_in_clear() {
     one.crash().await;
     two.store.reject(agent(1001), version, LossCause::Refused).await.expect("told");
     let ::redis::Value::Array(keys) = server.command(&["KEYS", "*"]).await else { panic!("keys") };
-    let mut dump = String::new();
+    let mut dump = Vec::new();
     for key in keys {
         let ::redis::Value::BulkString(key) = key else { panic!("a key") };
         let key = String::from_utf8(key).expect("text");
@@ -322,8 +336,9 @@ async fn r17_a_dump_of_the_server_holds_no_guid_in_clear() {
             "list" => server.command(&["LRANGE", &key, "0", "-1"]).await,
             _ => server.command(&["GET", &key]).await,
         };
-        dump.push_str(&format!("{key} {value:?}\n"));
+        dump.push(format!("{key} {value:?}"));
     }
+    let dump = dump.join("\n");
     for there in ["{test}:agent:1001", "{test}:inbox:", "{test}:replica:", "v1.", UPSTREAM] {
         assert!(dump.contains(there), "{there} in {dump}");
     }
@@ -373,8 +388,7 @@ async fn the_store_is_counted_and_shown_as_up_or_down() {
     let mut server = Server::start();
     let registry = prometheus::Registry::new();
     let metrics = Metrics::register(&registry).expect("metrics");
-    let store =
-        Redis::connect(&server.config(), UPSTREAM, metrics.clone()).await.expect("connected");
+    let store = Redis::connect(&server.config(), UPSTREAM, metrics.clone()).await.expect("connected");
     assert!(metrics.is_up());
     server.kill();
     for _ in 0..5 {

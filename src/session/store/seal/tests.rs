@@ -34,7 +34,7 @@ fn live() -> Entry {
         decides: true,
         alive_ago: Duration::from_millis(1_500),
         issued_ago: Duration::from_secs(40),
-        rotates_every: Some(Duration::from_secs(60)),
+        rotates_every: Some(Duration::from_mins(1)),
         poll_takes: Duration::ZERO,
     })
 }
@@ -61,12 +61,27 @@ fn entries() -> impl Strategy<Value = Entry> {
     ];
     let times = (span(), span(), proptest::option::of(span()), span());
     prop_oneof![
-        (guid, any::<u64>(), form, kind, any::<bool>(), times).prop_map(|(guid, rotation, form, kind, decides, times)| {
-            let (alive_ago, issued_ago, rotates_every, poll_takes) = times;
-            Entry::Live(Live { guid, rotation, form, kind, decides, alive_ago, issued_ago, rotates_every, poll_takes })
-        }),
-        (trouble, span(), span())
-            .prop_map(|(trouble, lasts, doubt_lasts)| Entry::Cooling(Cooling { trouble, lasts, doubt_lasts })),
+        (guid, any::<u64>(), form, kind, any::<bool>(), times).prop_map(
+            |(guid, rotation, form, kind, decides, times)| {
+                let (alive_ago, issued_ago, rotates_every, poll_takes) = times;
+                Entry::Live(Live {
+                    guid,
+                    rotation,
+                    form,
+                    kind,
+                    decides,
+                    alive_ago,
+                    issued_ago,
+                    rotates_every,
+                    poll_takes,
+                })
+            }
+        ),
+        (trouble, span(), span()).prop_map(|(trouble, lasts, doubt_lasts)| Entry::Cooling(Cooling {
+            trouble,
+            lasts,
+            doubt_lasts
+        })),
         (cause, any::<[u8; 32]>())
             .prop_map(|(cause, bytes)| Entry::Barred { cause, fingerprint: Fingerprint::from_bytes(bytes) }),
     ]
