@@ -288,11 +288,8 @@ mod tests {
 
     #[test]
     fn a_duration_beyond_a_year_is_not_written() {
-        let cooling = Cooling {
-            trouble: Trouble::Timeout,
-            lasts: Duration::from_secs(400 * 86_400),
-            doubt_lasts: Duration::ZERO,
-        };
+        let cooling =
+            Cooling { trouble: Trouble::Timeout, lasts: Duration::from_hours(9_600), doubt_lasts: Duration::ZERO };
         assert!(write(&Entry::Cooling(cooling)).is_err());
     }
 }

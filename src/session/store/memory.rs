@@ -30,7 +30,7 @@ use file::{Line, Writer};
 
 /// Longest age of a living session that is taken from a state file: the gateway's `MAXTIME`, after which it has forgotten
 /// it.
-pub const LIVE_AGE_MAX: Duration = Duration::from_secs(120);
+pub const LIVE_AGE_MAX: Duration = Duration::from_mins(2);
 /// Least time between two writes of the state file.
 const WRITES_APART: Duration = Duration::from_secs(1);
 

@@ -46,7 +46,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a living session's record is kept after its last write: longer than the gateway's `MAXTIME`.
 const LIVE_KEPT: Duration = Duration::from_secs(150);
 /// How long a record of a barred account is kept.
-const BARRED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const BARRED_KEPT: Duration = Duration::from_hours(24);
 /// Messages taken from the inbox with one beat.
 const MESSAGES_AT_ONCE: u64 = 128;
 /// Greatest fence: a script's numbers are exact up to there. Microseconds reach it in the year 2255.

@@ -47,7 +47,7 @@ fn live() -> Entry {
 }
 
 fn cooling() -> Entry {
-    let lasts = Duration::from_secs(600);
+    let lasts = Duration::from_mins(10);
     Entry::Cooling(Cooling { trouble: Trouble::AgentBusy, lasts, doubt_lasts: Duration::ZERO })
 }
 

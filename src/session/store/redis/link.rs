@@ -1,7 +1,7 @@
 //! The connection to Redis. Every call is bounded in time, and none waits for a server that has just failed. What the
 //! client says is passed on without addresses, secrets or the server's words.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -35,11 +35,15 @@ enum Class {
 
 impl Fault {
     const TIMEOUT: Self = Self::new("it did not answer in time", Class::Timeout);
-    const SKIPPED: Self = Self::new("it has just failed several times", Class::Skipped);
     const GARBLED: Self = Self::new("it answered with something else than was asked for", Class::Refused);
 
     const fn new(why: &'static str, outcome: Class) -> Self {
         Self { why, code: None, outcome }
+    }
+
+    /// The same again, without having asked.
+    const fn skipped(self) -> Self {
+        Self { outcome: Class::Skipped, ..self }
     }
 
     /// In a few words.
@@ -91,17 +95,10 @@ impl Fault {
 
 /// Whether the TLS library refused the server's certificate.
 fn is_untrusted(error: &RedisError) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && let Some(inner) = io.get_ref()
-            && matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    type Shared = Arc<dyn std::error::Error + Send + Sync>;
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Shared>());
+    let inner = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).and_then(std::io::Error::get_ref);
+    matches!(inner.and_then(|inner| inner.downcast_ref()), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Calls scripts, one deadline each, with a breaker.
@@ -152,10 +149,10 @@ impl Link {
                 let probe = Probe { link: self, probing };
                 let result = self.call_now(script).await;
                 drop(probe);
-                self.ended(result.is_ok());
+                self.ended(result.as_ref().err().copied());
                 result
             }
-            Err(Open) => Err(Fault::SKIPPED),
+            Err(last) => Err(last.skipped()),
         };
         if let Err(fault) = &result {
             self.count(operation, fault.outcome());
@@ -173,9 +170,9 @@ impl Link {
         }
     }
 
-    fn ended(&self, well: bool) {
-        let opened = self.breaker().leave(well, Instant::now() + self.pause);
-        self.metrics.up(well);
+    fn ended(&self, fault: Option<Fault>) {
+        let opened = self.breaker().leave(fault, Instant::now() + self.pause);
+        self.metrics.up(fault.is_none());
         if opened {
             // A connection whose packets vanish, or a log-in that failed, the manager would keep for ever.
             if let Ok(fresh) = manage(&self.client, self.timeout) {
@@ -214,43 +211,31 @@ impl Drop for Probe<'_> {
     }
 }
 
-/// Not asked: it has just failed.
-struct Open;
-
 #[derive(Default)]
 struct Breaker {
     failures: u32,
-    until: Option<Instant>,
+    /// The last failure, and until when calls are told it at once.
+    open: Option<(Fault, Instant)>,
     /// One call finds out whether it works again.
     probing: bool,
 }
 
 impl Breaker {
-    /// Whether the call is the probe.
-    fn enter(&mut self, now: Instant) -> Result<bool, Open> {
-        if self.failures < FAILURES_MAX {
-            return Ok(false);
-        }
-        if self.probing || self.until.is_some_and(|until| now < until) {
-            return Err(Open);
+    /// Whether the call is the probe; or the failure that it is spared.
+    fn enter(&mut self, now: Instant) -> Result<bool, Fault> {
+        let Some((fault, until)) = self.open else { return Ok(false) };
+        if self.probing || now < until {
+            return Err(fault);
         }
         self.probing = true;
         Ok(true)
     }
 
     /// Whether it is open from now on.
-    fn leave(&mut self, well: bool, until: Instant) -> bool {
-        if well {
-            self.failures = 0;
-            self.until = None;
-            return false;
-        }
-        self.failures = self.failures.saturating_add(1);
-        let open = self.failures >= FAILURES_MAX;
-        if open {
-            self.until = Some(until);
-        }
-        open
+    fn leave(&mut self, fault: Option<Fault>, until: Instant) -> bool {
+        self.failures = if fault.is_some() { self.failures.saturating_add(1) } else { 0 };
+        self.open = fault.filter(|_| self.failures >= FAILURES_MAX).map(|fault| (fault, until));
+        self.open.is_some()
     }
 }
 
@@ -270,17 +255,17 @@ mod tests {
         let mut breaker = Breaker::default();
         for failure in 1..=3 {
             assert!(matches!(breaker.enter(start), Ok(false)));
-            assert_eq!(breaker.leave(false, start + pause), failure == 3);
+            assert_eq!(breaker.leave(Some(Fault::TIMEOUT), start + pause), failure == 3);
         }
         assert!(breaker.enter(start).is_err());
         assert!(matches!(breaker.enter(start + pause), Ok(true)));
         assert!(breaker.enter(start + pause).is_err(), "one probe at a time");
         breaker.probing = false;
-        assert!(breaker.leave(false, start + pause * 2));
+        assert!(breaker.leave(Some(Fault::TIMEOUT), start + pause * 2));
         assert!(breaker.enter(start + pause).is_err(), "the probe failed");
         assert!(matches!(breaker.enter(start + pause * 2), Ok(true)));
         breaker.probing = false;
-        assert!(!breaker.leave(true, start));
+        assert!(!breaker.leave(None, start));
         assert!(matches!(breaker.enter(start), Ok(false)));
     }
 

@@ -34,7 +34,7 @@ fn live() -> Entry {
         decides: true,
         alive_ago: Duration::from_millis(1_500),
         issued_ago: Duration::from_secs(40),
-        rotates_every: Some(Duration::from_secs(60)),
+        rotates_every: Some(Duration::from_mins(1)),
         poll_takes: Duration::ZERO,
     })
 }
