@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use ccgate::sim::GuidMode;
+use ccgate::sim::{GuidMode, Rule};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -61,6 +61,8 @@ async fn everything_that_fits_is_good() {
     has(&told, "  ok       sessions.keep_alive: a poll takes up to 1.");
     has(&told, "  ok       upstream.url: dynamic Guids (AUTHMODE 2): ");
     assert!(told.ends_with("online: good\n"), "{told}");
+    let broken: Vec<_> = world.sim.broken_rules().iter().map(|broken| broken.rule).collect();
+    assert_eq!(broken, [Rule::UnknownGuid], "the made-up Guid of the first call");
     let counts = world.sim.requests();
     assert_eq!(counts.iter().filter(|seen| seen.target.ends_with("/loginex")).count(), 1);
     assert_eq!(counts.iter().filter(|seen| seen.target.ends_with("/logout")).count(), 1);
