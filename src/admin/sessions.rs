@@ -78,7 +78,7 @@ pub(super) async fn answer(
 
 /// Whether a request is an operator's: by the connection it came over, and by what no browser's page sends.
 fn admit(asker: &Asker, head: &Parts) -> Result<(), &'static str> {
-    if !head.headers.get(&ADMIN_HEADER).is_some_and(|value| value == "1") {
+    if head.headers.get(&ADMIN_HEADER).is_none_or(|value| value != "1") {
         return Err("the request header Ccgate-Admin: 1 is missing");
     }
     if head.headers.contains_key(ORIGIN) {

@@ -47,7 +47,7 @@ pub enum SessionsCommand {
 /// Where the admin plane is.
 #[derive(Debug, Args)]
 pub struct AdminArgs {
-    /// The admin plane; without it admin.listen of the config file, else http://127.0.0.1:9090
+    /// The admin plane's URL; without it admin.listen of the config file, else port 9090 of this machine
     #[arg(long, value_name = "URL")]
     pub admin: Option<Uri>,
     /// The config file to take admin.listen from
@@ -85,7 +85,7 @@ enum Error {
     #[error("the connection to the admin plane cannot be set up")]
     Tls(#[source] net::TlsError),
     #[error("the admin plane at {at} does not answer: is ccgate running, and is that its admin.listen?")]
-    Silent { at: Uri, source: net::Error },
+    Silent { at: Uri, source: Box<net::Error> },
     #[error("the admin plane at {at} refuses with {status}: {told}")]
     Refused { at: Uri, status: StatusCode, told: String },
     #[error("the answer of {at} is not understood: is that the admin plane (admin.listen) of ccgate?")]
@@ -174,7 +174,7 @@ async fn ask(args: &AdminArgs, method: Method, path: &str) -> Result<(Uri, Bytes
         Ok((status, net::read_document(answer.into_body(), ANSWER_MAX).await?))
     };
     let answer = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(net::Error::Timeout));
-    match answer.map_err(|source| Error::Silent { at: at.clone(), source })? {
+    match answer.map_err(|source| Error::Silent { at: at.clone(), source: Box::new(source) })? {
         (StatusCode::OK, body) => Ok((at, body)),
         (status, body) => Err(Error::Refused { at, status, told: line(&body) }),
     }

@@ -59,6 +59,13 @@ fn what_is_missing_or_too_much_is_a_usage_error() {
         ("ccgate schema --config x", ErrorKind::UnknownArgument),
         ("ccgate check --config a --set server.listen", ErrorKind::ValueValidation),
         ("ccgate check --config a --set sever.listen=x", ErrorKind::ValueValidation),
+        ("ccgate check --config a --agent 1001", ErrorKind::MissingRequiredArgument),
+        ("ccgate check --config a --online --agent 01001", ErrorKind::ValueValidation),
+        ("ccgate check --config a --online --without-files", ErrorKind::ArgumentConflict),
+        ("ccgate sessions", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("ccgate sessions show", ErrorKind::MissingRequiredArgument),
+        ("ccgate sessions sign-out 100", ErrorKind::ValueValidation),
+        ("ccgate sessions list --client-cert-file a", ErrorKind::MissingRequiredArgument),
         ("ccgate healthcheck --address nowhere", ErrorKind::ValueValidation),
         ("ccgate healthcheck --timeout 5", ErrorKind::ValueValidation),
         ("ccgate policy explain --config a /x", ErrorKind::MissingRequiredArgument),
@@ -120,6 +127,19 @@ fn a_file_that_is_not_there_is_a_configuration_error() {
     let mut out = Vec::new();
     assert_eq!(offline(cli.command, &mut out, &mut Vec::new()).expect("needs no runtime"), Exit::Usage);
     assert!(String::from_utf8(out).expect("UTF-8").contains("cannot be read"));
+}
+
+#[test]
+fn a_healthcheck_says_that_it_speaks_no_tls() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("ccgate.yaml");
+    std::fs::write(&file, format!("{GOOD}admin: {{tls: {{cert_file: a, key_file: b}}}}\n")).expect("written");
+    let (config, timeout) = (Some(file), config::Duration::from_secs(1));
+    let mut err = Vec::new();
+    let args = HealthcheckArgs { address: None, config, live: true, timeout };
+    assert_eq!(healthcheck(&args, &mut err).expect("written"), Exit::Usage);
+    let told = String::from_utf8(err).expect("UTF-8");
+    assert!(told.contains("line 6: admin.tls: this command asks without TLS; probe it over https"), "{told}");
 }
 
 #[test]

@@ -61,9 +61,9 @@ fn word_or_group(node: &mut Node, schema: &Schema, path: &str, findings: &mut Fi
             let keys = child(schema, word).map(names).unwrap_or_default();
             Err(Problem::error(path, format!("{word} is a group"), format!("write {word}: {{…}}; its keys are {keys}")))
         }
-        Value::Text(word) => text(word, schema, path).map_err(|problem| match problem.next.is_empty() {
-            true => Problem { next: format!("write {forms}"), ..problem },
-            false => problem,
+        Value::Text(word) => text(word, schema, path).map_err(|problem| {
+            let next = if problem.next.is_empty() { format!("write {forms}") } else { problem.next };
+            Problem { next, ..problem }
         }),
         Value::Map(entries) => {
             let before = findings.problems.len();

@@ -26,6 +26,8 @@ mod issuer;
 mod ledger;
 mod metrics;
 mod mount;
+mod online;
+mod operators;
 mod plain;
 mod politeness;
 mod ranges;

@@ -44,19 +44,20 @@ pub(super) async fn agent(
     };
     // From here on nothing returns before the sign-out.
     let mut told = fresh(config, agent, &signed_in);
-    let mut guid = signed_in.guid;
-    let mut seen = Seen::default();
-    if !signed_in.must_change_password {
+    let must_change = signed_in.must_change_password;
+    let mut living = Living { config, gateway, agent, guid: signed_in.guid, seen: Seen::default() };
+    if !must_change {
         let begun = Instant::now();
-        tokio::select! {
-            () = keep_alive(config, agent, watch, gateway, &mut guid, &mut seen) => {}
-            _ = interrupt.recv() => seen.interrupted = true,
-            _ = terminate.recv() => seen.interrupted = true,
-        }
-        seen.watched = begun.elapsed();
-        told.extend(judge(&config.sessions, &seen));
+        let interrupted = tokio::select! {
+            () = living.watch(watch) => false,
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => true,
+        };
+        living.seen.interrupted = interrupted;
+        living.seen.watched = begun.elapsed();
+        told.extend(judge(&config.sessions, &living.seen));
     }
-    told.extend(sign_out(agent, gateway, &guid).await);
+    told.extend(sign_out(agent, gateway, &living.guid).await);
     told.iter().try_for_each(|finding| report.tell(finding))
 }
 
@@ -138,57 +139,62 @@ fn fresh(config: &Config, agent: AgentId, signed_in: &SignedIn) -> Vec<Finding> 
     told
 }
 
-/// Keeps the session alive for so long; ends early where the gateway refuses to.
-async fn keep_alive(
-    config: &Config,
+/// A session that lives, and how.
+struct Living<'a> {
+    config: &'a Config,
+    gateway: &'a Gateway,
     agent: AgentId,
-    watch: Duration,
-    gateway: &Gateway,
-    guid: &mut Guid,
-    seen: &mut Seen,
-) {
-    let begun = Instant::now();
-    let (mut issued, mut unanswered) = (begun, 0);
-    while begun.elapsed() < watch {
-        let asked = Instant::now();
-        let answer = match config.sessions.keep_alive {
-            KeepAlive::Poll => gateway.poll(agent, guid).await,
-            KeepAlive::Heartbeat => gateway.heartbeat(agent, guid).await,
-        };
-        match answer {
-            Ok(new) => {
-                unanswered = 0;
-                seen.answered(asked.elapsed());
-                if let Some(new) = new.filter(|new| !new.same_as(guid)) {
-                    seen.replaced(issued.elapsed());
-                    issued = Instant::now();
-                    *guid = new;
+    guid: Guid,
+    seen: Seen,
+}
+
+impl Living<'_> {
+    /// Keeps the session alive for so long; ends early where the gateway refuses to. Cancel safe but for the Guid that an
+    /// answer under way would have brought: the older one is still taken for a sign-out.
+    async fn watch(&mut self, watch: Duration) {
+        let mode = self.config.sessions.keep_alive;
+        let begun = Instant::now();
+        let (mut issued, mut unanswered) = (begun, 0);
+        while begun.elapsed() < watch {
+            let asked = Instant::now();
+            let answer = match mode {
+                KeepAlive::Poll => self.gateway.poll(self.agent, &self.guid).await,
+                KeepAlive::Heartbeat => self.gateway.heartbeat(self.agent, &self.guid).await,
+            };
+            match answer {
+                Ok(new) => {
+                    unanswered = 0;
+                    self.seen.answered(asked.elapsed());
+                    if let Some(new) = new.filter(|new| !new.same_as(&self.guid)) {
+                        self.seen.replaced(issued.elapsed());
+                        issued = Instant::now();
+                        self.guid = new;
+                    }
+                }
+                Err(error) => {
+                    unanswered += 1;
+                    if error.retcode().is_some() || unanswered >= UNANSWERED_MAX {
+                        self.seen.failed = Some((begun.elapsed(), error));
+                        return;
+                    }
                 }
             }
-            Err(error) => {
-                unanswered += 1;
-                if error.retcode().is_some() || unanswered >= UNANSWERED_MAX {
-                    seen.failed = Some((begun.elapsed(), error));
-                    return;
-                }
-            }
+            let pause = match mode {
+                KeepAlive::Poll => POLL_PAUSE,
+                KeepAlive::Heartbeat => self.config.sessions.keep_alive_interval,
+            };
+            tokio::time::sleep(pause.min(watch.saturating_sub(begun.elapsed()))).await;
         }
-        let pause = match config.sessions.keep_alive {
-            KeepAlive::Poll => POLL_PAUSE,
-            KeepAlive::Heartbeat => config.sessions.keep_alive_interval,
-        };
-        tokio::time::sleep(pause.min(watch.saturating_sub(begun.elapsed()))).await;
     }
 }
 
 async fn sign_out(agent: AgentId, gateway: &Gateway, guid: &Guid) -> Option<Finding> {
     let error = gateway.sign_out(agent, guid).await.err()?;
-    match error.retcode().map(crate::cc::Retcode::meaning) {
-        // There is nothing left to sign out.
-        Some(Meaning::SessionLost | Meaning::SessionOrRight) => None,
-        _ => {
-            let what = format!("agent {agent} was not signed out: {}", causes(&error));
-            Some(Finding::warning("--agent", what, "the gateway forgets it after two minutes"))
-        }
-    }
+    // Then there is nothing left to sign out.
+    let gone = matches!(
+        error.retcode().map(crate::cc::Retcode::meaning),
+        Some(Meaning::SessionLost | Meaning::SessionOrRight)
+    );
+    let what = format!("agent {agent} was not signed out: {}", causes(&error));
+    (!gone).then(|| Finding::warning("--agent", what, "the gateway forgets it after two minutes"))
 }

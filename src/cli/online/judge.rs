@@ -8,11 +8,11 @@ use crate::config::{KeepAlive, Sessions};
 use crate::upstream;
 
 /// After so long without a request the gateway signs an agent out (`MAXTIME`, `EVENT_PUSH_HANDSHAKE_MAXTIME`; their default).
-const TIME_OUT: Duration = Duration::from_secs(120);
+const TIME_OUT: Duration = Duration::from_mins(2);
 /// A poll that is answered sooner than this, with nothing to tell, does not wait.
 const POLL_WAITS: Duration = Duration::from_secs(1);
 /// A poll that takes longer leaves no room for a second one before the time-out.
-const POLL_MAX: Duration = Duration::from_secs(60);
+const POLL_MAX: Duration = Duration::from_mins(1);
 /// The default of `GUIDINTERVAL`, with some room: who watches for less cannot tell.
 const TELLING: Duration = Duration::from_secs(65);
 
@@ -162,4 +162,47 @@ fn guid(seen: &Seen) -> Finding {
 /// Seconds with one digit behind the point.
 fn secs(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(answers: u32, longest: u64, replacements: u32, watched: u64) -> Seen {
+        let shortest_life = (replacements > 0).then_some(Duration::from_mins(1));
+        let (longest, watched) = (Duration::from_millis(longest), Duration::from_secs(watched));
+        Seen { watched, answers, longest, replacements, shortest_life, failed: None, interrupted: false }
+    }
+
+    #[test]
+    fn polls_must_wait_and_must_not_wait_too_long() {
+        for (longest, wanted) in [
+            (10_050, "ok       sessions.keep_alive: a poll takes up to 10.1s; two fit into the time-out of 120.0s"),
+            (40, "warning  sessions.keep_alive: polls are answered within 0.0s: each signed-in agent"),
+            (61_000, "problem  sessions.keep_alive: a poll took 61.0s; two must fit into the time-out of 120.0s"),
+        ] {
+            let found = poll(&seen(7, longest, 0, 75)).to_string();
+            assert!(found.starts_with(wanted), "{found}");
+        }
+        assert!(poll(&seen(2, 40, 0, 1)).is_ok(), "two answers tell nothing: an event may have come");
+    }
+
+    #[test]
+    fn a_heartbeat_is_shorter_than_a_guid_lives() {
+        let of = |seen: &Seen| heartbeat(Duration::from_secs(30), seen).to_string();
+        assert!(of(&seen(3, 5, 1, 75)).starts_with("ok "), "one Guid in three heartbeats");
+        assert!(of(&seen(3, 5, 0, 75)).starts_with("ok "), "static");
+        let found = of(&seen(3, 5, 2, 75));
+        assert!(found.starts_with("warning  sessions.keep_alive_interval: 30.0s is no shorter than"), "{found}");
+    }
+
+    #[test]
+    fn static_guids_are_believed_only_after_long_enough() {
+        assert!(
+            guid(&seen(7, 5, 0, 75)).to_string().contains("static Guids (AUTHMODE 1): none was replaced within 75.0s")
+        );
+        assert!(guid(&seen(7, 5, 0, 64)).to_string().contains("or a longer GUIDINTERVAL"));
+        let found = guid(&seen(7, 5, 1, 64)).to_string();
+        assert_eq!(found, "ok       upstream.url: dynamic Guids (AUTHMODE 2): 1 replaced, the shortest after 60.0s");
+    }
 }
