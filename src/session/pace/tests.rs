@@ -1,3 +1,5 @@
+//! The turns and the slots, with the clock in hand and a store that says what it is told to.
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! The breaker by itself: a clock that is set by hand, outcomes that are made up, and outages at random.
+
 use http::StatusCode;
 use prometheus::Registry;
 
