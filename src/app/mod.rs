@@ -88,7 +88,7 @@ impl App {
         let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;
         let gateway = parts::gateway(config, &registry)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
-        let store = parts::session_store(config, clock.clone(), &registry).await?;
+        let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
         let cut = CancellationToken::new();

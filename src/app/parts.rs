@@ -81,6 +81,7 @@ pub(super) const fn digest(digest: config::Digest) -> audit::Digest {
 pub(super) async fn session_store(
     config: &Config,
     clock: Clock,
+    ready: &Ready,
     registry: &Registry,
 ) -> Result<Arc<dyn Store>, StartError> {
     let section = &config.sessions;
@@ -104,7 +105,7 @@ pub(super) async fn session_store(
                 sign_ins_per_second: per_second,
             };
             let metrics = store::Metrics::register(registry)?;
-            let store = store::Redis::connect(&redis, &context, metrics).await;
+            let store = store::Redis::connect(&redis, &context, metrics, ready.register("session store")).await;
             Ok(store.map_err(|source| StartError::SessionStore(Box::new(source)))?)
         }
     }

@@ -334,6 +334,9 @@ impl Actor {
         let (agent, metrics) = (self.agent, self.sessions.metrics());
         match event {
             Event::SignInAnswered(Ok(_)) => metrics.signed_in(Outcome::Ok),
+            Event::SignInAnswered(Err(error)) if matches!(**error, upstream::Error::Resting { .. }) => {
+                metrics.signed_in(Outcome::Resting);
+            }
             Event::SignInAnswered(Err(error)) => {
                 tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-in failed");
                 metrics.signed_in(Outcome::of(error));

@@ -365,7 +365,10 @@ impl Session {
 
     fn sign_in_failed(&mut self, error: &upstream::Error, why: Why, now: Instant, effects: &mut Vec<Effect>) {
         let code = why.refusal(Duration::ZERO).code();
-        effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode: error.retcode().cloned() }));
+        // What was not tried has not failed.
+        if !matches!(error, upstream::Error::Resting { .. }) {
+            effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode: error.retcode().cloned() }));
+        }
         self.cool(why, now, effects);
     }
 
@@ -483,7 +486,14 @@ impl Session {
             Why::Upstream(error) if may_have_worked(error) => DOUBT_COOLING,
             _ => Duration::ZERO,
         };
-        let delay = self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest);
+        let delay = match &why {
+            // Nothing was asked, so nothing failed: as long as the gateway is left alone, and a little so that not all come
+            // back at once.
+            Why::Upstream(error) if let upstream::Error::Resting { retry_after, .. } = **error => {
+                retry_after.mul_f64(1.0 + 0.2 * self.jitter.f64())
+            }
+            _ => self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest),
+        };
         let doubt_lasts = self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if let Some(trouble) = why.trouble() {
             self.tell(Entry::Cooling(Cooling { trouble, lasts: delay, doubt_lasts }));

@@ -44,6 +44,8 @@ impl Why {
         match self {
             Self::AgentBusy => Some(Trouble::AgentBusy),
             Self::Switching(retcode) => Some(Trouble::Switching(retcode.clone())),
+            // Each process finds out by itself.
+            Self::Upstream(error) if matches!(**error, upstream::Error::Resting { .. }) => None,
             Self::Upstream(error) => Some(trouble(error)),
             Self::Elsewhere(trouble) => Some(trouble.clone()),
             Self::LeftInDoubt => None,

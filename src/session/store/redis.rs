@@ -8,6 +8,7 @@
 //! more, so it does not go backwards with the data.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::metrics::{Metrics, Operation, Outcome};
 use super::seal::{Keys, Sealer};
 use super::{Cooling, Entry, Error, Found, Left, Retire, Retired, Store, Tenure, Version, Watcher};
 use crate::cc::AgentId;
+use crate::ready::Condition;
 use crate::session::journal::LossCause;
 
 mod config;
@@ -67,6 +69,9 @@ pub struct Redis {
     pulse: Mutex<Pulse>,
     /// Something stands in the inbox, or the tenure is to be renewed at once.
     wake: Notify,
+    /// Holds from the first time on that agents can be owned.
+    ready: Condition,
+    settled: AtomicBool,
 }
 
 /// What the last beat told.
@@ -81,6 +86,8 @@ struct Pulse {
 struct Beaten {
     /// The generation has grown.
     forgotten: bool,
+    /// For so long nobody becomes an owner.
+    settles: Duration,
     messages: Vec<String>,
 }
 
@@ -91,8 +98,13 @@ impl Redis {
     /// # Cancel safety
     ///
     /// A dropped call may leave a tenure behind, which ends by itself.
-    pub async fn connect(config: &Config, context: &str, metrics: Metrics) -> Result<Arc<Self>, ConnectError> {
-        Self::connect_within(CONNECT_BOUND, config, context, metrics).await
+    pub async fn connect(
+        config: &Config,
+        context: &str,
+        metrics: Metrics,
+        ready: Condition,
+    ) -> Result<Arc<Self>, ConnectError> {
+        Self::connect_within(CONNECT_BOUND, config, context, metrics, ready).await
     }
 
     async fn connect_within(
@@ -100,6 +112,7 @@ impl Redis {
         config: &Config,
         context: &str,
         metrics: Metrics,
+        ready: Condition,
     ) -> Result<Arc<Self>, ConnectError> {
         let client = config.client()?;
         let keys = Keys::read(&config.key_file)?;
@@ -120,6 +133,8 @@ impl Redis {
                 clock: None,
             }),
             wake: Notify::new(),
+            ready,
+            settled: AtomicBool::new(false),
         });
         store.first_beat(bound).await?;
         Ok(store)
@@ -193,6 +208,8 @@ impl Redis {
         let existed = answer.text()? == "1";
         let epoch = answer.text()?;
         let millis = answer.number()?;
+        let settles = Duration::from_millis(answer.number()?).min(self.lease);
+        self.settle(settles);
 
         let mut pulse = self.pulse();
         let first = pulse.epoch.is_none();
@@ -206,7 +223,18 @@ impl Redis {
             epoch: Some(epoch),
             clock: Some((millis, Instant::now())),
         };
-        Ok(Beaten { forgotten, messages: answer.rest().collect() })
+        Ok(Beaten { forgotten, settles, messages: answer.rest().collect() })
+    }
+
+    /// A process that starts together with a store that has just come back, or is new, is ready when that has settled.
+    /// Later on sessions in hand go on meanwhile.
+    fn settle(&self, settles: Duration) {
+        if settles.is_zero() {
+            self.ready.holds();
+            self.settled.store(true, Ordering::Relaxed);
+        } else if !self.settled.load(Ordering::Relaxed) {
+            self.ready.wait_for("the session store is new, or came back a moment ago: owners write theirs first");
+        }
     }
 
     /// Beats until it is dropped: every third of the lease, at once when it is woken, and sooner after a failure.
@@ -223,7 +251,8 @@ impl Redis {
                     }
                     let more = beaten.messages.len() as u64 >= MESSAGES_AT_ONCE;
                     beaten.messages.iter().for_each(|message| deliver(watcher, message));
-                    if more { Duration::ZERO } else { self.lease / 3 }
+                    let settles = if beaten.settles.is_zero() { self.lease } else { beaten.settles };
+                    if more { Duration::ZERO } else { settles.min(self.lease / 3) }
                 }
                 Err(trouble) => {
                     if !std::mem::replace(&mut failing, true) {

@@ -5,7 +5,7 @@ redis.call('PEXPIRE', prefix .. ':about', 600000)
 local inbox = prefix .. ':inbox:' .. me
 local messages = redis.call('LRANGE', inbox, 0, tonumber(ARGV[6]) - 1)
 redis.call('LTRIM', inbox, #messages, -1)
-local answer = {'ok', tostring(existed), epoch, text(now)}
+local answer = {'ok', tostring(existed), epoch, text(now), text(settling)}
 for _, message in ipairs(messages) do
   answer[#answer + 1] = message
 end

@@ -9,8 +9,8 @@ use crate::session::store::{Kind, Live};
 mod server;
 
 use server::{
-    GUID, LEASE, OTHER_KEY, Process, Server, TIMEOUT, Told, UPSTREAM, agent, connect, eventually, free_port, is_live,
-    live,
+    GUID, LEASE, OTHER_KEY, Process, Server, TIMEOUT, Told, UPSTREAM, agent, condition, connect, eventually, free_port,
+    is_live, live,
 };
 
 fn why(error: Error) -> &'static str {
@@ -311,7 +311,7 @@ async fn a_record_under_another_key_is_not_used_and_a_wrong_start_says_why() {
     assert!(plain.to_string().contains("rediss://"), "{plain}");
 
     let metrics = Metrics::register(&prometheus::Registry::new()).expect("metrics");
-    let foreign = Redis::connect(&server.config(), "elsewhere:8043", metrics).await.expect_err("refused");
+    let foreign = Redis::connect(&server.config(), "elsewhere:8043", metrics, condition()).await.expect_err("refused");
     let text = foreign.to_string();
     assert!(text.contains(UPSTREAM) && text.contains("elsewhere:8043"), "{text}");
 }
@@ -388,7 +388,7 @@ async fn the_store_is_counted_and_shown_as_up_or_down() {
     let mut server = Server::start();
     let registry = prometheus::Registry::new();
     let metrics = Metrics::register(&registry).expect("metrics");
-    let store = Redis::connect(&server.config(), UPSTREAM, metrics.clone()).await.expect("connected");
+    let store = Redis::connect(&server.config(), UPSTREAM, metrics.clone(), condition()).await.expect("connected");
     assert!(metrics.is_up());
     server.kill();
     for _ in 0..5 {
