@@ -1,6 +1,6 @@
--- Becomes the agent's owner where there is none whose tenure lasts. KEYS[1]: its record; ARGV[6]: the agent; ARGV[7]: the
+-- Becomes the agent's owner where there is none whose tenure lasts. KEYS[1]: its record; ARGV[7]: the agent; ARGV[8]: the
 -- greatest fence that the caller knows of.
-local agent, floor = ARGV[6], tonumber(ARGV[7])
+local agent, floor = ARGV[7], tonumber(ARGV[8])
 local record = redis.call('HMGET', KEYS[1], 'fence', 'owner', 'entry', 'at', 'epoch', 'used_by')
 local fence = tonumber(record[1] or '0') or 0
 local owner, entry = record[2], record[3] or ''
