@@ -233,7 +233,7 @@ impl Session {
             Event::Stored(result) => self.stored(result, now, &mut effects),
             Event::Changed => self.changed(&mut effects),
             Event::LostSight => self.lost_sight(&mut effects),
-            Event::Reconfirm => self.outbox.retry_now(),
+            Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
             Event::SignOutAsked => self.sign_out_asked(&mut effects),
             Event::Released => self.released(now),
@@ -322,6 +322,7 @@ impl Session {
     }
 
     fn sign_in(&mut self, attempt: Attempt, effects: &mut Vec<Effect>) {
+        self.tell(Entry::SigningIn);
         let generation = self.claim.map_or(0, |claim| claim.generation);
         effects.push(Effect::SignIn { account: Arc::clone(&attempt.account), form: attempt.form, generation });
         self.state = State::SigningIn(attempt);

@@ -68,7 +68,8 @@ pub enum Found {
     Owned {
         /// Names the ownership in every later call.
         fence: u64,
-        /// What the owner before left, where that was another process. A process that seeks its own agent finds `None`.
+        /// What the owner before left, where that was another process. A process that seeks its own agent finds `None`, but
+        /// for what it was told before and has not answered by a write.
         left: Option<Left>,
     },
     /// Another process owns the agent.
@@ -92,6 +93,9 @@ pub struct Left {
 /// What an owner lets others know of an agent.
 #[derive(Debug, Clone)]
 pub enum Entry {
+    /// The agent is being signed in: others wait. Left behind, it says that a sign-in may have worked whose answer
+    /// nobody has.
+    SigningIn,
     /// A session that lives.
     Live(Live),
     /// No session, and none is tried for a while.
@@ -108,7 +112,7 @@ pub enum Entry {
 impl Entry {
     /// Whether it stays after a release: it tells why there is no session.
     pub const fn stays(&self) -> bool {
-        !matches!(self, Self::Live(_))
+        !matches!(self, Self::Live(_) | Self::SigningIn)
     }
 }
 
@@ -243,7 +247,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Becomes the owner where there is none whose tenure lasts, else tells what the owner lets know. The new fence is
     /// greater than `floor` (the greatest that the caller knows of) and than every earlier one of the agent. What the
-    /// owner before wrote is handed out once, as what it left, and gone from the store until the new one writes.
+    /// owner before wrote is handed out as what it left until the new one writes: a seek can be repeated.
     /// It counts as a use of the session.
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>>;
 

@@ -170,7 +170,7 @@ impl Session {
         };
         let Some(left) = left else { return self.fresh_start(now, effects) };
         match left.entry {
-            None if left.age < MAXTIME => self.left_in_doubt(left.age, now, effects),
+            None | Some(Entry::SigningIn) if left.age < MAXTIME => self.left_in_doubt(left.age, now, effects),
             Some(Entry::Live(live)) if live.alive_ago + left.age < MAXTIME => {
                 self.resume(live, left.age, rejected.as_ref(), now, effects);
             }
@@ -322,6 +322,7 @@ impl Session {
                 self.refuse(told(&cooling.trouble, still), effects);
             }
             Some(Entry::Barred { cause, .. }) => self.refuse(Error::AccountRejected { cause }, effects),
+            Some(Entry::SigningIn) => self.look_again(rejected, now),
             None => {
                 let why = "the agent's record was sealed with another key, or is damaged";
                 let source = store::Error::Unavailable { why, source: None, retry_after: WRITE_AGAIN };
@@ -511,6 +512,14 @@ impl Session {
         }
     }
 
+    /// The store may have forgotten what is owned. A session that lives is written by itself.
+    pub(super) fn reconfirm(&mut self) {
+        self.outbox.retry_now();
+        if matches!(self.state, State::SigningIn(_)) {
+            self.tell(Entry::SigningIn);
+        }
+    }
+
     /// Ends the ownership.
     pub(super) fn let_go(&mut self) {
         if let Some(claim) = self.claim.take() {
@@ -540,7 +549,9 @@ impl Session {
     pub(super) fn stored(&mut self, result: Result<(), store::Error>, now: Instant, effects: &mut Vec<Effect>) {
         let Some((out, generation)) = self.outbox.sent.take() else { return };
         match (result, out) {
-            (Ok(()), Out::Write { fence, entry: Entry::Live(_) }) => self.written(fence, generation, now, effects),
+            (Ok(()), Out::Write { fence, entry: Entry::Live(_) | Entry::SigningIn }) => {
+                self.written(fence, generation, now, effects);
+            }
             (Err(store::Error::Superseded), Out::Write { fence, .. })
                 if self.claim.is_some_and(|claim| claim.fence == fence) =>
             {

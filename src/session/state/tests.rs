@@ -93,6 +93,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
 
 fn entry_name(entry: &Entry) -> &'static str {
     match entry {
+        Entry::SigningIn => "signing in",
         Entry::Live(_) => "live",
         Entry::Cooling(_) => "cooling",
         Entry::Barred { .. } => "barred",

@@ -42,6 +42,7 @@ pub(super) fn read(text: &[u8]) -> Result<Entry, FormError> {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Form {
+    SigningIn,
     Live(LiveForm),
     Cooling(CoolingForm),
     Barred(BarredForm),
@@ -126,6 +127,7 @@ impl Serialize for SecretText {
 impl Form {
     fn of(entry: &Entry) -> Result<Self, FormError> {
         Ok(match entry {
+            Entry::SigningIn => Self::SigningIn,
             Entry::Live(live) => Self::Live(LiveForm::of(live)?),
             Entry::Cooling(Cooling { trouble, lasts, doubt_lasts }) => Self::Cooling(CoolingForm {
                 trouble: TroubleForm::of(trouble),
@@ -141,6 +143,7 @@ impl Form {
 
     fn entry(self) -> Result<Entry, FormError> {
         Ok(match self {
+            Self::SigningIn => Entry::SigningIn,
             Self::Live(live) => Entry::Live(live.live()?),
             Self::Cooling(cooling) => Entry::Cooling(Cooling {
                 trouble: cooling.trouble.trouble()?,

@@ -102,7 +102,7 @@ impl Memory {
             agents.fence = agents.fence.max(line.fence);
             let Some(entry) = sealer.open_or_report(agent, line.fence, &line.sealed) else { continue };
             let age = Duration::from_millis(u64::try_from(now.saturating_sub(line.at)).unwrap_or(0));
-            if matches!(entry, Entry::Live(_)) && age > LIVE_AGE_MAX {
+            if matches!(entry, Entry::Live(_) | Entry::SigningIn) && age > LIVE_AGE_MAX {
                 continue;
             }
             agents.slots.insert(agent, Slot { fence: None, left: Some(Left { entry: Some(entry), age }), stays: None });

@@ -43,6 +43,9 @@ use scripts::{Answer, Garbled, Scripts};
 const CONNECT_BOUND: Duration = Duration::from_secs(10);
 /// How long a process that ends tries to say so.
 const LEAVE_BOUND: Duration = Duration::from_millis(900);
+/// For a script that does no harm when it is run late: a tenure lasts longer, or has ended anyway. A beat must not be
+/// refused after a small step of the server's clock, as it is what makes that known.
+const WHENEVER: Duration = Duration::from_hours(24 * 366);
 /// Longest that calls fail at once after several failures.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a living session's record is kept after its last write: longer than the gateway's `MAXTIME`.
@@ -167,9 +170,20 @@ impl Redis {
 
     /// A script with the arguments that all have. The first key of each has the hash tag that all keys have.
     fn script<'a>(&'a self, script: &'a Script, key: &str) -> ScriptInvocation<'a> {
+        self.script_within(script, key, self.link.timeout())
+    }
+
+    /// One that is run, if at all, no later than `patience` from now.
+    fn script_within<'a>(&'a self, script: &'a Script, key: &str, patience: Duration) -> ScriptInvocation<'a> {
         let expected = self.pulse().clock.map_or(0, |(millis, at)| millis.saturating_add(as_millis(at.elapsed())));
         let mut script = script.key(format!("{}:{key}", self.prefix));
-        script.arg(&self.prefix).arg(&self.context).arg(as_millis(self.lease)).arg(&self.id).arg(expected);
+        script
+            .arg(&self.prefix)
+            .arg(&self.context)
+            .arg(as_millis(self.lease))
+            .arg(&self.id)
+            .arg(expected)
+            .arg(as_millis(patience));
         script
     }
 
@@ -190,6 +204,7 @@ impl Redis {
                 (Trouble::Settling(remains), Outcome::Settling)
             }
             "lapsed" => (Trouble::Lapsed, Outcome::Settling),
+            "late" => (Trouble::Late, Outcome::Timeout),
             "foreign" => (Trouble::Foreign(answer.text()?), Outcome::Refused),
             _ => {
                 self.link.count(operation, Outcome::Ok);
@@ -202,7 +217,7 @@ impl Redis {
 
     async fn beat_now(&self) -> Result<Beaten, Trouble> {
         let sent = Instant::now();
-        let mut script = self.script(&self.scripts.beat, "epoch");
+        let mut script = self.script_within(&self.scripts.beat, "epoch", WHENEVER);
         script.arg(MESSAGES_AT_ONCE);
         let mut answer = self.ask(Operation::Beat, &script).await?;
         let existed = answer.text()? == "1";
@@ -269,7 +284,7 @@ impl Redis {
     }
 
     async fn leave(&self) {
-        let script = self.script(&self.scripts.leave, "epoch");
+        let script = self.script_within(&self.scripts.leave, "epoch", WHENEVER);
         // Where it does not work, the tenure ends by itself a little later.
         let _ = timeout(LEAVE_BOUND, self.ask(Operation::Leave, &script)).await;
         self.pulse().tenure.until = Some(Instant::now());
@@ -279,7 +294,7 @@ impl Redis {
         let mut script = self.about(&self.scripts.seek, agent);
         script.arg(floor.min(FENCE_MAX));
         let answer = self.ask(Operation::Seek, &script).await;
-        if matches!(answer, Err(Trouble::Lapsed)) {
+        if matches!(answer, Err(Trouble::Lapsed | Trouble::Late)) {
             self.wake.notify_one();
         }
         let mut answer = answer?;
@@ -353,6 +368,7 @@ impl Redis {
                 unavailable("it came back a moment ago, and owners write theirs first", remains)
             }
             Trouble::Lapsed => unavailable("this process's tenure has just ended", self.link.pause()),
+            Trouble::Late => unavailable("it did not answer in time", self.link.pause()),
             Trouble::Foreign(_) => unavailable("another upstream uses its prefix", self.lease),
             Trouble::Unsealed => unavailable("the entry cannot be sealed", self.lease),
             Trouble::Fault(fault) => {
@@ -380,6 +396,8 @@ enum Trouble {
     Settling(Duration),
     #[error("the tenure has ended")]
     Lapsed,
+    #[error("it was run too late, or the clock was set")]
+    Late,
     #[error("the fence is not the newest")]
     Superseded,
     #[error("the entry cannot be sealed")]
@@ -454,7 +472,7 @@ fn deliver(watcher: &dyn Watcher, message: &str) {
 
 fn kept_for(entry: &Entry) -> Duration {
     match entry {
-        Entry::Live(_) => LIVE_KEPT,
+        Entry::Live(_) | Entry::SigningIn => LIVE_KEPT,
         Entry::Barred { .. } => BARRED_KEPT,
         Entry::Cooling(Cooling { lasts, doubt_lasts, .. }) => {
             (*lasts).max(*doubt_lasts).saturating_add(LIVE_KEPT).min(BARRED_KEPT)

@@ -1,6 +1,8 @@
 -- What every script of the session store begins with: whose prefix it is, what time it is, and whether the store is to be
 -- believed. Redis runs a script as a whole, so nothing comes between its steps. All keys have the same hash tag.
-local prefix, context, lease, me, expected = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local prefix, context, lease, me = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- What the caller thinks that the time is here, 0 if it does not know, and how long it waits for the answer.
+local expected, patience = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local time = redis.call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -43,5 +45,14 @@ elseif settling > lease or settling == -1 then
 end
 if settling < 0 then
   settling = 0
+end
+
+-- The server hung meanwhile, and the caller has given it up: an ownership that nobody knows of, or an older entry over a
+-- newer one, would be worse than nothing.
+if expected > 0 and now - expected > patience then
+  if settling > 0 then
+    return {'settling', text(settling)}
+  end
+  return {'late'}
 end
 

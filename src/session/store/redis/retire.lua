@@ -1,4 +1,4 @@
--- ARGV[8]: 'idle' or 'stop'; ARGV[9]: how long a use elsewhere counts.
+-- ARGV[9]: 'idle' or 'stop'; ARGV[10]: how long a use elsewhere counts.
 if lost then
   -- Nothing is known yet of its use elsewhere.
   return {'settling', text(settling)}
@@ -7,8 +7,8 @@ local user = record[4]
 if user and user ~= me then
   -- A clock that was set back makes it a use just now.
   local ago = math.max(0, now - (tonumber(record[3] or '') or now))
-  if ago <= tonumber(ARGV[9]) then
-    if ARGV[8] == 'idle' then
+  if ago <= tonumber(ARGV[10]) then
+    if ARGV[9] == 'idle' then
       return {'in_use', text(ago)}
     end
     if redis.call('EXISTS', prefix .. ':replica:' .. user) == 1 then
@@ -18,7 +18,7 @@ if user and user ~= me then
     end
   end
 end
-redis.call('HDEL', KEYS[1], 'entry')
+redis.call('HDEL', KEYS[1], 'entry', 'stays')
 redis.call('HSET', KEYS[1], 'at', text(now))
 redis.call('PEXPIRE', KEYS[1], 600000)
 tell('changed ' .. agent .. ' ' .. me)

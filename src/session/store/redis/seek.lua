@@ -1,6 +1,6 @@
--- Becomes the agent's owner where there is none whose tenure lasts. KEYS[1]: its record; ARGV[6]: the agent; ARGV[7]: the
+-- Becomes the agent's owner where there is none whose tenure lasts. KEYS[1]: its record; ARGV[7]: the agent; ARGV[8]: the
 -- greatest fence that the caller knows of.
-local agent, floor = ARGV[6], tonumber(ARGV[7])
+local agent, floor = ARGV[7], tonumber(ARGV[8])
 local record = redis.call('HMGET', KEYS[1], 'fence', 'owner', 'entry', 'at', 'epoch', 'used_by')
 local fence = tonumber(record[1] or '0') or 0
 local owner, entry = record[2], record[3] or ''
@@ -31,9 +31,19 @@ if redis.call('EXISTS', prefix .. ':replica:' .. me) == 0 then
   return {'lapsed'}
 end
 
-local newest = math.max(micros, fence + 1, floor + 1)
+-- What the owner before wrote is kept until the new one writes: the answer to this may be lost, and then it is asked again.
+if owner ~= me and entry ~= '' then
+  redis.call('HSET', KEYS[1], 'left', entry, 'left_fence', text(fence), 'left_at', record[4] or text(now))
+end
+local left = redis.call('HMGET', KEYS[1], 'left', 'left_fence', 'left_at')
+if left[1] then
+  entry, fence, age = left[1], tonumber(left[2]), math.max(0, now - tonumber(left[3]))
+end
+local others = (left[1] or (owner and owner ~= me)) and '1' or '0'
+
+local newest = math.max(micros, (tonumber(record[1] or '0') or 0) + 1, floor + 1)
 redis.call('HSET', KEYS[1], 'fence', text(newest), 'owner', me, 'at', text(now), 'epoch', epoch)
-redis.call('HDEL', KEYS[1], 'entry')
+redis.call('HDEL', KEYS[1], 'entry', 'stays')
 -- Its own use of the session is no reason for an owner to keep it.
 if record[6] == me then
   redis.call('HDEL', KEYS[1], 'used', 'used_by')
@@ -42,5 +52,4 @@ redis.call('PEXPIRE', KEYS[1], 600000)
 if owner then
   tell('changed ' .. agent .. ' ' .. me)
 end
-local others = (owner and owner ~= me) and '1' or '0'
 return {'owned', text(newest), others, text(fence), text(age), entry}

@@ -215,6 +215,21 @@ async fn a_server_that_hangs_costs_a_timeout_each_then_nothing_until_it_answers(
 }
 
 #[tokio::test]
+async fn what_was_given_up_is_not_done_later() {
+    let server = Server::start();
+    let (one, two) = (server.process().await, server.process().await);
+    let fence = one.writes(1001).await;
+    server.signal("STOP");
+    assert!(one.store.seek(agent(1001), 0).await.is_err());
+    assert!(one.store.release(agent(1001), fence).await.is_err());
+    assert!(two.store.seek(agent(1002), 0).await.is_err());
+    server.signal("CONT");
+    eventually("it answers again", async || one.store.write(agent(1001), fence, live()).await.is_ok()).await;
+    server.settled(&one).await;
+    one.owns(1002).await;
+}
+
+#[tokio::test]
 async fn a_process_ends_in_time_though_the_server_hangs() {
     let server = Server::start();
     let one = server.process().await;
