@@ -55,6 +55,9 @@ async fn owners_die_and_sleep_and_redis_and_wires_go_and_no_second_sign_in_is_ma
     let mut story = Story { fleet, traffic, told: Vec::new() };
     story.tell("all start");
     story.until_all_serve().await;
+    // Until two are seen nobody knows how soon the next Guid comes; a takeover then leaves the gateway's own 60 s and 120 s
+    // room, which are 2 s and 4 s here.
+    until("rotations", || async { story.fleet.world.sim.counts().rotations >= 2 }).await;
     let begun = Instant::now();
     let mut round = 0;
     while round == 0 || begun.elapsed() < Duration::from_secs(seconds) {
