@@ -425,10 +425,10 @@ impl Session {
             written_at: None,
             dirty: true,
             doubtful: false,
-            awaited: false,
+            // Used when the store knows of it, so that whoever comes after a crash finds it.
+            awaited: true,
         };
         self.state = State::Active(Box::new(active));
-        self.grant(effects);
     }
 
     fn grant(&mut self, effects: &mut Vec<Effect>) {

@@ -562,8 +562,12 @@ impl Session {
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
+                    let usable = !active.doubtful && now < active.usable_until();
                     if std::mem::take(&mut active.awaited) {
-                        effects.push(Effect::Refuse(Error::Store { source: error }));
+                        effects.push(match usable {
+                            true => active.grant(self.tenure),
+                            false => Effect::Refuse(Error::Store { source: error }),
+                        });
                     }
                 }
             }
