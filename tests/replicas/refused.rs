@@ -96,15 +96,18 @@ async fn a_store_that_answers_garbage_is_refused_in_bounded_time() {
     let fleet = Fleet::configured(World::new(), 0).await;
     let answers: [&[u8]; 4] =
         [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff\xfe garbage\r\n", b"+WHAT\r\n", b"-ERR unknown command\r\n"];
-    for answer in answers {
+    let fleet = &fleet;
+    // All at once: each takes as long as a start waits for a store.
+    let starts = answers.into_iter().enumerate().map(|(number, answer)| async move {
         let (address, _tasks) = garbage(answer).await;
-        let config = fleet.configure("garbage", address, |_| {});
+        let config = fleet.configure(&format!("garbage-{number}"), address, |_| {});
         let (code, told, took) = refused_start(&config, fleet.world.dir()).await;
         let shown = String::from_utf8_lossy(answer);
         assert_eq!(code, Some(2), "{shown:?}: {told}");
         assert!(took < BOUND, "{shown:?}: {took:?}");
         assert!(told.contains("sessions.store"), "{shown:?}: {told}");
-    }
+    });
+    futures_util::future::join_all(starts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
