@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
+use super::pace::Pacer;
 use super::store::{self, Cooling, Entry, Kind, Retire, Tenure};
 use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
@@ -67,6 +68,8 @@ pub(super) struct Rules {
     pub(super) idle_sign_out: Duration,
     /// How long a tenure lasts after its renewal; `None`: there is no other process.
     pub(super) lease: Option<Duration>,
+    /// Spreads the first keep-alives of sessions that were found alive.
+    pub(super) pacer: Arc<Pacer>,
     /// Makes the fingerprints that records carry.
     pub(super) tag_key: Arc<GuidTagKey>,
 }

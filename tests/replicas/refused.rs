@@ -28,7 +28,7 @@ async fn files_that_cannot_be_used_are_named() {
     for (text, what) in [("", "an empty file"), ("c2hvcnQ=\n", "a short key"), ("not base64!\n", "no key")] {
         secret(&dir.join("bad.keys"), text);
         let told = told(&fleet, |c| c["sessions"]["store"]["redis"]["key_file"] = "bad.keys".into()).await;
-        assert!(told.contains("sessions.store.redis") && told.contains("bad.keys"), "{what}: {told}");
+        assert!(told.contains("sessions.store.redis.key_file") && told.contains("bad.keys"), "{what}: {told}");
         // What is in such a file is not shown: it may be most of a key.
         assert!(!told.contains("c2hvcnQ"), "{told}");
     }
@@ -50,7 +50,7 @@ async fn a_password_in_the_url_is_not_shown() {
     secret(&fleet.world.dir().join("odd.url"), &url);
     let told = told(&fleet, |c| c["sessions"]["store"]["redis"]["url_file"] = "odd.url".into()).await;
     assert!(!told.contains("Planted-Redis-Secret"), "{told}");
-    assert!(told.contains("sessions.store.redis") && told.contains("odd.url"), "{told}");
+    assert!(told.contains("sessions.store.redis.url_file") && told.contains("odd.url"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

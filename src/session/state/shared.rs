@@ -21,8 +21,6 @@ use crate::session::store::{Entry, Found, Kind, Left, Live, Retire, Retired};
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a session that nobody uses here is still followed.
 const LINGER: Duration = Duration::from_secs(30);
-/// Over how long the first keep-alives of sessions that were found are spread: 10,000 make some 700 a second.
-const SPREAD: Duration = Duration::from_secs(15);
 /// How soon a write that the store did not take is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -265,7 +263,7 @@ impl Session {
         self.ghost = None;
         let alive_at = ago(live.alive_ago + age);
         let pulse = match live.kind {
-            Kind::Own => Pulse::Waiting { at: now + self.first_keep_alive(&live, age) },
+            Kind::Own => Pulse::Waiting { at: now + self.first_keep_alive(&live, age, now) },
             Kind::Desk => Pulse::Stopped,
         };
         self.state = State::Active(Box::new(Active {
@@ -290,13 +288,12 @@ impl Session {
         self.grant(effects);
     }
 
-    /// The first keep-alive of a session that was found comes a random while later, as there may be thousands after a
-    /// restart; a poll not before the last one of the owner before is surely answered.
-    fn first_keep_alive(&mut self, live: &Live, age: Duration) -> Duration {
-        let spread = live.rotates_every.map_or(SPREAD, |every| SPREAD.min(every / 4)).mul_f64(self.jitter.f64());
+    /// The first keep-alive of a session that was found: a poll not before the last one of the owner before is surely
+    /// answered, and none at the same time as thousands of others, as there may be after a restart.
+    fn first_keep_alive(&mut self, live: &Live, age: Duration, now: Instant) -> Duration {
         let first = match self.rules.keep_alive {
-            KeepAlive::Poll => live.poll_takes + spread,
-            KeepAlive::Heartbeat => self.rules.keep_alive_interval.mul_f64(self.jitter.f64()),
+            KeepAlive::Poll => live.poll_takes + self.rules.pacer.next(now),
+            KeepAlive::Heartbeat => self.rules.pacer.next(now),
         };
         first.min((MAXTIME * 3 / 4).saturating_sub(live.alive_ago + age))
     }

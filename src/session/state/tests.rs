@@ -34,6 +34,7 @@ fn rules() -> Rules {
         keep_alive_interval: Duration::from_secs(30),
         idle_sign_out: Duration::from_mins(15),
         lease: None,
+        pacer: Arc::default(),
         tag_key: Arc::new(GuidTagKey::random()),
     }
 }
