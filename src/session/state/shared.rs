@@ -101,6 +101,16 @@ impl Outbox {
         self.queue.is_empty() && self.sent.is_none()
     }
 
+    /// What waits or is on its way.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let sent = self.sent.iter().map(|(out, _)| out);
+        self.queue.iter().chain(sent).filter_map(|out| match out {
+            Out::Write { entry, .. } => Some(entry),
+            _ => None,
+        })
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.sent.is_none())
     }
