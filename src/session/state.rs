@@ -235,7 +235,7 @@ impl Session {
             Event::LostSight => self.lost_sight(&mut effects),
             Event::Reconfirm => self.outbox.retry_now(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
-            Event::SignOutAsked => self.sign_out_asked(&mut effects),
+            Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
             Event::Stop => self.stop(now, &mut effects),
@@ -456,7 +456,8 @@ impl Session {
         }
     }
 
-    /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
+    /// The session is no longer ours to use. The downloads that run with its Guid are left alone. The agent stays ours: if
+    /// it was let go before the ghost is signed out, another process would sign in, and meet it.
     fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
         let State::Active(active) = &self.state else { return };
         if cause != LossCause::Forgotten {
@@ -464,11 +465,35 @@ impl Session {
         }
         let guid = self.rules.tag_key.tag(&active.guid);
         effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
-        self.rest();
+        self.state = self.at_rest();
     }
 
-    fn sign_out_asked(&mut self, effects: &mut Vec<Effect>) {
-        if let State::Active(active) = &self.state {
+    /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
+    /// at once where that may be another process, which does not know it.
+    fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
+        let ours = self.holds(now);
+        self.lose(cause, now, effects);
+        if cause == LossCause::Refused && ours && self.rules.lease.is_some() {
+            self.leave_ghost(effects);
+        } else {
+            self.rest();
+        }
+    }
+
+    /// Signs a ghost out; nobody waits for it.
+    fn leave_ghost(&mut self, effects: &mut Vec<Effect>) {
+        match self.ghost.take() {
+            Some(ghost) => self.leave(ghost.guid, SignOutCause::Lost, effects),
+            None => self.rest(),
+        }
+    }
+
+    fn sign_out_asked(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        // Where the tenure has ended it may be another process's by now, which may be signing in.
+        let ours = self.holds(now);
+        if let State::Active(active) = &self.state
+            && ours
+        {
             let guid = Arc::clone(&active.guid);
             self.leave(guid, SignOutCause::Operator, effects);
         }
@@ -515,8 +540,12 @@ impl Session {
     }
 
     fn rest(&mut self) {
-        self.state = if self.bar.is_some() { State::Barred } else { State::Absent };
+        self.state = self.at_rest();
         self.let_go();
+    }
+
+    fn at_rest(&self) -> State {
+        if self.bar.is_some() { State::Barred } else { State::Absent }
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {

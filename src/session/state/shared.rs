@@ -160,11 +160,21 @@ impl Session {
                 }
             }
             Err(error) => match &mut self.state {
-                State::Seeking { .. } => self.refuse(Error::Store { source: error }, effects),
+                State::Seeking { .. } => self.not_sought(error, now, effects),
                 State::Borrowed(borrowed) => borrowed.look_at = now + self.rules.look_every(),
                 _ => {}
             },
         }
+    }
+
+    /// The store does not say whose the agent is. A ghost of a session that was ours until now is signed out all the same.
+    fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
+        if !self.holds(now) {
+            return self.refuse(Error::Store { source: error }, effects);
+        }
+        effects.push(Effect::Refuse(Error::Store { source: error }));
+        self.decides = false;
+        self.leave_ghost(effects);
     }
 
     /// The agent is this process's from now on.

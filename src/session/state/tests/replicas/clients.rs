@@ -16,8 +16,8 @@ struct Client {
     granted: Option<Granted>,
     /// It has rejected a Guid already.
     rejected: bool,
-    /// It keeps asking, as the test of the calm does.
-    patient: bool,
+    /// It has asked again because its Guid was no longer fresh.
+    renewed: bool,
 }
 
 /// Everybody who wants a session.
@@ -66,16 +66,17 @@ impl World {
 
     pub(super) fn request(&mut self, slot: usize, client: u64) {
         let replica = &self.replicas[slot];
-        let (id, patient) = (replica.id, self.is_calm());
+        let id = replica.id;
         if replica.runs && replica.ready && !replica.stopping {
-            self.clients.all.insert(client, Client { patient, ..Client::default() });
+            self.clients.all.insert(client, Client::default());
             self.after(0, What::To(id, Inner::Arrives { client }));
-        } else if patient {
+        }
+        if self.is_calm() {
             self.plan_client(slot, self.now + SECOND);
         }
     }
 
-    /// One patient client for each replica.
+    /// One after the other at each replica, until the end.
     pub(super) fn ask_in_calm(&mut self) {
         for slot in 0..self.replicas.len() {
             let at = self.now + self.between(0, SECOND);
@@ -91,7 +92,7 @@ impl World {
     fn wait(&mut self, slot: usize, client: u64) {
         let now = self.now;
         if self.replicas[slot].stopping {
-            return self.failed(slot, client, "shutting_down");
+            return self.failed(client, "shutting_down");
         }
         self.replicas[slot].waiters.push((client, now));
     }
@@ -114,22 +115,21 @@ impl World {
 
     pub(super) fn refuse(&mut self, slot: usize, error: &Error) {
         for (client, _) in std::mem::take(&mut self.replicas[slot].waiters) {
-            self.failed(slot, client, error.code());
+            self.failed(client, error.code());
         }
     }
 
-    fn failed(&mut self, slot: usize, client: u64, code: &'static str) {
-        let patient = self.clients.all.remove(&client).is_some_and(|client| client.patient);
+    fn failed(&mut self, client: u64, code: &'static str) {
+        self.clients.all.remove(&client);
         self.watch.refused(code);
-        if patient {
-            self.plan_client(slot, self.now + SECOND);
-        }
     }
 
     pub(super) fn sends(&mut self, slot: usize, client: u64) {
-        let Some(granted) = self.clients.all.get(&client).and_then(|client| client.granted.clone()) else { return };
+        let Some(known) = self.clients.all.get_mut(&client) else { return };
+        let Some(granted) = known.granted.clone() else { return };
+        let renewed = std::mem::replace(&mut known.renewed, true);
         let fresh = granted.fresh_until.is_none_or(|until| self.instant(self.now) < until);
-        if !fresh && !self.kind.ignores_tenure {
+        if !fresh && !renewed {
             self.wait(slot, client);
             self.step(slot, Event::Want { rejected: None });
             return self.let_go(slot);
@@ -169,17 +169,14 @@ impl World {
                 self.let_go(slot);
             }
             Err(code) => {
-                self.failed(slot, client, code);
+                self.failed(client, code);
                 self.let_go(slot);
             }
         }
     }
 
     pub(super) fn ends(&mut self, slot: usize, client: u64) {
-        let patient = self.clients.all.remove(&client).is_some_and(|client| client.patient);
+        self.clients.all.remove(&client);
         self.let_go(slot);
-        if self.is_calm() && patient {
-            self.plan_client(slot, self.now + SECOND);
-        }
     }
 }

@@ -176,7 +176,6 @@ impl World {
         // A connection whose packets vanish is found out by its ping.
         let seen = micros(self.plan.lease) / 3 + self.plan.timeout;
         self.after(seen, What::To(id, Inner::LostSight));
-        self.after(seen + SECOND / 10, What::To(id, Inner::Subscribed));
         self.after(lasts, What::Fault(Fault::Mend { slot }));
     }
 
@@ -188,8 +187,6 @@ impl World {
         for slot in 0..self.replicas.len() {
             let id = self.replicas[slot].id;
             self.after(SECOND / 1_000, What::To(id, Inner::LostSight));
-            let again = self.between(SECOND / 10, 2 * SECOND);
-            self.after(again, What::To(id, Inner::Subscribed));
         }
     }
 

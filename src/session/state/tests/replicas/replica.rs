@@ -49,6 +49,7 @@ pub(super) struct Replica {
     /// Nothing passes between it and the store.
     pub(super) cut: bool,
     pub(super) subscribed: bool,
+    subscribe_due: u64,
     pub(super) tenure: Tenure,
     epoch: Option<i64>,
     clock: Option<(i64, u64)>,
@@ -78,6 +79,7 @@ impl Replica {
             paused_until: 0,
             cut: false,
             subscribed: false,
+            subscribe_due: 0,
             tenure: Tenure { until: Some(now), generation: 0 },
             epoch: None,
             clock: None,
@@ -117,8 +119,16 @@ impl World {
         let fresh = Replica { runs: true, cut: self.replicas[slot].cut, ..Replica::new(id, self.instant(self.now)) };
         self.replicas[slot] = fresh;
         self.at(self.now, What::To(id, Inner::Beat { due: 0 }));
-        let subscribed = self.between(MILLI, 50 * MILLI);
-        self.after(subscribed, What::To(id, Inner::Subscribed));
+        self.subscribe_after(slot, 50 * MILLI);
+    }
+
+    /// Listens again within this time.
+    pub(super) fn subscribe_after(&mut self, slot: usize, most: u64) {
+        let replica = &mut self.replicas[slot];
+        replica.subscribe_due += 1;
+        let (id, due) = (replica.id, replica.subscribe_due);
+        let takes = self.between(most / 10, most);
+        self.after(takes, What::To(id, Inner::Subscribed { due }));
     }
 
     pub(super) fn happens(&mut self, slot: usize, inner: Inner) {
@@ -136,9 +146,11 @@ impl World {
             Inner::Inbox => self.wake_beat(slot),
             Inner::LostSight => {
                 self.replicas[slot].subscribed = false;
+                self.subscribe_after(slot, 2 * SECOND);
                 self.step(slot, Event::LostSight);
             }
-            Inner::Subscribed => self.subscribe(slot),
+            Inner::Subscribed { due } if due == self.replicas[slot].subscribe_due => self.subscribe(slot),
+            Inner::Subscribed { .. } => {}
             Inner::Released => {
                 if self.replicas[slot].holds == 0 {
                     self.step(slot, Event::Released);
@@ -160,10 +172,8 @@ impl World {
     }
 
     fn subscribe(&mut self, slot: usize) {
-        let id = self.replicas[slot].id;
         if !self.store_up || self.replicas[slot].cut {
-            let again = self.between(100 * MILLI, 5 * SECOND);
-            return self.after(again, What::To(id, Inner::Subscribed));
+            return self.subscribe_after(slot, 4 * SECOND);
         }
         self.replicas[slot].subscribed = true;
         self.step(slot, Event::LostSight);

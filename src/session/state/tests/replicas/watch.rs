@@ -1,6 +1,6 @@
 //! What must never happen, whatever goes wrong, and what is allowed because nobody could have avoided it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model_gateway::{Death, Note, Number, Token};
 use super::model_store::Id;
@@ -22,13 +22,16 @@ pub(super) struct Watch {
     pub(super) excuse: Option<&'static str>,
     /// Guids that are on their way to somebody.
     in_flight: BTreeMap<Token, Number>,
+    dropped: BTreeSet<Token>,
     calls: BTreeMap<Token, (Id, u64, Asked)>,
     /// The newest ownership, by fence, whose and since when.
     newest: Option<(u64, Id, u64)>,
     /// Sessions that nobody knows of any more, and why.
     orphans: BTreeMap<u64, &'static str>,
     seen: BTreeMap<Id, u64>,
-    resumed_dead: BTreeMap<u64, u32>,
+    /// Sessions that ended: how many faults there were until then, and how often each was resumed since.
+    ended: BTreeMap<u64, (u64, u64)>,
+    born: BTreeMap<u64, u64>,
     /// Sessions of which the store knows an older Guid only, and why.
     half_known: BTreeMap<u64, &'static str>,
     pub(super) sign_ins: u32,
@@ -55,11 +58,13 @@ impl Watch {
             broken: None,
             excuse: None,
             in_flight: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             calls: BTreeMap::new(),
             newest: None,
             orphans: BTreeMap::new(),
             seen: BTreeMap::new(),
-            resumed_dead: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            born: BTreeMap::new(),
             half_known: BTreeMap::new(),
             sign_ins: 0,
             tries: 0,
@@ -90,6 +95,15 @@ impl Watch {
         if !matches!(asked, Asked::Drop) {
             self.calls.insert(token, (from, at, asked));
         }
+    }
+
+    /// Whether its connection was closed before it arrived.
+    pub(super) fn is_dropped(&mut self, token: Token, asked: Asked) -> bool {
+        if matches!(asked, Asked::Drop) {
+            self.dropped.insert(token);
+            return false;
+        }
+        self.dropped.contains(&token)
     }
 
     pub(super) fn sent(&self, token: Token) -> u64 {
@@ -144,6 +158,7 @@ impl World {
     fn look_at_deaths(&mut self) {
         for (guid, death) in self.gateway.fresh_deaths() {
             self.watch.losses += 1;
+            self.watch.ended.insert(guid.sign_in, (self.watch.faults, 0));
             self.say(&format!("    gateway: session {} ends: {death:?}", guid.sign_in));
             if death == Death::TimedOut && !self.watch.orphans.contains_key(&guid.sign_in) {
                 self.check_timed_out(guid);
@@ -215,7 +230,11 @@ impl World {
         let owns = |slot: &usize| {
             let replica = &self.replicas[*slot];
             let awake = replica.runs && replica.paused_until <= self.now;
-            awake && replica.session.as_ref().is_some_and(|session| session.holds(now))
+            let acts = |session: &Session| {
+                use State::{Active, Leaving, Reading, SigningIn};
+                matches!(session.state(), Active(_) | Leaving { .. } | Reading | SigningIn(_)) && session.holds(now)
+            };
+            awake && replica.session.as_ref().is_some_and(acts)
         };
         let owners: Vec<usize> = (0..self.replicas.len()).filter(owns).collect();
         if owners.len() > 1 {
@@ -309,15 +328,10 @@ impl World {
     }
 
     /// A sign-in has worked, or not, at the gateway.
-    pub(super) fn signed_in(&mut self, from: Id, token: Token, result: Result<Number, &'static str>) {
-        if result.is_ok() {
+    pub(super) fn signed_in(&mut self, result: Result<Number, &'static str>) {
+        if let Ok(number) = result {
             self.watch.sign_ins += 1;
-            self.watch.excuse = Some("the answer to a sign-in has no reader");
-        }
-        let waits = self.slot(from).is_some_and(|slot| self.replicas[slot].call == Some(token));
-        if let (Ok(number), true) = (result, waits) {
-            // Until it is known whether the answer arrives.
-            self.watch.on_its_way(token, number);
+            self.watch.born.insert(number.sign_in, self.now);
         }
     }
 
@@ -330,9 +344,10 @@ impl World {
                 if self.gateway.takes(number) || self.watch.old_data {
                     return;
                 }
-                let times = self.watch.resumed_dead.entry(number.sign_in).or_default();
+                let Some((faults, times)) = self.watch.ended.get_mut(&number.sign_in) else { return };
                 *times += 1;
-                if *times > 1 {
+                // Whoever resumes it may be killed before it finds out.
+                if *times > 1 + self.watch.faults - *faults {
                     self.broken("resumed twice", format!("session {} is dead", number.sign_in));
                 }
             }
@@ -356,7 +371,7 @@ impl World {
             Note::SecondSignIn { lives } | Note::ThrownOut { lived: lives } => {
                 match self.watch.orphans.get(&lives.sign_in) {
                     Some(_) => self.watch.allow("a sign-in while a session lives that nobody knows of"),
-                    None if unavoidable => self.watch.allow("a second sign-in: the store forgot, or its clock was set"),
+                    None if unavoidable || self.owner_was_away(lives) => self.watch.allow("a second sign-in: the store forgot, or its clock was set"),
                     None => self.broken("second sign-in", format!("{from}: {lives:?} lives")),
                 }
             }
@@ -383,14 +398,23 @@ impl World {
         }
     }
 
+    /// The store lost its data while the session's owner was away, which could not write them again in time.
+    fn owner_was_away(&self, lives: Number) -> bool {
+        let born = self.watch.born.get(&lives.sign_in).copied().unwrap_or_default();
+        self.watch.data_lost_at.is_some_and(|lost| lost >= born)
+    }
+
     fn judge_overlap(&mut self, from: Id, asked: Asked, unanswered: Token) {
-        let (other, sent, _) = self.watch.calls[&unanswered];
+        let (other, sent, what) = self.watch.calls[&unanswered];
         let waits = self.slot(other).is_some_and(|slot| self.replicas[slot].call == Some(unanswered));
         let long = self.now >= sent + SIGN_IN_BOUND;
         let told = self.watch.data_lost_at.is_none_or(|lost| lost < sent);
         let clock = self.watch.clock_stepped_at.is_none();
         if !waits && long {
             return self.watch.allow("a call that its caller gave up half a minute ago is still unanswered");
+        }
+        if !waits && matches!(what, Asked::SignOut { .. }) {
+            return self.watch.allow("an owner ended while its sign-out was unanswered");
         }
         if !told || !clock {
             return self.watch.allow("calls overlap: the store forgot, or its clock was set");

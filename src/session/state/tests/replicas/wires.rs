@@ -199,6 +199,9 @@ impl World {
 
     pub(super) fn at_gateway(&mut self, from: Id, token: Token, asked: Asked) {
         let now = self.now;
+        if self.watch.is_dropped(token, asked) {
+            return;
+        }
         let (result, takes) = match asked {
             Asked::SignIn { .. } => (self.gateway.begin(token), self.gateway_latency()),
             Asked::SignOut { .. } => (self.gateway.begin(token), self.gateway_latency()),
@@ -212,6 +215,10 @@ impl World {
             }
         };
         self.judge(from, asked);
+        let bound = self.watch.sent(token) + GATEWAY_BOUND;
+        if result.is_ok() && self.now + takes > bound {
+            self.gives_up(from, token, asked, bound);
+        }
         match result {
             Ok(()) => self.after(takes, What::Worked { from, token, asked }),
             Err(code) => self.answer(from, token, asked, Err(Failure::Code(code))),
@@ -232,7 +239,7 @@ impl World {
             Asked::SignIn { forced } => {
                 let result = self.gateway.sign_in(now, forced);
                 self.gateway.end(token);
-                self.signed_in(from, token, result);
+                self.signed_in(result);
                 result.map(Some)
             }
             Asked::SignOut { guid } => {
@@ -256,6 +263,15 @@ impl World {
             self.watch.excuse = Some("an answer of the gateway has no reader");
         }
         self.answer(from, token, asked, result.map_err(Failure::Code));
+    }
+
+    /// The caller waits no longer; the gateway works on.
+    fn gives_up(&mut self, from: Id, token: Token, asked: Asked, at: u64) {
+        let answer = match asked {
+            Asked::SignIn { .. } => Answer::SignedIn(Err(Failure::Timeout)),
+            _ => Answer::SignedOut(Err(Failure::Timeout)),
+        };
+        self.at(at, What::To(from, Inner::Answer { token, sent: at, by_store: false, answer }));
     }
 
     /// Brings an answer on its way, if it is not lost.

@@ -67,7 +67,7 @@ pub(super) enum Inner {
     Changed,
     Inbox,
     LostSight,
-    Subscribed,
+    Subscribed { due: u64 },
     Arrives { client: u64 },
     Sends { client: u64 },
     Served { client: u64, result: Result<(), &'static str> },
@@ -183,6 +183,7 @@ impl World {
             self.say(&format!("- {what:?}"));
         }
         self.watch.excuse = None;
+        let looks = !matches!(what, What::Request { .. } | What::To(_, Inner::Sends { .. } | Inner::Ends { .. }));
         match what {
             What::To(id, inner) => self.to_replica(id, inner),
             What::Store { from, token, sent, expected, op } => self.at_store(from, (token, sent), expected, op),
@@ -193,7 +194,9 @@ impl World {
             What::Calm => self.calm(),
             What::Takeover { of, armed } => self.check_takeover(of, armed),
         }
-        self.look();
+        if looks {
+            self.look();
+        }
     }
 
     fn to_replica(&mut self, id: Id, inner: Inner) {
