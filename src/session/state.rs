@@ -86,6 +86,8 @@ pub(super) struct Session {
     seeking: Option<u64>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
+    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
+    unasked: bool,
     outbox: Outbox,
     /// What the gateway refused for good. Kept until a sign-in works, whatever happens in between.
     bar: Option<(BarCause, Fingerprint)>,
@@ -169,6 +171,7 @@ impl Session {
             floor: 0,
             seeking: None,
             seek_again: false,
+            unasked: false,
             outbox: Outbox::default(),
             bar: None,
             ghost: None,
@@ -255,6 +258,7 @@ impl Session {
                 _ => self.seek(rejected, effects),
             },
             State::Seeking { rejected: known, .. } => {
+                self.unasked = false;
                 if known.is_none() {
                     *known = rejected;
                 }
@@ -471,20 +475,12 @@ impl Session {
     /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
     /// at once where that may be another process, which does not know it.
     fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
-        let ours = self.holds(now);
         self.lose(cause, now, effects);
-        if cause == LossCause::Refused && ours && self.rules.lease.is_some() {
-            self.leave_ghost(effects);
+        if cause == LossCause::Refused && self.rules.lease.is_some() {
+            self.seek(None, effects);
+            self.unasked = true;
         } else {
             self.rest();
-        }
-    }
-
-    /// Signs a ghost out; nobody waits for it.
-    fn leave_ghost(&mut self, effects: &mut Vec<Effect>) {
-        match self.ghost.take() {
-            Some(ghost) => self.leave(ghost.guid, SignOutCause::Lost, effects),
-            None => self.rest(),
         }
     }
 

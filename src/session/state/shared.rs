@@ -129,6 +129,7 @@ impl Session {
     /// The way to a session: whose the agent is comes first.
     pub(super) fn seek(&mut self, rejected: Option<Rejected>, effects: &mut Vec<Effect>) {
         self.state = State::Seeking { again_at: None, rejected };
+        self.unasked = false;
         self.seek_now(effects);
     }
 
@@ -167,14 +168,15 @@ impl Session {
         }
     }
 
-    /// The store does not say whose the agent is. A ghost of a session that was ours until now is signed out all the same.
+    /// The store does not say whose the agent is. Where a session of ours was lost that may live, it is asked again: nobody
+    /// else can sign that out.
     fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
-        if !self.holds(now) {
+        if self.claim.is_none() || self.ghost.as_ref().is_none_or(|ghost| ghost.until <= now) || self.stopping {
             return self.refuse(Error::Store { source: error }, effects);
         }
         effects.push(Effect::Refuse(Error::Store { source: error }));
-        self.decides = false;
-        self.leave_ghost(effects);
+        self.state = State::Seeking { again_at: Some(now + WRITE_AGAIN), rejected: None };
+        self.unasked = true;
     }
 
     /// The agent is this process's from now on.
@@ -241,10 +243,12 @@ impl Session {
         match self.ghost.take() {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
+                let unasked = std::mem::take(&mut self.unasked);
                 if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = true;
+                    *wanted = !unasked;
                 }
             }
+            _ if std::mem::take(&mut self.unasked) => self.rest(),
             _ => self.read_account(effects),
         }
     }

@@ -381,10 +381,15 @@ impl World {
                     let replica = &self.replicas[slot];
                     replica.pulse == Some(unanswered) && replica.paused_until <= self.now
                 });
-                if waits && !unavoidable {
+                let now = self.instant(self.now);
+                let convinced = |id| {
+                    let session = self.slot(id).and_then(|slot| self.replicas[slot].session.as_ref());
+                    session.is_some_and(|session| session.holds(now))
+                };
+                if waits && !unavoidable && convinced(from) && convinced(other) {
                     self.broken("polls overlap", format!("{from} while {other} polls"));
                 } else {
-                    self.watch.allow("a poll while one of an owner that was stopped or killed is unanswered");
+                    self.watch.allow("a poll while one of an owner that was stopped, killed or cut off is unanswered");
                 }
             }
             Note::PollTooFast => self.broken("poll too fast", ""),
