@@ -91,6 +91,8 @@ struct Record {
     stays: bool,
     used: Option<(i64, Id)>,
     ends: i64,
+    /// What the owner before left, until the new one writes: since when, and what.
+    left: Option<(i64, Option<Entry>)>,
 }
 
 pub(super) struct ModelStore {
@@ -178,13 +180,12 @@ impl ModelStore {
             && !self.broken.tenure
         {
             *ends = (*ends).min(now + whole);
-            if common.settling > 0 && record.epoch != data.epoch {
-                return Err(Trouble::Settling(common.settling));
+            if record.epoch == data.epoch {
+                record.used = Some((now, me));
+                let age = duration(now - record.at);
+                let entry = record.entry.clone().map(|entry| Left { entry: Some(entry), age });
+                return Ok(Found::Theirs { fence: unsigned(record.fence), entry });
             }
-            record.used = Some((now, me));
-            let age = duration(now - record.at);
-            let entry = record.entry.clone().map(|entry| Left { entry: Some(entry), age });
-            return Ok(Found::Theirs { fence: unsigned(record.fence), entry });
         }
         if common.settling > 0 {
             return Err(Trouble::Settling(common.settling));
@@ -198,8 +199,15 @@ impl ModelStore {
         let owner = before.as_ref().and_then(|record| record.owner);
         let used = before.as_ref().and_then(|record| record.used).filter(|(_, by)| *by != me);
         let stays = before.as_ref().is_some_and(|record| record.stays);
+        let left = match before {
+            Some(record) if owner.is_some_and(|owner| owner != me) => Some((record.at, record.entry)),
+            // The answer to its last seek may have been lost.
+            Some(Record { entry: None, left, .. }) if owner == Some(me) => left,
+            _ => None,
+        };
         data.record = Some(Record {
             fence,
+            left: left.clone(),
             owner: Some(me),
             entry: None,
             at: now,
@@ -211,10 +219,9 @@ impl ModelStore {
         if owner.is_some() {
             self.told.push(Told::Changed { by: me });
         }
-        let left = before.filter(|_| owner.is_some_and(|owner| owner != me));
         Ok(Found::Owned {
             fence: unsigned(fence),
-            left: left.map(|record| Left { age: duration(now - record.at), entry: record.entry }),
+            left: left.map(|(at, entry)| Left { age: duration(now - at), entry }),
         })
     }
 
@@ -237,6 +244,7 @@ impl ModelStore {
             fence: signed(fence),
             owner: Some(caller.me),
             entry: Some(entry),
+            left: None,
             at: common.now,
             epoch: self.data.epoch,
             stays,
@@ -266,6 +274,7 @@ impl ModelStore {
             }
         }
         (record.entry, record.at, record.ends) = (None, common.now, common.now + 600_000);
+        record.left = None;
         self.told.push(Told::Changed { by: caller.me });
         Ok(Retired::Unused)
     }
@@ -284,6 +293,7 @@ impl ModelStore {
             fence: signed(fence),
             owner: None,
             entry: None,
+            left: None,
             at: common.now,
             epoch: 0,
             stays: false,

@@ -23,6 +23,8 @@ pub(super) struct Watch {
     /// Guids that are on their way to somebody.
     in_flight: BTreeMap<Token, Number>,
     dropped: BTreeSet<Token>,
+    /// Sign-ins that waited for their turn at the gate.
+    pub(super) waited_for_turn: BTreeSet<Token>,
     calls: BTreeMap<Token, (Id, u64, Asked)>,
     /// The newest ownership, by fence, whose and since when.
     newest: Option<(u64, Id, u64)>,
@@ -33,6 +35,7 @@ pub(super) struct Watch {
     ended: BTreeMap<u64, (u64, u64)>,
     born: BTreeMap<u64, u64>,
     /// Sessions of which the store knows an older Guid only, and why.
+    told: BTreeSet<u64>,
     half_known: BTreeMap<u64, &'static str>,
     pub(super) sign_ins: u32,
     pub(super) tries: u32,
@@ -59,12 +62,14 @@ impl Watch {
             excuse: None,
             in_flight: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            waited_for_turn: BTreeSet::new(),
             calls: BTreeMap::new(),
             newest: None,
             orphans: BTreeMap::new(),
             seen: BTreeMap::new(),
             ended: BTreeMap::new(),
             born: BTreeMap::new(),
+            told: BTreeSet::new(),
             half_known: BTreeMap::new(),
             sign_ins: 0,
             tries: 0,
@@ -257,6 +262,9 @@ impl World {
     /// A write of an owner that is none any more changes nothing.
     pub(super) fn check_taken(&mut self, id: Id, fence: u64, taken: bool) {
         let Some((newest, owner, _)) = self.watch.newest.filter(|_| taken) else { return };
+        if let Some(Entry::Live(live)) = self.store.entry() {
+            self.watch.told.insert(Number::of(&live.guid).sign_in);
+        }
         if (fence, id) != (newest, owner) {
             if self.watch.forgot_newest() {
                 return self.watch.allow("an older owner's write: the store forgot the newer");
@@ -371,6 +379,9 @@ impl World {
             Note::SecondSignIn { lives } | Note::ThrownOut { lived: lives } => {
                 match self.watch.orphans.get(&lives.sign_in) {
                     Some(_) => self.watch.allow("a sign-in while a session lives that nobody knows of"),
+                    None if self.never_told(lives) => {
+                        self.watch.allow("a second sign-in: the owner was stopped before it could tell the store");
+                    }
                     None if unavoidable || self.owner_was_away(lives) => self.watch.allow("a second sign-in: the store forgot, or its clock was set"),
                     None => self.broken("second sign-in", format!("{from}: {lives:?} lives")),
                 }
@@ -403,6 +414,11 @@ impl World {
         }
     }
 
+    /// Its owner was stopped or cut off before it could tell the store.
+    fn never_told(&self, lives: Number) -> bool {
+        !self.watch.told.contains(&lives.sign_in)
+    }
+
     /// The store lost its data while the session's owner was away, which could not write them again in time.
     fn owner_was_away(&self, lives: Number) -> bool {
         let born = self.watch.born.get(&lives.sign_in).copied().unwrap_or_default();
@@ -411,12 +427,16 @@ impl World {
 
     fn judge_overlap(&mut self, from: Id, asked: Asked, unanswered: Token) {
         let (other, sent, what) = self.watch.calls[&unanswered];
+        let waited = self.watch.waited_for_turn.contains(&unanswered);
         let waits = self.slot(other).is_some_and(|slot| self.replicas[slot].call == Some(unanswered));
         let long = self.now >= sent + SIGN_IN_BOUND;
         let told = self.watch.data_lost_at.is_none_or(|lost| lost < sent);
         let clock = self.watch.clock_stepped_at.is_none();
         if !waits && long {
             return self.watch.allow("a call that its caller gave up half a minute ago is still unanswered");
+        }
+        if !waits && waited {
+            return self.watch.allow("calls overlap: a sign-in had waited for its turn when its owner ended");
         }
         if !waits && matches!(what, Asked::SignOut { .. }) {
             return self.watch.allow("an owner ended while its sign-out was unanswered");

@@ -111,6 +111,7 @@ impl World {
         if matches!(op, Op::Admit) && self.one_in(8) {
             // Its turn comes later.
             takes += self.between(100 * MILLI, 20 * SECOND);
+            self.watch.waited_for_turn.insert(token);
         }
         let late = sent + self.plan.timeout;
         if self.now + takes > late && !matches!(op, Op::Admit) {
