@@ -580,9 +580,11 @@ impl Session {
             State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
             State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
+                // Whether another process is signing in cannot be known where the agent is not ours.
+                let alone = self.rules.lease.is_none();
                 match self.ghost.take() {
-                    Some(ghost) => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
-                    None => self.rest(),
+                    Some(ghost) if ours || alone => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
+                    _ => self.rest(),
                 }
             }
         }

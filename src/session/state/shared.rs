@@ -181,6 +181,10 @@ impl Session {
 
     /// The agent is this process's from now on.
     fn owned(&mut self, left: Option<Left>, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Leaving { .. }) {
+            // Let go when the sign-out has answered.
+            return;
+        }
         let wanted = matches!(self.state, State::Seeking { .. } | State::Borrowed(_));
         let lives = matches!(&left, Some(Left { entry: Some(Entry::Live(_)), .. }));
         if self.stopping || !(wanted || (lives && matches!(self.state, State::Absent))) {
