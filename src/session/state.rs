@@ -89,6 +89,8 @@ pub(super) struct Session {
     seeking: Option<u64>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
+    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
+    unasked: bool,
     outbox: Outbox,
     /// What the gateway refused for good. Kept until a sign-in works, whatever happens in between.
     bar: Option<(BarCause, Fingerprint)>,
@@ -172,6 +174,7 @@ impl Session {
             floor: 0,
             seeking: None,
             seek_again: false,
+            unasked: false,
             outbox: Outbox::default(),
             bar: None,
             ghost: None,
@@ -247,7 +250,7 @@ impl Session {
             Event::LostSight => self.lost_sight(&mut effects),
             Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
-            Event::SignOutAsked => self.sign_out_asked(&mut effects),
+            Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
             Event::Stop => self.stop(now, &mut effects),
@@ -267,6 +270,7 @@ impl Session {
                 _ => self.seek(rejected, effects),
             },
             State::Seeking { rejected: known, .. } => {
+                self.unasked = false;
                 if known.is_none() {
                     *known = rejected;
                 }
@@ -469,7 +473,8 @@ impl Session {
         }
     }
 
-    /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
+    /// The session is no longer ours to use. The downloads that run with its Guid are left alone. The agent stays ours: if
+    /// it was let go before the ghost is signed out, another process would sign in, and meet it.
     fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
         let State::Active(active) = &self.state else { return };
         if cause != LossCause::Forgotten {
@@ -477,11 +482,27 @@ impl Session {
         }
         let guid = self.rules.tag_key.tag(&active.guid);
         effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
-        self.rest();
+        self.state = self.at_rest();
     }
 
-    fn sign_out_asked(&mut self, effects: &mut Vec<Effect>) {
-        if let State::Active(active) = &self.state {
+    /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
+    /// at once where that may be another process, which does not know it.
+    fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
+        self.lose(cause, now, effects);
+        if cause == LossCause::Refused && self.rules.lease.is_some() {
+            self.seek(None, effects);
+            self.unasked = true;
+        } else {
+            self.rest();
+        }
+    }
+
+    fn sign_out_asked(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        // Where the tenure has ended it may be another process's by now, which may be signing in.
+        let ours = self.holds(now);
+        if let State::Active(active) = &self.state
+            && ours
+        {
             let guid = Arc::clone(&active.guid);
             self.leave(guid, SignOutCause::Operator, effects);
         }
@@ -528,8 +549,12 @@ impl Session {
     }
 
     fn rest(&mut self) {
-        self.state = if self.bar.is_some() { State::Barred } else { State::Absent };
+        self.state = self.at_rest();
         self.let_go();
+    }
+
+    fn at_rest(&self) -> State {
+        if self.bar.is_some() { State::Barred } else { State::Absent }
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -568,9 +593,11 @@ impl Session {
             State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
             State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
+                // Whether another process is signing in cannot be known where the agent is not ours.
+                let alone = self.rules.lease.is_none();
                 match self.ghost.take() {
-                    Some(ghost) => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
-                    None => self.rest(),
+                    Some(ghost) if ours || alone => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
+                    _ => self.rest(),
                 }
             }
         }

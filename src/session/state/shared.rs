@@ -99,6 +99,16 @@ impl Outbox {
         self.queue.is_empty() && self.sent.is_none()
     }
 
+    /// What waits or is on its way.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let sent = self.sent.iter().map(|(out, _)| out);
+        self.queue.iter().chain(sent).filter_map(|out| match out {
+            Out::Write { entry, .. } => Some(entry),
+            _ => None,
+        })
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.sent.is_none())
     }
@@ -117,6 +127,7 @@ impl Session {
     /// The way to a session: whose the agent is comes first.
     pub(super) fn seek(&mut self, rejected: Option<Rejected>, effects: &mut Vec<Effect>) {
         self.state = State::Seeking { again_at: None, rejected };
+        self.unasked = false;
         self.seek_now(effects);
     }
 
@@ -148,15 +159,30 @@ impl Session {
                 }
             }
             Err(error) => match &mut self.state {
-                State::Seeking { .. } => self.refuse(Error::Store { source: error }, effects),
+                State::Seeking { .. } => self.not_sought(error, now, effects),
                 State::Borrowed(borrowed) => borrowed.look_at = now + self.rules.look_every(),
                 _ => {}
             },
         }
     }
 
+    /// The store does not say whose the agent is. Where a session of ours was lost that may live, it is asked again: nobody
+    /// else can sign that out.
+    fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
+        if self.claim.is_none() || self.ghost.as_ref().is_none_or(|ghost| ghost.until <= now) || self.stopping {
+            return self.refuse(Error::Store { source: error }, effects);
+        }
+        effects.push(Effect::Refuse(Error::Store { source: error }));
+        self.state = State::Seeking { again_at: Some(now + WRITE_AGAIN), rejected: None };
+        self.unasked = true;
+    }
+
     /// The agent is this process's from now on.
     fn owned(&mut self, left: Option<Left>, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Leaving { .. }) {
+            // Let go when the sign-out has answered.
+            return;
+        }
         let wanted = matches!(self.state, State::Seeking { .. } | State::Borrowed(_));
         let lives = matches!(&left, Some(Left { entry: Some(Entry::Live(_)), .. }));
         if self.stopping || !(wanted || (lives && matches!(self.state, State::Absent))) {
@@ -219,10 +245,12 @@ impl Session {
         match self.ghost.take() {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
+                let unasked = std::mem::take(&mut self.unasked);
                 if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = true;
+                    *wanted = !unasked;
                 }
             }
+            _ if std::mem::take(&mut self.unasked) => self.rest(),
             _ => self.read_account(effects),
         }
     }

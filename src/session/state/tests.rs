@@ -6,7 +6,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
-use super::store::{Found, Retired};
+use super::store::{Found, Left, Retired};
 use super::*;
 use crate::cc::Retcode;
 
@@ -14,6 +14,7 @@ mod doubt;
 mod keep_alive;
 mod properties;
 mod records;
+mod replicas;
 
 /// A machine and its clock.
 struct Bench {
