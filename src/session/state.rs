@@ -488,8 +488,11 @@ impl Session {
     /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
     /// at once where that may be another process, which does not know it.
     fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
+        let awaited = matches!(&self.state, State::Active(active) if active.awaited);
         self.lose(cause, now, effects);
-        if cause == LossCause::Refused && self.rules.lease.is_some() {
+        if awaited && !self.stopping {
+            self.seek(None, effects);
+        } else if cause == LossCause::Refused && self.rules.lease.is_some() {
             self.seek(None, effects);
             self.unasked = true;
         } else {
@@ -503,8 +506,11 @@ impl Session {
         if let State::Active(active) = &self.state
             && ours
         {
-            let guid = Arc::clone(&active.guid);
+            let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
             self.leave(guid, SignOutCause::Operator, effects);
+            if let State::Leaving { wanted, .. } = &mut self.state {
+                *wanted = awaited;
+            }
         }
     }
 

@@ -320,7 +320,7 @@ impl Session {
     /// answered, and none at the same time as thousands of others, as there may be after a restart.
     fn first_keep_alive(&mut self, live: &Live, age: Duration, now: Instant) -> Duration {
         let first = match self.rules.keep_alive {
-            KeepAlive::Poll => live.poll_takes + self.rules.pacer.next(now),
+            KeepAlive::Poll => live.poll_takes + self.rules.gap(&mut self.jitter) + self.rules.pacer.next(now),
             KeepAlive::Heartbeat => self.rules.pacer.next(now),
         };
         first.min((MAXTIME * 3 / 4).saturating_sub(live.alive_ago + age))
@@ -470,7 +470,8 @@ impl Session {
                     effects.push(Effect::DropKeepAlive);
                 }
                 effects.push(Effect::Retire { fence: claim.fence, why: how });
-                self.state = State::Retiring { active, why, wanted: false };
+                let wanted = active.awaited;
+                self.state = State::Retiring { active, why, wanted };
             }
             other => self.state = other,
         }
