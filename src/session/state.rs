@@ -429,6 +429,7 @@ impl Session {
             decides,
             pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
             failures: backoff(self.jitter.u64(..)),
+            spare_after: None,
             written_at: None,
             dirty: true,
             doubtful: false,
@@ -595,6 +596,11 @@ impl Session {
         match &self.state {
             // A call is in flight: its answer finds `stopping` set.
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
+            // Nobody else knows of it, so nobody else can ever sign it out.
+            State::Active(active) if !ours && active.is_untold() => {
+                let guid = Arc::clone(&active.guid);
+                self.leave(guid, SignOutCause::Shutdown, effects);
+            }
             // Not ours to sign out, or not known to be.
             State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),

@@ -308,6 +308,7 @@ impl Session {
             right_missing_told: false,
             pulse,
             failures: backoff(self.jitter.u64(..)),
+            spare_after: None,
             written_at: None,
             dirty: true,
             doubtful: false,
@@ -425,7 +426,9 @@ impl Session {
     }
 
     pub(super) fn changed(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
+        match &mut self.state {
+            // Both may have been taken for the owner while the store settled: its answer to a write says who is.
+            State::Active(active) => active.dirty = true,
             State::Seeking { .. } | State::Borrowed(_) if self.seeking.is_some() => self.seek_again = true,
             State::Seeking { .. } | State::Borrowed(_) => self.seek_now(effects),
             _ => {}
@@ -499,6 +502,10 @@ impl Session {
                     self.seek(None, effects);
                 }
                 return;
+            }
+            Err(_) if stopping && active.is_untold() => {
+                let guid = Arc::clone(&active.guid);
+                return self.leave(guid, SignOutCause::Shutdown, effects);
             }
             Ok(Retired::InUse { .. }) | Err(_) if stopping => {
                 self.state = State::Active(active);
@@ -626,7 +633,7 @@ impl Session {
         self.claim = None;
         // Nobody else knows of a session that was never written: it would stand in the new owner's way.
         match &self.state {
-            State::Active(active) if active.written_at.is_none() && active.kind == Kind::Own => {
+            State::Active(active) if active.is_untold() => {
                 let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
                 self.leave(guid, SignOutCause::Superseded, effects);
                 if let State::Leaving { wanted, .. } = &mut self.state {

@@ -27,22 +27,12 @@ pub(super) enum Op {
 /// What is asked of the gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
-    SignIn {
-        forced: bool,
-    },
-    SignOut {
-        guid: Number,
-    },
-    KeepAlive {
-        guid: Number,
-        version: Version,
-    },
+    SignIn { forced: bool },
+    SignOut { guid: Number },
+    KeepAlive { guid: Number, version: Version },
     /// The client of a keep-alive has gone.
     Drop,
-    Download {
-        client: u64,
-        guid: Number,
-    },
+    Download { client: u64, guid: Number },
 }
 
 impl Number {
@@ -113,8 +103,7 @@ impl World {
             self.watch.excuse = Some("the store's answer was lost");
             return self.lost(from, (token, sent), op.unanswered());
         }
-        if let Answer::Sought(Ok(Found::Owned { left: Some(Left { entry: Some(Entry::Live(live)), .. }), .. })) =
-            &answer
+        if let Answer::Sought(Ok(Found::Owned { left: Some(Left { entry: Some(Entry::Live(live)), .. }), .. })) = &answer
         {
             self.watch.on_its_way(token, Number::of(&live.guid));
         }
@@ -142,8 +131,12 @@ impl World {
                 Answer::Told(Ok(()))
             }
             Op::Seek { floor } => {
+                let owner = self.store.owner();
                 let found = self.store.seek(now, caller, floor);
                 if let Ok(Found::Owned { fence, .. }) = &found {
+                    if owner.is_some_and(|owner| owner != from) {
+                        self.watch.excuse = Some("a new owner ended before it could write what it had found");
+                    }
                     self.check_owned(from, *fence);
                 }
                 if matches!(found, Err(Trouble::Lapsed)) {
@@ -202,8 +195,10 @@ impl World {
     pub(super) fn ask_gateway(&mut self, slot: usize, token: Token, asked: Asked) {
         let from = self.replicas[slot].id;
         self.watch.asked(token, from, self.now, asked);
-        if let Asked::KeepAlive { .. } = asked {
-            self.check_keep_alive(slot);
+        match asked {
+            Asked::KeepAlive { .. } => self.check_keep_alive(slot),
+            Asked::SignOut { .. } => self.check_sign_out(slot, token),
+            _ => {}
         }
         let takes = self.between(500, 20 * MILLI);
         self.after(takes, What::Gateway { from, token, asked });
@@ -223,10 +218,10 @@ impl World {
             Asked::KeepAlive { .. } | Asked::Download { .. } => (Ok(()), self.between(MILLI, 10 * MILLI)),
             Asked::Drop => {
                 self.gateway.drop_poll(now, token);
-                return self.judge(from, asked);
+                return self.judge(from, token, asked);
             }
         };
-        self.judge(from, asked);
+        self.judge(from, token, asked);
         let bound = self.watch.sent(token) + GATEWAY_BOUND;
         if result.is_ok() && self.now + takes > bound {
             self.gives_up(from, token, asked, bound);
@@ -269,10 +264,8 @@ impl World {
             }
             Asked::Drop => return,
         };
-        self.judge(from, asked);
-        let waits = self
-            .slot(from)
-            .is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
+        self.judge(from, token, asked);
+        let waits = self.slot(from).is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
         if !waits {
             self.watch.excuse = Some("an answer of the gateway has no reader");
         }
