@@ -12,7 +12,8 @@ use super::*;
 /// The manual's longest time for anything: a session that nobody knows of stands in the way for so long.
 const MAXTIME_MICROS: u64 = 120 * SECOND;
 /// As long as one sign-in may take at the gateway before whoever made it is refused another.
-const SIGN_IN_BOUND: u64 = 30 * SECOND;
+/// The record tells since when the agent is owned, which is a little longer.
+const SIGN_IN_BOUND: u64 = 29 * SECOND;
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -433,9 +434,10 @@ impl World {
             }
             Note::PollTooFast { after } if self.watch.calls[&after].0 == from => self.broken("poll too fast", ""),
             Note::PollTooFast { .. } => self.watch.allow("a poll just after one of another owner, which was cut off"),
-            Note::Overtaken { since, .. } => {
+            Note::Overtaken { since, current } => {
                 let late = self.now - since > self.watch.lease + SECOND;
-                if late && matches!(asked, Asked::Download { .. }) && !unavoidable && !self.watch.old_data {
+                let unavoidable = unavoidable || self.watch.old_data || self.watch.orphans.contains_key(&current.sign_in);
+                if late && matches!(asked, Asked::Download { .. }) && !unavoidable {
                     self.broken("dead Guid", format!("{from}: {asked:?} {note:?}"));
                 }
             }
