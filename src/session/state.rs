@@ -285,15 +285,17 @@ impl Session {
     fn want_active(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
-        if !ours && (active.doubtful || active.usable_until() <= now) {
-            // Another process may have replaced the Guid: whoever waits is answered when the store was.
+        let current = |rejected: &Rejected| rejected.version == active.version || rejected.guid.same_as(&active.guid);
+        if !ours && !rejected.as_ref().is_some_and(current) {
+            // Another process may have replaced the Guid, if this one was stopped for a while: whoever waits is answered
+            // when the store has answered, or is known not to.
             active.awaited = true;
             active.dirty = true;
             return self.outbox.retry_now();
         }
         match rejected {
             // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
-            Some(rejected) if rejected.version == active.version || rejected.guid.same_as(&active.guid) => {
+            Some(rejected) if current(&rejected) => {
                 if active.is_decided(rejected.cause) {
                     return active.right_is_missing(self.tenure, effects);
                 }

@@ -595,11 +595,13 @@ impl Session {
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
-                    let usable = !active.doubtful && now < active.usable_until();
                     if std::mem::take(&mut active.awaited) {
-                        effects.push(match usable {
-                            true => active.grant(self.tenure),
-                            false => Effect::Refuse(Error::Store { source: error }),
+                        // The store is away: the session goes on for as long as nobody can have replaced the Guid twice.
+                        let usable = !active.doubtful && now < active.usable_until();
+                        effects.push(if usable {
+                            active.grant(self.tenure)
+                        } else {
+                            Effect::Refuse(Error::Store { source: error })
                         });
                     }
                 }

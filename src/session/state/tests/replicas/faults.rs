@@ -107,7 +107,9 @@ impl World {
         if self.is_calm() && !matches!(fault, Fault::Start { .. }) {
             return;
         }
-        self.watch.fault_at(self.now);
+        if !matches!(fault, Fault::Start { .. } | Fault::Snapshot) {
+            self.watch.fault_at(self.now);
+        }
         match fault {
             Fault::Kill { slot } if self.replicas[slot].runs => self.kill(slot),
             Fault::Start { slot } if !self.replicas[slot].runs => self.start(slot),

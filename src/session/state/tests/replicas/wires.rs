@@ -266,6 +266,9 @@ impl World {
         };
         self.judge(from, token, asked);
         let waits = self.slot(from).is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
+        if let (false, Ok(Some(guid))) = (waits, &result) {
+            self.watch.missed.insert(guid.sign_in);
+        }
         if !waits {
             self.watch.excuse = Some("an answer of the gateway has no reader");
         }
@@ -287,6 +290,9 @@ impl World {
         let stray = !self.is_calm() && self.one_in(100) && !matches!(asked, Asked::Download { .. });
         let late = self.now > sent + GATEWAY_BOUND;
         let lost = stray && self.rng.bool();
+        if let (true, Ok(Some(guid))) = (lost || late || stray, &result) {
+            self.watch.missed.insert(guid.sign_in);
+        }
         let result = match result {
             _ if lost || late => Err(Failure::Timeout),
             _ if stray => Err(Failure::Closed),
