@@ -448,6 +448,8 @@ impl Session {
     }
 
     fn leave(&mut self, guid: Arc<Guid>, why: SignOutCause, effects: &mut Vec<Effect>) {
+        // So that whoever takes over while it is unanswered does not sign in meanwhile.
+        self.tell(Entry::SigningIn);
         effects.push(Effect::SignOut { guid: Arc::clone(&guid) });
         self.state = State::Leaving { guid, why, wanted: false };
     }
