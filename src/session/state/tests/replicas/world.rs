@@ -57,7 +57,8 @@ pub(super) enum What {
     Fault(Fault),
     /// Faults end.
     Calm,
-    Takeover { of: Id, armed: u64 },
+    /// Somebody must have taken over by now.
+    Takeover { of: Id, armed: u64, killed_at: u64 },
 }
 
 /// What happens at a replica.
@@ -195,7 +196,7 @@ impl World {
             What::Request { slot, client } => self.request(slot, client),
             What::Fault(fault) => self.fault(fault),
             What::Calm => self.calm(),
-            What::Takeover { of, armed } => self.check_takeover(of, armed),
+            What::Takeover { of, armed, killed_at } => self.check_takeover(of, armed, killed_at),
         }
         if looks {
             self.look();
