@@ -45,7 +45,10 @@ impl Sum {
         self.sign_ins += u64::from(run.watch.sign_ins);
         self.takeovers.extend(&run.watch.took_over);
         run.watch.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += u64::from(*times));
-        run.watch.refusals.iter().for_each(|(what, times)| *self.refusals.entry(what).or_default() += u64::from(*times));
+        run.watch
+            .refusals
+            .iter()
+            .for_each(|(what, times)| *self.refusals.entry(what).or_default() += u64::from(*times));
         self.broken.extend(run.watch.broken.map(|(rule, detail)| (seed, rule, detail)));
     }
 
@@ -98,23 +101,45 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
     let sum = run_all(0..number("SEEDS").unwrap_or(SEEDS), Build::default());
     let took = begun.elapsed();
     println!("{} runs, {} steps, {} served, {} sign-ins, {took:.1?}", sum.runs, sum.steps, sum.served, sum.sign_ins);
-    println!("takeovers in hundredths of a lease: {} of them, at most {:?}, {} above 110\nallowed: {:#?}\nrefused: {:#?}", sum.takeovers.len(), sum.takeovers.iter().max(), sum.takeovers.iter().filter(|took| **took > 110).count(), sum.allowed, sum.refusals);
+    println!(
+        "takeovers in hundredths of a lease: {} of them, at most {:?}, {} above 110\nallowed: {:#?}\nrefused: {:#?}",
+        sum.takeovers.len(),
+        sum.takeovers.iter().max(),
+        sum.takeovers.iter().filter(|took| **took > 110).count(),
+        sum.allowed,
+        sum.refusals
+    );
     let mut kinds = BTreeMap::<&str, Vec<u64>>::new();
     sum.broken.iter().for_each(|(seed, rule, _)| kinds.entry(rule).or_default().push(*seed));
-    kinds.iter().for_each(|(rule, seeds)| println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]));
+    kinds
+        .iter()
+        .for_each(|(rule, seeds)| println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]));
     for (seed, rule, detail) in sum.broken.iter().take(5) {
         println!("SEED={seed}: {rule}: {detail}");
     }
     assert!(sum.broken.is_empty(), "{} seeds", sum.broken.len());
+    assert!(sum.served >= sum.runs && !sum.takeovers.is_empty(), "the runs show something");
 }
 
 #[test]
 fn what_is_broken_on_purpose_is_found() {
     let builds = [
-        ("a store that takes any fence", Build { store: Broken { fence: true, ..Broken::default() }, ..Build::default() }),
-        ("the same, by what comes of it", Build { store: Broken { fence: true, ..Broken::default() }, blind: true, ..Build::default() }),
-        ("a store that does not settle", Build { store: Broken { settling: true, ..Broken::default() }, ..Build::default() }),
-        ("a store that ignores tenures", Build { store: Broken { tenure: true, ..Broken::default() }, ..Build::default() }),
+        (
+            "a store that takes any fence",
+            Build { store: Broken { fence: true, ..Broken::default() }, ..Build::default() },
+        ),
+        (
+            "the same, by what comes of it",
+            Build { store: Broken { fence: true, ..Broken::default() }, blind: true, ..Build::default() },
+        ),
+        (
+            "a store that does not settle",
+            Build { store: Broken { settling: true, ..Broken::default() }, ..Build::default() },
+        ),
+        (
+            "a store that ignores tenures",
+            Build { store: Broken { tenure: true, ..Broken::default() }, ..Build::default() },
+        ),
         ("a machine that ignores its tenure", Build { ignores_tenure: true, ..Build::default() }),
     ];
     for (what, build) in builds {

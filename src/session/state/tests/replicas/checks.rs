@@ -1,10 +1,9 @@
 //! Looks at single steps when they are made: ownership, writes, grants, sign-ins, keep-alives, waiters, takeovers.
 
-use super::model_gateway::{Death, Note, Number, Token};
+use super::model_gateway::Number;
 use super::model_store::Id;
 use super::replica::{Replica, word};
-use super::watch::{MAXTIME_MICROS, SIGN_IN_BOUND};
-use super::wires::Asked;
+use super::watch::MAXTIME_MICROS;
 use super::world::{SECOND, What, World};
 use super::*;
 
@@ -63,7 +62,9 @@ impl World {
         let newest = self.watch.newest.map(|(fence, id, _)| (fence, id));
         if newest != fence.map(|fence| (fence, id)) {
             if self.watch.forgot_newest() || self.watch.clock_stepped_at.is_some() {
-                return self.watch.allow("a sign-in of an older owner: the store forgot the newer, or its clock was set");
+                return self
+                    .watch
+                    .allow("a sign-in of an older owner: the store forgot the newer, or its clock was set");
             }
             self.broken("sign-in without ownership", format!("{id} with {fence:?}, newest {newest:?}"));
         }
@@ -71,7 +72,8 @@ impl World {
 
     /// No two that are convinced keep it alive at once.
     pub(super) fn check_keep_alive(&mut self, slot: usize) {
-        let (id, fence) = (self.replicas[slot].id, self.replicas[slot].session.as_ref().map_or(0, |session| session.floor));
+        let (id, fence) =
+            (self.replicas[slot].id, self.replicas[slot].session.as_ref().map_or(0, |session| session.floor));
         let last = self.watch.last_keep_alive.insert((id, fence), self.now);
         if last.is_some_and(|last| self.now < last + SECOND / 6) {
             self.broken("poll too fast", format!("{id}, again after {} us", self.now - last.unwrap_or_default()));
@@ -83,7 +85,8 @@ impl World {
                 && replica.pulse.is_some()
                 && replica.session.as_ref().is_some_and(|session| session.holds(now))
         };
-        let others = (0..self.replicas.len()).filter(|other| *other != slot && convinced(&self.replicas[*other])).count();
+        let others =
+            (0..self.replicas.len()).filter(|other| *other != slot && convinced(&self.replicas[*other])).count();
         if others > 0 && convinced(&self.replicas[slot]) && !self.watch.forgot_newest() {
             self.broken("kept alive twice", "");
         }

@@ -11,24 +11,51 @@ const SHUT_DOWN: u64 = 20 * SECOND;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
-    Kill { slot: usize },
-    Start { slot: usize },
-    Stop { slot: usize },
-    Pause { slot: usize, lasts: u64 },
-    Cut { slot: usize, lasts: u64 },
-    Mend { slot: usize },
-    StoreDown { back: Back, lasts: u64 },
-    StoreUp { back: Back },
+    Kill {
+        slot: usize,
+    },
+    Start {
+        slot: usize,
+    },
+    Stop {
+        slot: usize,
+    },
+    Pause {
+        slot: usize,
+        lasts: u64,
+    },
+    Cut {
+        slot: usize,
+        lasts: u64,
+    },
+    Mend {
+        slot: usize,
+    },
+    StoreDown {
+        back: Back,
+        lasts: u64,
+    },
+    StoreUp {
+        back: Back,
+    },
     /// What a server that comes back with old data will have.
     Snapshot,
-    ClockStep { seconds: i64 },
+    ClockStep {
+        seconds: i64,
+    },
     /// The gateway restarts.
     Forgets,
     /// Somebody signs in at a desk and throws us out.
-    Desk { lasts: u64 },
+    Desk {
+        lasts: u64,
+    },
     DeskLeaves,
-    RightMissing { lasts: u64 },
-    SignOut { slot: usize },
+    RightMissing {
+        lasts: u64,
+    },
+    SignOut {
+        slot: usize,
+    },
 }
 
 /// What a store knows that comes back.

@@ -1,12 +1,10 @@
 //! Judges what the gateway noted against its manual: who was to blame, and what nobody could have avoided.
 
-use super::model_gateway::{Death, Note, Number, Token};
+use super::model_gateway::{Note, Number, Token};
 use super::model_store::Id;
-use super::replica::{Replica, word};
-use super::watch::{MAXTIME_MICROS, SIGN_IN_BOUND};
+use super::watch::SIGN_IN_BOUND;
 use super::wires::Asked;
-use super::world::{SECOND, What, World};
-use super::*;
+use super::world::{SECOND, World};
 
 impl World {
     /// What the gateway noted while it dealt with a call.
@@ -30,7 +28,9 @@ impl World {
                     None if self.watch.outdated.contains(&lives.sign_in) => {
                         self.watch.allow("a second sign-in: the owner was cut off while the Guid was replaced twice");
                     }
-                    None if unavoidable || self.owner_was_away(lives) => self.watch.allow("a second sign-in: the store forgot, or its clock was set"),
+                    None if unavoidable || self.owner_was_away(lives) => {
+                        self.watch.allow("a second sign-in: the store forgot, or its clock was set")
+                    }
                     None => self.broken("second sign-in", format!("{from}: {lives:?} lives")),
                 }
             }
@@ -60,7 +60,8 @@ impl World {
             }
             Note::Overtaken { since, current } => {
                 let late = self.now - since > self.watch.lease + SECOND;
-                let unavoidable = unavoidable || self.watch.old_data || self.watch.orphans.contains_key(&current.sign_in);
+                let unavoidable =
+                    unavoidable || self.watch.old_data || self.watch.orphans.contains_key(&current.sign_in);
                 if late && !unavoidable {
                     self.broken("dead Guid", format!("{from}: {asked:?} {note:?}"));
                 }
@@ -108,7 +109,9 @@ impl World {
         let now = self.instant(self.now);
         let owner = self.slot(other).and_then(|slot| self.replicas[slot].session.as_ref());
         if matches!(what, Asked::SignOut { .. }) && !owner.is_some_and(|session| session.holds(now)) {
-            return self.watch.allow("calls overlap: an owner ended, or was cut off, while its sign-out was unanswered");
+            return self
+                .watch
+                .allow("calls overlap: an owner ended, or was cut off, while its sign-out was unanswered");
         }
         if !told || !clock {
             return self.watch.allow("calls overlap: the store forgot, or its clock was set");

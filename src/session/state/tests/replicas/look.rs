@@ -1,11 +1,9 @@
 //! Looks at everything after each step: sessions that nobody knows, two owners, deaths in care, what does not heal.
 
-use super::model_gateway::{Death, Note, Number, Token};
-use super::model_store::Id;
-use super::replica::{Replica, word};
-use super::watch::{MAXTIME_MICROS, SIGN_IN_BOUND};
-use super::wires::Asked;
-use super::world::{SECOND, What, World};
+use super::model_gateway::{Death, Number};
+use super::replica::word;
+use super::watch::MAXTIME_MICROS;
+use super::world::{SECOND, World};
 use super::*;
 
 impl World {
@@ -56,12 +54,15 @@ impl World {
             || by_store
             || self.replicas.iter().filter_map(|replica| replica.session.as_ref()).any(|session| {
                 let ghost = session.ghost.as_ref().is_some_and(|ghost| takes(&ghost.guid));
-                let outbox = session.outbox.entries().any(|entry| matches!(entry, Entry::Live(live) if takes(&live.guid)));
-                ghost || outbox || match session.state() {
-                    State::Active(active) | State::Retiring { active, .. } => takes(&active.guid),
-                    State::Leaving { guid, .. } => takes(guid),
-                    _ => false,
-                }
+                let outbox =
+                    session.outbox.entries().any(|entry| matches!(entry, Entry::Live(live) if takes(&live.guid)));
+                ghost
+                    || outbox
+                    || match session.state() {
+                        State::Active(active) | State::Retiring { active, .. } => takes(&active.guid),
+                        State::Leaving { guid, .. } => takes(guid),
+                        _ => false,
+                    }
             })
     }
 

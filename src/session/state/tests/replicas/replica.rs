@@ -329,7 +329,9 @@ impl World {
         let Some(session) = &replica.session else { return };
         if session.is_done() {
             replica.session = None;
-            return if replica.stopping { self.ended(slot) };
+            return if replica.stopping {
+                self.ended(slot)
+            };
         }
         let Some(at) = session.wake_at().map(|at| self.moment(at).max(self.now)) else { return };
         let replica = &mut self.replicas[slot];
@@ -375,11 +377,15 @@ impl World {
             Effect::DropKeepAlive => self.drop_pulse(slot),
             Effect::Store(out) => {
                 replica.telling = Some(token);
-                self.ask_store(slot, token, match out {
-                    Out::Write { fence, entry } => Op::Write { fence, entry },
-                    Out::Release { fence } => Op::Release { fence },
-                    Out::Tell { version, cause } => Op::Reject { version, cause },
-                });
+                self.ask_store(
+                    slot,
+                    token,
+                    match out {
+                        Out::Write { fence, entry } => Op::Write { fence, entry },
+                        Out::Release { fence } => Op::Release { fence },
+                        Out::Tell { version, cause } => Op::Reject { version, cause },
+                    },
+                );
             }
             Effect::Grant(granted) => self.grant(slot, &granted),
             Effect::Refuse(error) => self.refuse(slot, &error),

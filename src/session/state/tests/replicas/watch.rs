@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model_gateway::{Death, Note, Number, Token};
+use super::model_gateway::{Number, Token};
 use super::model_store::Id;
-use super::replica::{Replica, word};
 use super::wires::Asked;
-use super::world::{SECOND, What, World};
-use super::*;
+use super::world::SECOND;
 
 /// The manual's longest time for anything: a session that nobody knows of stands in the way for so long.
 pub(super) const MAXTIME_MICROS: u64 = 120 * SECOND;

@@ -48,17 +48,38 @@ pub(super) enum What {
     /// To a replica; later where it is stopped, never where it is gone.
     To(Id, Inner),
     /// A call arrives at the store.
-    Store { from: Id, token: Token, sent: u64, expected: i64, op: Op },
+    Store {
+        from: Id,
+        token: Token,
+        sent: u64,
+        expected: i64,
+        op: Op,
+    },
     /// A call arrives at the gateway.
-    Gateway { from: Id, token: Token, asked: Asked },
+    Gateway {
+        from: Id,
+        token: Token,
+        asked: Asked,
+    },
     /// The gateway has worked on it.
-    Worked { from: Id, token: Token, asked: Asked },
-    Request { slot: usize, client: u64 },
+    Worked {
+        from: Id,
+        token: Token,
+        asked: Asked,
+    },
+    Request {
+        slot: usize,
+        client: u64,
+    },
     Fault(Fault),
     /// Faults end.
     Calm,
     /// Somebody must have taken over by now.
-    Takeover { of: Id, armed: u64, killed_at: u64 },
+    Takeover {
+        of: Id,
+        armed: u64,
+        killed_at: u64,
+    },
 }
 
 /// What happens at a replica.
