@@ -7,8 +7,11 @@ use self::model_store::Broken;
 use self::world::{Kind as Build, Run, run};
 use super::*;
 
+mod checks;
 mod clients;
 mod faults;
+mod judge;
+mod look;
 mod model_gateway;
 mod model_store;
 mod replica;
@@ -27,7 +30,8 @@ struct Sum {
     steps: usize,
     served: u64,
     sign_ins: u64,
-    takeovers: usize,
+    /// How long each takeover took, in hundredths of the lease.
+    takeovers: Vec<u64>,
     allowed: BTreeMap<&'static str, u64>,
     refusals: BTreeMap<&'static str, u64>,
     broken: Vec<(u64, &'static str, String)>,
@@ -39,9 +43,12 @@ impl Sum {
         self.steps += run.steps;
         self.served += run.served;
         self.sign_ins += u64::from(run.watch.sign_ins);
-        self.takeovers += run.watch.took_over.len();
+        self.takeovers.extend(&run.watch.took_over);
         run.watch.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += u64::from(*times));
-        run.watch.refusals.iter().for_each(|(what, times)| *self.refusals.entry(what).or_default() += u64::from(*times));
+        run.watch
+            .refusals
+            .iter()
+            .for_each(|(what, times)| *self.refusals.entry(what).or_default() += u64::from(*times));
         self.broken.extend(run.watch.broken.map(|(rule, detail)| (seed, rule, detail)));
     }
 
@@ -50,7 +57,7 @@ impl Sum {
         self.steps += other.steps;
         self.served += other.served;
         self.sign_ins += other.sign_ins;
-        self.takeovers += other.takeovers;
+        self.takeovers.extend(other.takeovers);
         other.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += times);
         other.refusals.iter().for_each(|(what, times)| *self.refusals.entry(what).or_default() += times);
         self.broken.extend(other.broken);
@@ -94,23 +101,45 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
     let sum = run_all(0..number("SEEDS").unwrap_or(SEEDS), Build::default());
     let took = begun.elapsed();
     println!("{} runs, {} steps, {} served, {} sign-ins, {took:.1?}", sum.runs, sum.steps, sum.served, sum.sign_ins);
-    println!("{} takeovers in time\nallowed: {:#?}\nrefused: {:#?}", sum.takeovers, sum.allowed, sum.refusals);
+    println!(
+        "takeovers in hundredths of a lease: {} of them, at most {:?}, {} above 110\nallowed: {:#?}\nrefused: {:#?}",
+        sum.takeovers.len(),
+        sum.takeovers.iter().max(),
+        sum.takeovers.iter().filter(|took| **took > 110).count(),
+        sum.allowed,
+        sum.refusals
+    );
     let mut kinds = BTreeMap::<&str, Vec<u64>>::new();
     sum.broken.iter().for_each(|(seed, rule, _)| kinds.entry(rule).or_default().push(*seed));
-    kinds.iter().for_each(|(rule, seeds)| println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]));
+    kinds
+        .iter()
+        .for_each(|(rule, seeds)| println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]));
     for (seed, rule, detail) in sum.broken.iter().take(5) {
         println!("SEED={seed}: {rule}: {detail}");
     }
     assert!(sum.broken.is_empty(), "{} seeds", sum.broken.len());
+    assert!(sum.served >= sum.runs && !sum.takeovers.is_empty(), "the runs show something");
 }
 
 #[test]
 fn what_is_broken_on_purpose_is_found() {
     let builds = [
-        ("a store that takes any fence", Build { store: Broken { fence: true, ..Broken::default() }, ..Build::default() }),
-        ("the same, by what comes of it", Build { store: Broken { fence: true, ..Broken::default() }, blind: true, ..Build::default() }),
-        ("a store that does not settle", Build { store: Broken { settling: true, ..Broken::default() }, ..Build::default() }),
-        ("a store that ignores tenures", Build { store: Broken { tenure: true, ..Broken::default() }, ..Build::default() }),
+        (
+            "a store that takes any fence",
+            Build { store: Broken { fence: true, ..Broken::default() }, ..Build::default() },
+        ),
+        (
+            "the same, by what comes of it",
+            Build { store: Broken { fence: true, ..Broken::default() }, blind: true, ..Build::default() },
+        ),
+        (
+            "a store that does not settle",
+            Build { store: Broken { settling: true, ..Broken::default() }, ..Build::default() },
+        ),
+        (
+            "a store that ignores tenures",
+            Build { store: Broken { tenure: true, ..Broken::default() }, ..Build::default() },
+        ),
         ("a machine that ignores its tenure", Build { ignores_tenure: true, ..Build::default() }),
     ];
     for (what, build) in builds {

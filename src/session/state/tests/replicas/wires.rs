@@ -27,12 +27,22 @@ pub(super) enum Op {
 /// What is asked of the gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
-    SignIn { forced: bool },
-    SignOut { guid: Number },
-    KeepAlive { guid: Number, version: Version },
+    SignIn {
+        forced: bool,
+    },
+    SignOut {
+        guid: Number,
+    },
+    KeepAlive {
+        guid: Number,
+        version: Version,
+    },
     /// The client of a keep-alive has gone.
     Drop,
-    Download { client: u64, guid: Number },
+    Download {
+        client: u64,
+        guid: Number,
+    },
 }
 
 impl Number {
@@ -103,7 +113,8 @@ impl World {
             self.watch.excuse = Some("the store's answer was lost");
             return self.lost(from, (token, sent), op.unanswered());
         }
-        if let Answer::Sought(Ok(Found::Owned { left: Some(Left { entry: Some(Entry::Live(live)), .. }), .. })) = &answer
+        if let Answer::Sought(Ok(Found::Owned { left: Some(Left { entry: Some(Entry::Live(live)), .. }), .. })) =
+            &answer
         {
             self.watch.on_its_way(token, Number::of(&live.guid));
         }
@@ -265,7 +276,9 @@ impl World {
             Asked::Drop => return,
         };
         self.judge(from, token, asked);
-        let waits = self.slot(from).is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
+        let waits = self
+            .slot(from)
+            .is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
         if let (false, Ok(Some(guid))) = (waits, &result) {
             self.watch.missed.insert(guid.sign_in);
         }
