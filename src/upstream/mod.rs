@@ -2,12 +2,16 @@
 //! caller but those of an allow-list.
 
 mod answer;
+mod desk;
+mod desk_sign_in;
 mod download;
 mod error;
 mod keep_alive;
 mod metrics;
 mod sign_in;
 
+pub use desk::DeskAnswer;
+pub use desk_sign_in::{DeskSignIn, DeskSignInError};
 pub use download::{Answer, Downloaded, File};
 pub use error::Error;
 pub use metrics::Metrics;
