@@ -3,7 +3,7 @@
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
-use crate::route::{Arrival, Download};
+use crate::route::{Arrival, Download, Seat};
 
 /// A request that was refused after a token was seen, for another reason than the policy's.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct Refusal<'a> {
     pub caller: Option<&'a Caller>,
     /// What was asked for, where the request was well formed.
     pub download: Option<&'a Download>,
+    /// What was asked for, where it was a call about a seat.
+    pub seat: Option<Seat>,
     /// The policy's yes, where it had come to that. It stands in for `caller` and `download`.
     pub authorized: Option<&'a Authorized>,
     /// The problem's `code`.
@@ -75,6 +77,10 @@ pub enum SessionChange {
     Lost,
     /// The agent was signed out.
     SignedOut,
+    /// The agent's own app signed it in.
+    DeskSignedIn,
+    /// The agent's own app signed it out.
+    DeskSignedOut,
 }
 
 /// What happened to the configuration.
@@ -99,6 +105,8 @@ impl Event {
                 SessionChange::Rotated => "session.rotated",
                 SessionChange::Lost => "session.lost",
                 SessionChange::SignedOut => "session.signed_out",
+                SessionChange::DeskSignedIn => "session.desk_signed_in",
+                SessionChange::DeskSignedOut => "session.desk_signed_out",
             },
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",

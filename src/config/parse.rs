@@ -255,6 +255,7 @@ impl Parser<'_> {
             lease_timeout: raw.lease_timeout.get(),
             waiters_max: raw.max_waiters as usize,
             agents_max: raw.max_agents as usize,
+            pass_through: raw.pass_through,
             store: raw.store,
         })
     }

@@ -306,6 +306,8 @@ pub(super) struct Sessions {
     /// Agents signed in at once; for more there is 503.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_agents: u32,
+    /// Whether agents' own apps sign in, poll and sign out through ccgate.
+    pub(super) pass_through: bool,
     /// Where sessions are kept.
     #[schemars(extend("x-hint" = "this version keeps sessions in memory, for one replica; a store shared by several comes with a later one"))]
     pub(super) store: Store,
@@ -323,6 +325,7 @@ impl Default for Sessions {
             lease_timeout: Duration::from_secs(30),
             max_waiters: 1024,
             max_agents: 10_000,
+            pass_through: false,
             store: Store::Memory,
         }
     }

@@ -44,6 +44,9 @@ pub enum Error {
         /// When the next try is made for whoever asks then.
         retry_after: Duration,
     },
+    /// The agent's own app is not signed in through ccgate.
+    #[error("the agent's own app is not signed in through here")]
+    NoDesk,
     /// As many requests wait for a session of this agent as may.
     #[error("too many requests wait for a session of the agent")]
     TooManyWaiters,
@@ -79,6 +82,7 @@ impl Error {
                 }
                 upstream::Error::Refused { .. } => "upstream_refused",
             },
+            Self::NoDesk => "not_signed_in",
             Self::TooManyWaiters | Self::TooManyAgents => "sessions_exhausted",
             Self::Timeout => "upstream_timeout",
             Self::Interrupted => "internal_error",
@@ -95,6 +99,7 @@ impl Error {
             Self::Upstream { source, .. } => source.retcode().cloned(),
             Self::AccountMissing
             | Self::AccountUnusable(_)
+            | Self::NoDesk
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout
@@ -112,6 +117,7 @@ impl Error {
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }
+            | Self::NoDesk
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout

@@ -27,6 +27,7 @@ use crate::upstream;
 pub mod accounts;
 mod actor;
 mod calls;
+mod desk;
 mod error;
 mod journal;
 mod lease;
@@ -124,6 +125,7 @@ struct Shared {
     /// Ends the actors that a shutdown could not end in time.
     cut: CancellationToken,
     actors: Mutex<Actors>,
+    desks: desk::Desks,
 }
 
 /// Locked for a look-up and a send, never across a wait.
@@ -162,6 +164,7 @@ impl Sessions {
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
             actors: Mutex::default(),
+            desks: desk::Desks::default(),
         }))
     }
 
@@ -200,6 +203,12 @@ impl Sessions {
     }
 
     async fn ask(&self, agent: AgentId, rejected: Option<(Version, LossCause)>) -> Result<Lease, Error> {
+        if let Some((version, _)) = rejected {
+            self.desk_gone(agent, version);
+        }
+        if let Some(lease) = self.desk_lease(agent) {
+            return Ok(lease);
+        }
         let (answer, _waiting) = self.enqueue(agent, rejected)?;
         match tokio::time::timeout(self.0.config.lease_timeout, answer).await {
             Ok(Ok(answer)) => answer,
@@ -251,6 +260,9 @@ impl Sessions {
     }
 
     fn learned(&self, agent: AgentId, version: Version, guid: Guid) {
+        if self.desk_learned(agent, version, &guid) {
+            return;
+        }
         if let Some(handle) = self.actors().handles.get(&agent) {
             // A full queue loses the Guid; the session then ends early and the next request makes a fresh one.
             let _ = handle.commands.try_send(Command::Learned { version, guid });
