@@ -164,6 +164,8 @@ mod tests {
         assert!(!format!("{rotated:?}").contains("0123456789"), "{rotated:?}");
         let refused = read(Some(&format!("JSESSIONID={NEW}")), r#"{"retcode":"100-006"}"#).expect("an answer");
         assert!(refused.guid.is_none(), "a refusal replaces nothing");
+        let told = DeskAnswer::for_test(None, refused.retcode).into_body().expect("an answer");
+        assert_eq!(told, r#"{"retcode":"100-006"}"#);
     }
 
     #[test]
