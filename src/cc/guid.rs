@@ -192,7 +192,7 @@ mod tests {
     fn r17_a_guid_is_found_in_an_answer_however_it_is_written() {
         let guid = Guid::from_text(UUID).expect("a Guid");
         let secret = UUID.split_once('.').expect("a node").0;
-        let escaped: String = secret.bytes().map(|byte| format!("\\u00{byte:02X}")).collect();
+        let escaped: String = secret.bytes().fold(String::new(), |text, byte| text + &format!("\\u00{byte:02X}"));
         for text in [
             UUID.to_owned(),
             secret.to_owned(),

@@ -123,12 +123,6 @@ impl Service<Request<Option<Incoming>>> for Flow {
     }
 }
 
-/// What the flow gives.
-enum Answered {
-    File(Served),
-    Envelope(Bytes),
-}
-
 /// `body`: of a call about a seat.
 async fn answer(live: &Live, mut head: Parts, body: Option<Incoming>) -> Response<Content> {
     let Some((arrival, start)) = head.extensions.remove::<(Arrival, Instant)>() else {
@@ -138,15 +132,14 @@ async fn answer(live: &Live, mut head: Parts, body: Option<Incoming>) -> Respons
     let mut trail = Trail::default();
     let flow = async {
         match body {
-            Some(body) => live.seat(&head, body, arrival.clone(), &mut trail).await.map(Answered::Envelope),
-            None => live.download(&head, arrival.clone(), start, &mut trail).await.map(Answered::File),
+            Some(body) => live.seat(&head, body, arrival.clone(), &mut trail).await.map(envelope),
+            None => live.download(&head, arrival.clone(), start, &mut trail).await.map(file),
         }
     };
     // A panic leaves nothing half done that is looked at again: the entry has its own `Drop`, the trail is copied out.
     let answered = AssertUnwindSafe(flow).catch_unwind().await;
     match answered.unwrap_or(Err(Failure::Panic)) {
-        Ok(Answered::File(served)) => file(served, trail),
-        Ok(Answered::Envelope(body)) => envelope(body, trail),
+        Ok(response) => finish(response, trail, String::new()),
         Err(failure) => {
             log(&failure, &arrival);
             problem(&failure, trail, &arrival)
@@ -160,21 +153,21 @@ fn is_preflight(head: &Parts, seat: Option<SeatAct>) -> bool {
     asks && (seat.is_some() || route::operation(&head.uri).is_some())
 }
 
-fn file(served: Served, trail: Trail) -> Response<Content> {
+fn file(served: Served) -> Response<Content> {
     let Served { response, permit } = served;
     let mut response = response.map(|body| Content::File(Box::new(body), permit));
     // Personal data: no cache between here and the person keeps it.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    finish(response, trail, String::new())
+    response
 }
 
 /// The gateway's envelope, under headers that are all ours.
-fn envelope(body: Bytes, trail: Trail) -> Response<Content> {
+fn envelope(body: Bytes) -> Response<Content> {
     let mut response = Response::new(Content::Whole(Full::new(body)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, ENVELOPE);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    finish(response, trail, String::new())
+    response
 }
 
 fn problem(failure: &Failure, trail: Trail, arrival: &Arrival) -> Response<Content> {

@@ -13,9 +13,11 @@ use crate::upstream;
 /// Fences from here on are of desk sessions.
 const DESK: u64 = 1 << 60;
 
+type Live = HashMap<AgentId, (Version, Arc<Guid>, Arc<Usage>)>;
+
 #[derive(Default)]
 pub(super) struct Desks {
-    live: Mutex<HashMap<AgentId, (Version, Arc<Guid>, Arc<Usage>)>>,
+    live: Mutex<Live>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
@@ -91,7 +93,7 @@ impl Sessions {
         version.fence >= DESK
     }
 
-    fn desks(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, (Version, Arc<Guid>, Arc<Usage>)>> {
+    fn desks(&self) -> std::sync::MutexGuard<'_, Live> {
         self.0.desks.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
