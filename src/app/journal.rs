@@ -22,6 +22,13 @@ fn translate(agent: AgentId, event: SessionEvent) -> Event {
         SessionEvent::HandedOver { guid } => {
             Event::Session { agent, change: SessionChange::HandedOver, guid: Some(guid), retcode: None, detail: None }
         }
+        SessionEvent::DeskSignedIn { form, guid } => {
+            noted(SessionChange::DeskSignedIn, form_name(form), Some(guid), None)
+        }
+        SessionEvent::DeskSignedOut { guid } => {
+            let change = SessionChange::DeskSignedOut;
+            Event::Session { agent, change, guid: Some(guid), retcode: None, detail: None }
+        }
         SessionEvent::SignInFailed { code, retcode } => noted(SessionChange::Refused, code, None, retcode),
         SessionEvent::Rotated { guid, .. } => {
             Event::Session { agent, change: SessionChange::Rotated, guid: Some(guid), retcode: None, detail: None }
@@ -71,6 +78,8 @@ mod tests {
         let form = SignInForm::Platform;
         let table = [
             (SessionEvent::SignedIn { form, guid }, "session.signed_in platform", None, true),
+            (SessionEvent::DeskSignedIn { form, guid }, "session.desk_signed_in platform", None, true),
+            (SessionEvent::DeskSignedOut { guid }, "session.desk_signed_out ", None, true),
             (SessionEvent::Rotated { count: 1, guid }, "session.rotated ", None, true),
             (SessionEvent::Resumed { kind: Kind::Own, guid }, "session.resumed own", None, true),
             (SessionEvent::HandedOver { guid }, "session.handed_over ", None, true),

@@ -382,7 +382,10 @@ impl Actor {
             SessionEvent::Lost { cause, .. } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
             SessionEvent::SignedOut { why, .. } => tracing::info!(%agent, why = why.as_str(), "signed out"),
             // The answer itself was logged when it was counted.
-            SessionEvent::SignInFailed { .. } | SessionEvent::SignOutFailed { .. } => {}
+            SessionEvent::SignInFailed { .. }
+            | SessionEvent::SignOutFailed { .. }
+            | SessionEvent::DeskSignedIn { .. }
+            | SessionEvent::DeskSignedOut { .. } => {}
             SessionEvent::Barred { cause } => {
                 tracing::error!(%agent, %cause, "account barred until its file changes");
             }

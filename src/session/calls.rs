@@ -24,6 +24,24 @@ pub trait Calls: Send + Sync + 'static {
 
     /// Signs an agent out.
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>>;
+
+    /// Signs an agent in as its own app asks.
+    fn desk_sign_in<'a>(
+        &'a self,
+        _agent: AgentId,
+        _sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(std::future::ready(Err(upstream::Error::Timeout)))
+    }
+
+    /// Signs an agent out as its own app asks.
+    fn desk_sign_out<'a>(
+        &'a self,
+        _agent: AgentId,
+        _guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(std::future::ready(Err(upstream::Error::Timeout)))
+    }
 }
 
 impl Calls for upstream::Gateway {
@@ -45,5 +63,21 @@ impl Calls for upstream::Gateway {
 
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>> {
         Box::pin(Self::sign_out(self, agent, guid))
+    }
+
+    fn desk_sign_in<'a>(
+        &'a self,
+        agent: AgentId,
+        sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(Self::desk_sign_in(self, agent, sign_in))
+    }
+
+    fn desk_sign_out<'a>(
+        &'a self,
+        agent: AgentId,
+        guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(Self::desk_sign_out(self, agent, guid))
     }
 }

@@ -39,6 +39,18 @@ pub enum SessionEvent {
         /// The fingerprint of its last Guid here.
         guid: GuidTag,
     },
+    /// The agent's own app signed in.
+    DeskSignedIn {
+        /// In which way.
+        form: SignInForm,
+        /// The fingerprint of its Guid.
+        guid: GuidTag,
+    },
+    /// The agent's own app signed out.
+    DeskSignedOut {
+        /// The fingerprint of its last Guid.
+        guid: GuidTag,
+    },
     /// A sign-in failed in a way that may pass; told once for each call, however many wait for it. What does not pass
     /// is [`SessionEvent::Barred`].
     SignInFailed {
