@@ -157,17 +157,17 @@ impl Actor {
     }
 
     fn shown(&self) -> Shown {
-        let (version, kind) = match self.session.state() {
-            State::Active(active) => (Some(active.version()), Some(active.kind())),
-            State::Borrowed(borrowed) => (Some(borrowed.version()), Some(borrowed.kind())),
-            _ => (None, None),
+        let kind = match self.session.state() {
+            State::Active(active) => Some(active.kind()),
+            State::Borrowed(borrowed) => Some(borrowed.kind()),
+            _ => None,
         };
         Shown {
             agent: self.agent,
             state: self.phase.label(),
             kind,
             owned: matches!(self.session.state(), State::Active(_) | State::Retiring { .. } | State::Leaving { .. }),
-            rotations: version.map(|version| version.rotation),
+            rotations: self.session.version().map(|version| version.rotation),
             in_use: self.usage.holds(),
             waiting: self.waiters.len(),
         }
@@ -175,12 +175,16 @@ impl Actor {
 
     fn take(&mut self, event: Event) {
         self.count(&event);
-        let before = self.fence();
+        let before = (self.fence(), self.session.version());
         let tenure = self.sessions.store().tenure();
-        for effect in self.session.step(event, Instant::now(), tenure) {
+        let effects = self.session.step(event, Instant::now(), tenure);
+        if self.session.version() != before.1 {
+            self.usage.replaced();
+        }
+        for effect in effects {
             self.perform(effect);
         }
-        if self.fence() != before {
+        if self.fence() != before.0 {
             // The keep-alive of a session that is gone: dropping it ends its connection.
             self.pulse = None;
         }
@@ -236,6 +240,7 @@ impl Actor {
                 sessions: self.sessions.clone(),
                 agent: self.agent,
                 granted: granted.clone(),
+                serial: self.usage.serial(),
                 hold: hold.clone(),
             };
             // Whoever has gone gives the lease back by dropping it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -19,6 +19,8 @@ pub struct Lease {
     pub(super) sessions: Sessions,
     pub(super) agent: AgentId,
     pub(super) granted: Granted,
+    /// Of [`Usage::serial`] when it was granted.
+    pub(super) serial: u64,
     pub(super) hold: Hold,
 }
 
@@ -43,10 +45,10 @@ impl Lease {
         self.granted.kind
     }
 
-    /// Whether the Guid can still be used as it is: where several processes share a session, whoever was stopped for a
-    /// while may have missed its replacement and asks again ([`Lease::renewed`]).
+    /// Whether the Guid is still the newest as far as can be known; else [`Lease::renewed`] is to be sent. Where several
+    /// processes share a session, whoever was stopped for a while may have missed a replacement.
     pub fn is_fresh(&self) -> bool {
-        self.granted.fresh_until.is_none_or(|until| Instant::now() < until)
+        self.serial == self.hold.0.serial() && self.granted.fresh_until.is_none_or(|until| Instant::now() < until)
     }
 
     /// The session as it is now.
@@ -110,12 +112,24 @@ pub(super) struct Usage {
     holds: AtomicUsize,
     /// Told when the last hold is dropped.
     released: Notify,
+    /// Counts the Guids that the agent's actor has had.
+    serial: AtomicU64,
 }
 
 impl Usage {
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
         self.holds.fetch_add(1, Ordering::Relaxed);
         Hold(Arc::clone(self))
+    }
+
+    /// The Guid that is handed out now.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Acquire)
+    }
+
+    /// Another Guid is handed out from now on, or none.
+    pub(super) fn replaced(&self) {
+        self.serial.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How many use it.

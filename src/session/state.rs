@@ -185,6 +185,15 @@ impl Session {
         &self.state
     }
 
+    /// Of the Guid that is handed out now.
+    pub(super) fn version(&self) -> Option<Version> {
+        match &self.state {
+            State::Active(active) => Some(active.version()),
+            State::Borrowed(borrowed) => Some(borrowed.version()),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is left to remember, so that whoever runs the machine can drop it.
     pub(super) fn is_done(&self) -> bool {
         let at_rest = match self.state {

@@ -38,7 +38,7 @@ struct State {
     /// Somebody else is signed in as this agent.
     elsewhere: bool,
     /// Guids of the past, the newest last.
-    dead: VecDeque<(Guid, Death)>,
+    dead: VecDeque<Dead>,
     /// The password, where it was changed after the start.
     password: Option<String>,
     wrong_passwords: u32,
@@ -69,22 +69,29 @@ enum Death {
     TimedOut,
     Replaced,
     /// Replaced twice, and nobody ever used what was between: its answer may have gone down with its client, so that
-    /// whoever shares the session could not know of it before the second answer, which came then.
-    Overtaken(Duration),
+    /// whoever shares the session could not know of it before the second answer.
+    Overtaken,
     ForcedByClient,
     ThrownOut,
     Forgotten,
 }
 
 impl Death {
-    /// Whether the client can know of it.
-    fn is_known(self, now: Duration) -> bool {
+    /// Whether the client can know of it after so long.
+    fn is_known(self, age: Duration) -> bool {
         match self {
             Self::SignedOut | Self::TimedOut | Self::Replaced | Self::ForcedByClient => true,
-            Self::Overtaken(at) => now.saturating_sub(at) >= SPREADING,
+            Self::Overtaken => age >= SPREADING,
             Self::ThrownOut | Self::Forgotten => false,
         }
     }
+}
+
+/// A Guid of the past.
+struct Dead {
+    guid: Guid,
+    death: Death,
+    at: Duration,
 }
 
 /// What an unanswered call is.
@@ -152,7 +159,7 @@ impl Agents {
         let state = self.states.entry(agent).or_default();
         if form == SignInForm::Forced {
             state.elsewhere = false;
-            state.die(Death::ForcedByClient);
+            state.die(Death::ForcedByClient, now);
         } else if state.session.is_some() {
             self.rules.broke(Rule::SecondSignIn, Some(agent), "the session of an earlier sign-in lives");
             return Err("100-002".to_owned());
@@ -250,9 +257,14 @@ impl Agents {
 
     fn tell_why_dead(&self, now: Duration, agent: u32, guid: &str) {
         let broke = |rule, detail: String| self.rules.broke(rule, Some(agent), detail);
-        let death = |state: &State| state.dead.iter().rev().find(|(dead, _)| dead.is(guid)).map(|(_, death)| *death);
+        let death = |state: &State| {
+            let dead = state.dead.iter().rev().find(|dead| dead.guid.is(guid))?;
+            Some((dead.death, now.saturating_sub(dead.at)))
+        };
         match self.states.get(&agent).and_then(death) {
-            Some(death) if death.is_known(now) => broke(Rule::DeadGuid, format!("{death:?}")),
+            Some((death, age)) if death.is_known(age) => {
+                broke(Rule::DeadGuid, format!("{death:?} {} ms ago", age.as_millis()));
+            }
             Some(_) => {}
             None => match self.states.iter().find(|(_, state)| state.takes(guid) || death(state).is_some()) {
                 Some((owner, _)) => broke(Rule::ForeignGuid, format!("it is of agent {owner}")),
@@ -270,20 +282,20 @@ impl Agents {
             return;
         };
         if !session.polling && now.saturating_sub(session.last_request) >= self.config.max_time {
-            state.die(Death::TimedOut);
+            state.die(Death::TimedOut, now);
             return;
         }
         if let GuidMode::Dynamic { timeout, .. } = self.config.guid_mode
             && let Some((old, _)) = session.previous.take_if(|(_, replaced)| now.saturating_sub(*replaced) >= timeout)
         {
-            state.bury(old, Death::Replaced);
+            state.bury(old, Death::Replaced, now);
         }
     }
 
     /// Signs an agent out.
     pub(super) fn sign_out(&mut self, now: Duration, agent: u32, guid: &str) -> Result<(), Retcode> {
         self.session(now, agent, guid)?;
-        self.states.entry(agent).or_default().die(Death::SignedOut);
+        self.states.entry(agent).or_default().die(Death::SignedOut, now);
         Ok(())
     }
 
@@ -379,17 +391,17 @@ impl Agents {
         let session = state.session.as_mut()?;
         let old = std::mem::replace(&mut session.guid, fresh.clone());
         session.issued = now;
-        let death = if std::mem::take(&mut session.used) { Death::Replaced } else { Death::Overtaken(now) };
+        let death = if std::mem::take(&mut session.used) { Death::Replaced } else { Death::Overtaken };
         if let Some((older, _)) = session.previous.replace((old, now)) {
-            state.bury(older, death);
+            state.bury(older, death, now);
         }
         Some(fresh)
     }
 
     /// Somebody else forces in: the session's Guid dies. `stays`: they hold the agent from now on.
-    pub(super) fn throw_out(&mut self, agent: u32, stays: bool) {
+    pub(super) fn throw_out(&mut self, now: Duration, agent: u32, stays: bool) {
         let state = self.states.entry(agent).or_default();
-        state.die(Death::ThrownOut);
+        state.die(Death::ThrownOut, now);
         state.elsewhere = stays;
     }
 
@@ -399,9 +411,9 @@ impl Agents {
     }
 
     /// The gateway forgets all sessions.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, now: Duration) {
         for state in self.states.values_mut() {
-            state.die(Death::Forgotten);
+            state.die(Death::Forgotten, now);
             state.elsewhere = false;
         }
     }
@@ -454,20 +466,20 @@ impl State {
         })
     }
 
-    fn die(&mut self, death: Death) {
+    fn die(&mut self, death: Death, now: Duration) {
         if let Some(session) = self.session.take() {
             if let Some((previous, _)) = session.previous {
-                self.bury(previous, death);
+                self.bury(previous, death, now);
             }
-            self.bury(session.guid, death);
+            self.bury(session.guid, death, now);
         }
     }
 
-    fn bury(&mut self, guid: Guid, death: Death) {
+    fn bury(&mut self, guid: Guid, death: Death, at: Duration) {
         if self.dead.len() == REMEMBERED_DEAD {
             self.dead.pop_front();
         }
-        self.dead.push_back((guid, death));
+        self.dead.push_back(Dead { guid, death, at });
     }
 }
 

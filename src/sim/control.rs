@@ -74,14 +74,14 @@ fn answer(world: &World, request: &Request) -> Answer {
             Ok(())
         }
         ("POST", "/restart") => {
-            world.agents().restart();
+            world.agents().restart(world.now());
             Ok(())
         }
         ("POST", "/fault") => parse(request).and_then(|fault: Fault| {
             if world.faults.add(fault) { Ok(()) } else { Err("too many faults wait".to_owned()) }
         }),
         ("POST", "/throw-out") => {
-            parse(request).map(|asked: ThrowOut| world.agents().throw_out(asked.agent, asked.stay))
+            parse(request).map(|asked: ThrowOut| world.agents().throw_out(world.now(), asked.agent, asked.stay))
         }
         ("POST", "/release") => parse(request).map(|asked: OneAgent| world.agents().release(asked.agent)),
         ("POST", "/allow-password-retry") => parse(request).map(|asked: OneAgent| {

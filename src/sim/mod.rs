@@ -188,14 +188,14 @@ impl Simulator {
 
     /// Somebody else forces in as this agent and signs out again: the session's Guid dies, a sign-in works.
     pub fn throw_out(&self, agent: u32) {
-        self.world.agents().throw_out(agent, false);
+        self.world.agents().throw_out(self.world.now(), agent, false);
         self.world.ring(agent);
     }
 
     /// Somebody else forces in as this agent and stays: sign-in answers `100-002` until [`Simulator::release`]; a forcible
     /// one works.
     pub fn throw_out_and_stay(&self, agent: u32) {
-        self.world.agents().throw_out(agent, true);
+        self.world.agents().throw_out(self.world.now(), agent, true);
         self.world.ring(agent);
     }
 
@@ -211,7 +211,7 @@ impl Simulator {
 
     /// The gateway forgets all sessions at once. Connections stay.
     pub fn restart(&self) {
-        self.world.agents().restart();
+        self.world.agents().restart(self.world.now());
         self.world.ring_all();
     }
 

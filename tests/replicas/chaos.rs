@@ -30,6 +30,8 @@ struct Happening {
     at: Instant,
     /// How long another replica took to resume the session.
     takeover: Option<Duration>,
+    /// How many rules had been broken by then.
+    broken: usize,
 }
 
 struct Story {
@@ -67,7 +69,10 @@ async fn owners_die_and_sleep_and_redis_and_wires_go_and_no_second_sign_in_is_ma
 
 impl Story {
     fn tell(&mut self, what: impl Into<String>) {
-        self.told.push(Happening { what: what.into(), at: Instant::now(), takeover: None });
+        let (what, broken) = (what.into(), self.fleet.world.sim.broken_rules().len());
+        // The table is printed at the end; this is for a run that does not come so far.
+        println!("{what} ({broken} rules broken so far)");
+        self.told.push(Happening { what, at: Instant::now(), takeover: None, broken });
     }
 
     async fn kill_the_owner(&mut self) {
@@ -132,6 +137,9 @@ impl Story {
 
     async fn until_all_serve(&self) {
         self.traffic.until_whole(&[0, 1, 2], ENOUGH).await;
+        for broken in self.fleet.world.sim.broken_rules() {
+            println!("  {broken}");
+        }
     }
 
     async fn end(self) {
@@ -139,7 +147,7 @@ impl Story {
         let (downloads, not_counted) = traffic.stop().await;
         let counts = fleet.world.sim.counts();
         let broken = fleet.world.sim.broken_rules();
-        print(&told, &downloads);
+        print(&told, &downloads, broken.len());
         println!("{not_counted} downloads of replicas that were dead or stopped; {counts:?}");
         println!("broken rules: {broken:#?}");
         let failed: Vec<_> = downloads.iter().filter(|download| !is_allowed(&download.end)).collect();
@@ -160,7 +168,7 @@ fn is_allowed(end: &End) -> bool {
 }
 
 /// One line for what happened, and how the downloads that began then ended.
-fn print(told: &[Happening], downloads: &[Download]) {
+fn print(told: &[Happening], downloads: &[Download], broken: usize) {
     let Some(first) = told.first() else { return };
     for (index, happening) in told.iter().enumerate() {
         let next = told.get(index + 1).map(|next| next.at);
@@ -178,7 +186,9 @@ fn print(told: &[Happening], downloads: &[Download]) {
         let ends: Vec<_> = ends.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
         let at = happening.at.duration_since(first.at).as_secs_f64();
         let takeover = happening.takeover.map(|took| format!("; taken over after {took:.2?}")).unwrap_or_default();
-        println!("{at:6.1} s  {:45} {}{takeover}", happening.what, ends.join(", "));
+        let broken = told.get(index + 1).map_or(broken, |next| next.broken).saturating_sub(happening.broken);
+        let broken = if broken == 0 { String::new() } else { format!("; {broken} RULES BROKEN") };
+        println!("{at:6.1} s  {:45} {}{takeover}{broken}", happening.what, ends.join(", "));
     }
 }
 

@@ -42,7 +42,10 @@ impl Fleet {
     pub async fn start(world: Builder, replicas: usize) -> Self {
         let mut fleet = Self::configured(world, replicas).await;
         for replica in 0..replicas {
-            fleet.run(replica).await;
+            fleet.run_unready(replica).await;
+        }
+        for replica in 0..replicas {
+            fleet.until_ready(replica).await;
         }
         fleet
     }
@@ -89,6 +92,11 @@ impl Fleet {
     /// Starts one, and waits until it is ready.
     pub async fn run(&mut self, replica: usize) {
         self.run_unready(replica).await;
+        self.until_ready(replica).await;
+    }
+
+    /// Waits until one is ready: not before a store that was empty has settled.
+    pub async fn until_ready(&self, replica: usize) {
         let admin = self.process(replica).admin();
         until("ready", || async { client::get(admin, "/readyz", &[]).await.status == 200 }).await;
     }
@@ -180,7 +188,7 @@ impl Fleet {
         all.filter(|(_, record)| record["event"] == event).collect()
     }
 
-    /// Waits until a key of the store, a log or anything else tells that two agents' sessions are seen as they are.
+    /// Waits until a replica knows so many agents as owned by others.
     pub async fn until_borrowed(&self, replica: usize, agents: u64) {
         until("borrowed", || async { self.agents(replica, "borrowed").await == agents }).await;
     }

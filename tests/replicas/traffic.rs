@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client;
 use crate::fleet::Fleet;
-use crate::world::{call, until};
+use crate::world::call;
 
 /// Size of every file.
 pub const SIZE: u64 = 32 * 1024;
 /// Downloads of a replica at once.
 const WORKERS: usize = 3;
+/// Within this all replicas serve again, whatever has happened.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two downloads of a worker.
 const PAUSE: Duration = Duration::from_millis(40);
 
@@ -99,7 +101,20 @@ impl Traffic {
             let whole = |done: &&Download| done.replica == replica && done.from >= from && done.end == End::Whole;
             done.iter().filter(whole).count() >= count
         };
-        until("whole downloads", || async { replicas.iter().all(|replica| enough(*replica)) }).await;
+        let waited = async {
+            while !replicas.iter().all(|replica| enough(*replica)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            for replica in replicas {
+                let serves = enough(*replica);
+                let done = self.shared.done.lock().unwrap();
+                let last = done.iter().rev().find(|download| download.replica == *replica);
+                println!("replica {replica} serves: {serves}; its last: {last:?}");
+            }
+            panic!("not all replicas serve");
+        }
     }
 
     /// Ends all workers; every download of a replica that was there all the time, and how many others there were.

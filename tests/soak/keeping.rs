@@ -72,6 +72,7 @@ async fn keep(mode: &str, site: &[&str], pace: &Pace, change: impl FnOnce(&mut V
             c["upstream"]["url"] = site.url().into();
             c["upstream"]["ca_file"] = ca_file.to_str().unwrap().into();
             c["sessions"]["idle_sign_out"] = "24h".into();
+            c["sessions"]["sign_ins"] = json!({ "at_once": 1024, "per_second": 10_000 });
             c["log"]["level"] = "info".into();
             change(&mut c["sessions"]);
         })

@@ -161,10 +161,10 @@ fn what_became_of_a_guid_is_told_apart() {
 fn who_is_thrown_out_cannot_know() {
     let mut site = site();
     let guid = site.sign_in(0);
-    site.agents.throw_out(AGENT, false);
+    site.agents.throw_out(at(0), AGENT, false);
     assert_eq!(site.check(1, &guid), refused("100-006"));
     let guid = site.sign_in(2);
-    site.agents.restart();
+    site.agents.restart(at(0));
     assert_eq!(site.check(3, &guid), refused("100-006"));
     site.sign_in(4);
     assert_eq!(site.broken(), []);
@@ -183,14 +183,14 @@ fn a_second_sign_in_is_refused() {
 fn an_agent_held_elsewhere_yields_to_force_only() {
     let mut site = site();
     let guid = site.sign_in(0);
-    site.agents.throw_out(AGENT, true);
+    site.agents.throw_out(at(0), AGENT, true);
     assert_eq!(site.check(1, &guid), refused("100-006"));
     assert_eq!(site.try_sign_in(2, SignInForm::Platform, BUSY), refused("100-002"));
     assert_eq!(site.broken(), [], "nobody can know before");
     let forced = site.try_sign_in(3, SignInForm::Forced, BUSY).unwrap();
     assert_eq!(site.check(4, &forced), Ok(()));
     assert_eq!(site.broken(), []);
-    site.agents.throw_out(AGENT, true);
+    site.agents.throw_out(at(0), AGENT, true);
     site.agents.release(AGENT);
     site.sign_in(5);
 }
@@ -231,7 +231,7 @@ fn passwords_are_each_agents_own_and_can_change() {
     let body = |password: &str| format!(r#"{{"password":"{password}"}}"#);
     assert_eq!(site.try_sign_in(0, SignInForm::Platform, &body("simulated")), refused("100-004"));
     assert!(site.try_sign_in(1, SignInForm::Platform, &body("own")).is_ok());
-    site.agents.throw_out(AGENT, false);
+    site.agents.throw_out(at(0), AGENT, false);
     site.agents.set_password(AGENT, "new".to_owned());
     assert_eq!(site.try_sign_in(2, SignInForm::Platform, &body("own")), refused("100-004"));
     assert!(site.try_sign_in(3, SignInForm::Platform, &body("new")).is_ok());
@@ -291,7 +291,7 @@ fn a_poll_ends_with_its_session() {
     let mut site = site();
     let guid = site.sign_in(0);
     let poll = site.agents.begin_poll(at(1), AGENT, &guid).unwrap();
-    site.agents.throw_out(AGENT, false);
+    site.agents.throw_out(at(0), AGENT, false);
     site.sign_in(2);
     assert!(!site.agents.is_polling(poll), "another session is not this poll's");
     assert!(site.agents.end_poll(at(3), poll).is_err());

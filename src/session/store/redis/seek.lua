@@ -33,11 +33,12 @@ end
 
 -- What the owner before wrote is kept until the new one writes: the answer to this may be lost, and then it is asked again.
 if owner ~= me and entry ~= '' then
-  redis.call('HSET', KEYS[1], 'left', entry, 'left_fence', text(fence), 'left_at', record[4] or text(now))
+  redis.call('HSET', KEYS[1], 'left', entry, 'left_fence', text(fence), 'left_at', text(now - age))
 end
 local left = redis.call('HMGET', KEYS[1], 'left', 'left_fence', 'left_at')
 if left[1] then
-  entry, fence, age = left[1], tonumber(left[2]), math.max(0, now - tonumber(left[3]))
+  entry, fence = left[1], tonumber(left[2] or '') or 0
+  age = math.max(0, now - (tonumber(left[3] or '') or now))
 end
 local others = (left[1] or (owner and owner ~= me)) and '1' or '0'
 
