@@ -2,6 +2,7 @@
 
 use crate::audit::{Event, Log, SessionChange};
 use crate::cc::{AgentId, Retcode, SignInForm};
+use crate::session::store::Kind;
 use crate::session::{BarCause, Journal, SessionEvent};
 
 /// Writes `session.*` records.
@@ -16,7 +17,8 @@ impl Journal for AuditJournal {
 fn translate(agent: AgentId, event: SessionEvent) -> Event {
     let noted = |change, detail, guid, retcode| Event::Session { agent, change, guid, retcode, detail: Some(detail) };
     match event {
-        SessionEvent::Forced => noted(SessionChange::Forced, "takeover", None, None),
+        SessionEvent::Forced { by: Kind::Own } => noted(SessionChange::Forced, "takeover", None, None),
+        SessionEvent::Forced { by: Kind::Desk } => noted(SessionChange::Forced, "desk", None, None),
         SessionEvent::SignedIn { form, guid } => noted(SessionChange::SignedIn, form_name(form), Some(guid), None),
         SessionEvent::Resumed { kind, guid } => noted(SessionChange::Resumed, kind.as_str(), Some(guid), None),
         SessionEvent::HandedOver { guid } => {
@@ -66,7 +68,6 @@ const fn form_name(form: SignInForm) -> &'static str {
 mod tests {
     use super::*;
     use crate::cc::{Guid, GuidTagKey};
-    use crate::session::store::Kind;
     use crate::session::{LossCause, SignOutCause};
 
     /// Each line: the event; change, detail and retcode of its record, and whether the record names a session.
@@ -98,7 +99,8 @@ mod tests {
                 None,
                 false,
             ),
-            (SessionEvent::Forced, "session.forced takeover", None, false),
+            (SessionEvent::Forced { by: Kind::Own }, "session.forced takeover", None, false),
+            (SessionEvent::Forced { by: Kind::Desk }, "session.forced desk", None, false),
             (
                 SessionEvent::Barred { cause: BarCause::WrongPassword },
                 "session.barred wrong_password",

@@ -122,8 +122,6 @@ pub struct Sessions {
     pub waiters_max: usize,
     /// Agents signed in at once, 1 to 1,000,000.
     pub agents_max: usize,
-    /// Whether agents' own apps sign in, poll and sign out through ccgate.
-    pub pass_through: bool,
     /// Where sessions are kept.
     pub store: Store,
     /// How fast agents are signed in.

@@ -138,7 +138,11 @@ impl Live {
                 let tag = lease.tag();
                 lease = lease.renewed().await?;
                 if lease.tag() != tag {
-                    entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
+                    entry.session_replaced(SessionUse {
+                        agent: lease.agent(),
+                        tag: lease.tag(),
+                        kind: lease.kind().as_str(),
+                    });
                 }
             }
             let error = match self.gateway.download(entry, lease.guid()).await {

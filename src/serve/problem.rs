@@ -281,6 +281,9 @@ fn of_session(error: &session::Error) -> Problem {
         session::Error::AgentBusy { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), "Agent signed in elsewhere", detail).retry_after(wait)
         }
+        session::Error::DeskSigningIn => {
+            Problem::new(StatusCode::CONFLICT, error.code(), "Sign-in under way", detail).retry_after(wait)
+        }
         session::Error::NoDesk => Problem::new(StatusCode::CONFLICT, error.code(), "Not signed in", detail),
         session::Error::Switching { .. } => unavailable("Switching over", detail),
         // Whatever the gateway holds against a sign-in, the caller is not at fault.

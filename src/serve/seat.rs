@@ -17,7 +17,7 @@ use crate::authn::{Caller, Decision};
 use crate::cc::{Meaning, SignInForm};
 use crate::policy::{NotYourSeat, Seated};
 use crate::route::{self, Arrival, Seat, SeatAct};
-use crate::session::Lease;
+use crate::session::{Lease, LossCause};
 use crate::upstream::{DeskAnswer, DeskSignIn};
 
 /// For the whole body of a sign-in to come. It fits into one packet or two.
@@ -101,13 +101,13 @@ impl Live {
     async fn handshake(&self, seated: &Seated) -> Result<DeskAnswer, Failure> {
         let lease = self.sessions.desk(seated.agent()).await?;
         let answer = self.gateway.desk_heartbeat(seated.agent(), lease.guid()).await?;
-        Ok(heard(&lease, answer))
+        Ok(heard(&lease, answer).await)
     }
 
     async fn events(&self, seated: &Seated) -> Result<DeskAnswer, Failure> {
         let lease = self.sessions.desk(seated.agent()).await?;
         let answer = self.gateway.desk_events(seated.agent(), lease.guid()).await?;
-        Ok(heard(&lease, answer))
+        Ok(heard(&lease, answer).await)
     }
 
     /// Records that a sign-in or sign-out of an agent's own did not come about.
@@ -128,12 +128,15 @@ impl Live {
 }
 
 /// Tells the session what the answer says about it.
-fn heard(lease: &Lease, mut answer: DeskAnswer) -> DeskAnswer {
+async fn heard(lease: &Lease, mut answer: DeskAnswer) -> DeskAnswer {
     if answer.retcode.meaning() == Meaning::Success {
         lease.alive();
+    } else if let Some(cause) = LossCause::of(&answer.retcode) {
+        lease.lost(cause);
     }
     if let Some(guid) = answer.guid.take() {
-        lease.learned(guid);
+        // The app's next call may come through another process.
+        lease.learned_by_all(guid).await;
     }
     answer
 }

@@ -72,6 +72,9 @@ pub enum Error {
     /// The agent's own app is not signed in through ccgate.
     #[error("the agent's own app is not signed in through here")]
     NoDesk,
+    /// A sign-in of the agent's own app is under way, and one at a time is made.
+    #[error("a sign-in of the agent's own app is under way")]
+    DeskSigningIn,
     /// As many requests wait for a session of this agent as may.
     #[error("too many requests wait for a session of the agent")]
     TooManyWaiters,
@@ -129,6 +132,7 @@ impl Error {
             Self::NotOwned => "session_not_owned",
             Self::TooManyWaiters | Self::TooManyAgents | Self::TooManySignIns { .. } => "sessions_exhausted",
             Self::NoDesk => "not_signed_in",
+            Self::DeskSigningIn => "sign_in_under_way",
             Self::Timeout => "upstream_timeout",
             Self::Interrupted => "internal_error",
             Self::ShuttingDown => "shutting_down",
@@ -147,6 +151,7 @@ impl Error {
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::NoDesk
+            | Self::DeskSigningIn
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout
@@ -171,6 +176,7 @@ impl Error {
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }
             | Self::NoDesk
+            | Self::DeskSigningIn
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout

@@ -17,8 +17,11 @@ pub trait Journal: Send + Sync {
 /// One event in the life of an agent's session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// About to throw out whoever is signed in as this agent: the account says `takeover: true`.
-    Forced,
+    /// About to throw out whoever is signed in as this agent.
+    Forced {
+        /// Who does it: ccgate, as the account says `takeover: true`, or the agent's own app.
+        by: Kind,
+    },
     /// Signed in.
     SignedIn {
         /// In which way.
@@ -117,6 +120,8 @@ impl SessionEvent {
             Self::SignedIn { guid, .. }
             | Self::Resumed { guid, .. }
             | Self::HandedOver { guid }
+            | Self::DeskSignedIn { guid, .. }
+            | Self::DeskSignedOut { guid }
             | Self::Rotated { guid, .. }
             | Self::Lost { guid, .. }
             | Self::SignedOut { guid, .. }
@@ -172,6 +177,8 @@ pub enum SignOutCause {
     Operator,
     /// Another process owns the agent by now and does not know this session.
     Superseded,
+    /// The agent's own app signs in, and an agent has one session.
+    Desk,
 }
 
 impl SignOutCause {
@@ -184,6 +191,7 @@ impl SignOutCause {
             Self::Shutdown => "shutdown",
             Self::Operator => "operator",
             Self::Superseded => "superseded",
+            Self::Desk => "desk",
         }
     }
 }

@@ -36,6 +36,7 @@ use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 
 mod active;
+mod desk;
 mod event;
 mod failure;
 mod shared;
@@ -43,7 +44,8 @@ mod shared;
 mod tests;
 
 use active::{Active, Pulse};
-pub(super) use event::{Effect, Event, Fresh, Granted, Out, Rejected, Version};
+use desk::{Leave, Wishes};
+pub(super) use event::{DeskEffect, DeskEvent, Effect, Event, Fresh, Granted, Out, Rejected, Version};
 pub(super) use failure::Why;
 use failure::{backoff, bar_cause, may_have_worked, meaning};
 use shared::{Borrowed, Claim, Outbox};
@@ -87,6 +89,9 @@ pub(super) struct Session {
     /// Something changed while a seek was in flight.
     seek_again: bool,
     outbox: Outbox,
+    /// Somebody waits for a session to download with.
+    wanted: bool,
+    desk: Wishes,
     /// What the gateway refused for good. Kept until a sign-in works, whatever happens in between.
     bar: Option<(BarCause, Fingerprint)>,
     /// A lost session that may still live upstream: signed out before the next sign-in, which would meet it (100-002).
@@ -123,6 +128,17 @@ pub(super) enum State {
         guid: Arc<Guid>,
         why: SignOutCause,
         wanted: bool,
+    },
+    /// The agent's own app is being signed in.
+    DeskSigningIn {
+        form: SignInForm,
+        /// An older session of the app's that was not let go: it lives on where the sign-in is refused.
+        before: Option<Box<Active>>,
+    },
+    /// The agent's own app is being signed out.
+    DeskLeaving {
+        active: Box<Active>,
+        why: Leave,
     },
     Cooling {
         until: Instant,
@@ -170,6 +186,8 @@ impl Session {
             seeking: None,
             seek_again: false,
             outbox: Outbox::default(),
+            wanted: false,
+            desk: Wishes::default(),
             bar: None,
             ghost: None,
             doubt_until: None,
@@ -203,7 +221,7 @@ impl Session {
             State::Cooling { .. } | State::Barred => self.stopping,
             _ => false,
         };
-        at_rest && self.seeking.is_none() && self.outbox.is_empty()
+        at_rest && self.seeking.is_none() && self.outbox.is_empty() && !self.wants_desk()
     }
 
     /// When a [`Event::Tick`] is due; none in states that end by an answer.
@@ -217,6 +235,7 @@ impl Session {
             }
             State::Seeking { again_at, .. } => *again_at,
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => None,
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => None,
         };
         [state, self.outbox.retry_at()].into_iter().flatten().min()
     }
@@ -231,7 +250,7 @@ impl Session {
             Event::Want { rejected } => self.want(rejected, now, &mut effects),
             Event::Sought(found) => self.sought(found, now, &mut effects),
             Event::AccountRead(account) => self.account_read(account, now, &mut effects),
-            Event::SignInNotMade(error) => self.sign_in_not_made(error, &mut effects),
+            Event::SignInNotMade(error) => self.sign_in_not_made(error, now, &mut effects),
             Event::SignInAnswered(answer) => self.sign_in_answered(answer, now, &mut effects),
             Event::Retired(answer) => self.retired(answer, now, &mut effects),
             Event::SignOutAnswered(answer) => self.sign_out_answered(answer, now, &mut effects),
@@ -247,28 +266,41 @@ impl Session {
             Event::SignOutAsked => self.sign_out_asked(&mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
+            Event::Desk(event) => self.desk_event(event, now, &mut effects),
             Event::Stop => self.stop(now, &mut effects),
         }
+        self.note_answered(&effects);
+        self.serve_desk(now, &mut effects);
+        self.note_answered(&effects);
         self.send(now, &mut effects);
         effects
+    }
+
+    fn note_answered(&mut self, effects: &[Effect]) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_))) {
+            self.wanted = false;
+        }
     }
 
     fn want(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         if self.stopping {
             return effects.push(Effect::Refuse(Error::ShuttingDown));
         }
+        self.wanted = true;
         match &mut self.state {
             State::Absent | State::Barred => self.seek(rejected, effects),
             State::Cooling { until, why } => match until.checked_duration_since(now) {
                 Some(left) if !left.is_zero() => effects.push(Effect::Refuse(why.refusal(left))),
                 _ => self.seek(rejected, effects),
             },
+            State::Seeking { .. } if let Some(error) = self.desk.cools(now) => effects.push(Effect::Refuse(error)),
             State::Seeking { rejected: known, .. } => {
                 if known.is_none() {
                     *known = rejected;
                 }
             }
             State::Reading | State::SigningIn(_) => {}
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             State::Retiring { wanted, .. } | State::Leaving { wanted, .. } => *wanted = true,
             State::Borrowed(_) => self.want_borrowed(rejected, now, effects),
             State::Active(_) => self.want_active(rejected, now, effects),
@@ -312,6 +344,9 @@ impl Session {
             Ok(_) => return self.refuse(Error::ShuttingDown, effects),
             Err(error) => return self.refuse(error, effects),
         };
+        if self.wants_desk_sign_in() {
+            return self.go_on(now, effects);
+        }
         match &self.bar {
             Some((cause, fingerprint)) if *fingerprint == account.fingerprint => {
                 let error = Error::AccountRejected { cause: cause.clone() };
@@ -324,9 +359,11 @@ impl Session {
         }
     }
 
-    fn sign_in_not_made(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::SigningIn(_)) {
-            self.refuse(error, effects);
+    fn sign_in_not_made(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::SigningIn(_) => self.refuse(error, effects),
+            State::DeskSigningIn { .. } => self.desk_sign_in_not_made(error, now, effects),
+            _ => {}
         }
     }
 
@@ -362,7 +399,7 @@ impl Session {
         match meaning(&error) {
             Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping && self.holds(now) => {
                 // The record first: it throws somebody off the desk.
-                effects.push(Effect::Record(SessionEvent::Forced));
+                effects.push(Effect::Record(SessionEvent::Forced { by: Kind::Own }));
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
             Some(Meaning::AgentBusy) => self.sign_in_failed(&error, Why::AgentBusy, now, effects),
@@ -443,8 +480,12 @@ impl Session {
     }
 
     fn sign_out_answered(&mut self, answer: Result<(), Arc<upstream::Error>>, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::DeskLeaving { why: Leave::ForSignIn, .. }) {
+            return self.gave_way(answer, now, effects);
+        }
         let State::Leaving { guid, why, wanted } = &self.state else { return };
-        let (guid, why, wanted) = (Arc::clone(guid), *why, *wanted && !self.stopping);
+        let wanted = (*wanted || self.wants_desk_sign_in()) && !self.stopping;
+        let (guid, why) = (Arc::clone(guid), *why);
         let tag = self.rules.tag_key.tag(&guid);
         let gone = match &answer {
             Ok(()) => true,
@@ -460,7 +501,7 @@ impl Session {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
             }
-            _ if wanted && self.claim.is_some() => self.read_account(effects),
+            _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),
             _ => self.rest(),
         }
@@ -469,7 +510,8 @@ impl Session {
     /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
     fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
         let State::Active(active) = &self.state else { return };
-        if cause != LossCause::Forgotten {
+        // A session of the agent's own app is never signed out by us: whoever is signed in next is told that it lives.
+        if cause != LossCause::Forgotten && active.kind == Kind::Own {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
         let guid = self.rules.tag_key.tag(&active.guid);
@@ -561,8 +603,9 @@ impl Session {
         match &self.state {
             // A call is in flight: its answer finds `stopping` set.
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             // Not ours to sign out, or not known to be.
-            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
+            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over_told(now, effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
             State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
                 match self.ghost.take() {

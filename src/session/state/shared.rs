@@ -180,7 +180,8 @@ impl Session {
                     self.doubt_until = self.doubt_until.max(Some(now + doubt));
                 }
                 let still = cooling.lasts.saturating_sub(left.age);
-                if still.is_zero() {
+                // An app's sign-in is with another password than ours, and by another's will.
+                if still.is_zero() || self.wants_desk_sign_in() {
                     return self.fresh_start(now, effects);
                 }
                 self.tell(Entry::Cooling(store::Cooling {
@@ -218,6 +219,9 @@ impl Session {
 
     /// No session is known to live: a ghost of ours goes first, then the account is read.
     fn fresh_start(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.wants_desk_only() {
+            return self.nothing_for_desk(now, effects);
+        }
         match self.ghost.take() {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
@@ -225,7 +229,7 @@ impl Session {
                     *wanted = true;
                 }
             }
-            _ => self.read_account(effects),
+            _ => self.go_on(now, effects),
         }
     }
 
@@ -317,6 +321,7 @@ impl Session {
         let Some(left) = entry else { return self.look_again(rejected, now) };
         match left.entry {
             Some(Entry::Live(live)) => self.borrow(fence, live, (rejected, before), now, effects),
+            Some(Entry::Cooling(_) | Entry::Barred { .. }) if self.wants_desk_sign_in() => self.take(fence, effects),
             Some(Entry::Cooling(cooling)) => {
                 let still = cooling.lasts.saturating_sub(left.age);
                 self.refuse(told(&cooling.trouble, still), effects);
@@ -403,7 +408,14 @@ impl Session {
         match self.state {
             State::Seeking { .. } | State::Borrowed(_) if self.seeking.is_some() => self.seek_again = true,
             State::Seeking { .. } | State::Borrowed(_) => self.seek_now(effects),
-            _ => {}
+            _ => self.ask_whether_ours(),
+        }
+    }
+
+    /// Another process may have taken the session for its agent's own app: the next write is told so.
+    fn ask_whether_ours(&mut self) {
+        if let State::Active(active) = &mut self.state {
+            active.dirty |= self.rules.lease.is_some();
         }
     }
 
@@ -411,6 +423,7 @@ impl Session {
         match self.state {
             State::Borrowed(_) => self.rest(),
             State::Seeking { again_at: Some(_), .. } => self.seek_now(effects),
+            State::Active(ref active) if active.kind == Kind::Desk => self.ask_whether_ours(),
             _ => {}
         }
     }
@@ -432,6 +445,7 @@ impl Session {
         }
         let rejected = Rejected { version, guid: Arc::clone(&active.guid), cause };
         self.decides = cause == LossCause::Refused;
+        self.wanted = true;
         self.lose(cause, now, effects);
         self.seek(Some(rejected), effects);
     }
@@ -515,7 +529,7 @@ impl Session {
     /// The store may have forgotten what is owned. A session that lives is written by itself.
     pub(super) fn reconfirm(&mut self) {
         self.outbox.retry_now();
-        if matches!(self.state, State::SigningIn(_)) {
+        if matches!(self.state, State::SigningIn(_) | State::DeskSigningIn { .. }) {
             self.tell(Entry::SigningIn);
         }
     }
