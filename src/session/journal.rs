@@ -111,6 +111,9 @@ impl SessionEvent {
     /// As `Debug` shows it, without the fingerprint, whose key is random.
     pub(super) fn shown(&self) -> String {
         let text = format!("{self:?}");
+        if let Some((name, _)) = text.split_once(" { guid: ") {
+            return name.to_owned();
+        }
         text.find(", guid: ").and_then(|at| text.get(..at)).map(|kept| format!("{kept} }}")).unwrap_or(text)
     }
 

@@ -501,6 +501,10 @@ impl Session {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
             }
+            // A session that lived under this fence has had its versions: the next one comes under another.
+            _ if wanted && matches!(why, SignOutCause::Idle | SignOutCause::Operator | SignOutCause::Desk) => {
+                self.seek(None, effects);
+            }
             _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),
             _ => self.rest(),

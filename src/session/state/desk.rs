@@ -329,7 +329,7 @@ impl Session {
             Err(error) if meaning(&error) != Some(Meaning::SessionLost) => error,
             _ => {
                 effects.push(Effect::Record(SessionEvent::SignedOut { why: SignOutCause::Desk, guid }));
-                return if self.stopping || self.claim.is_none() { self.rest() } else { self.go_on(now, effects) };
+                return self.after_desk(now, effects);
             }
         };
         effects.push(Effect::Record(SessionEvent::SignOutFailed { retcode: error.retcode().cloned(), guid }));
@@ -488,7 +488,8 @@ impl Session {
             guid,
             form,
             kind: Kind::Desk,
-            version: Version { fence: claim.fence, rotation: 0 },
+            // Of an older one under the same fence late answers may come.
+            version: Version { fence: claim.fence, rotation: before.map_or(0, |before| before.version.rotation + 1) },
             alive_at: now,
             issued_at: now,
             rotates_every: None,
@@ -609,9 +610,16 @@ impl Session {
         if !gone {
             return self.lives_on(active, now, effects);
         }
-        if self.wants_desk_sign_in() && !self.stopping && self.holds(now) {
-            return self.go_on(now, effects);
+        self.after_desk(now, effects);
+    }
+
+    /// An app's session is signed out. Another one is made under another fence, as versions name sessions.
+    fn after_desk(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if (self.wanted || self.wants_desk_sign_in()) && !self.stopping {
+            self.note_asked();
+            self.seek(None, effects);
+        } else {
+            self.rest_untried(now);
         }
-        self.own_turn(now, effects);
     }
 }
