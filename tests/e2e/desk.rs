@@ -294,13 +294,18 @@ async fn answers_are_passed_down_whole_within_their_bounds() {
     assert_eq!((told.retcode().as_str(), told.json()["event"].as_str().unwrap().len()), ("0", 900_000));
     world.sim.push_event(1001, json!("x".repeat(1_100_000)));
     assert_eq!(app.poll().await.refused(), (502, "upstream_protocol".to_owned()));
-    world.fault(Kind::Retcode("100-006".to_owned()), Scope::Poll, 1);
-    assert_eq!(app.poll().await.retcode(), "100-006", "a refusal is an envelope too");
     for what in [Kind::HtmlPage, Kind::Http(500), Kind::GarbageHead] {
         world.fault(what, Scope::Poll, 1);
         assert_eq!(app.poll().await.refused(), (502, "upstream_protocol".to_owned()));
     }
     assert_eq!(app.poll().await.retcode(), "0");
+    world.fault(Kind::Retcode("100-006".to_owned()), Scope::Poll, 1);
+    assert_eq!(app.poll().await.retcode(), "100-006", "a refusal is an envelope too");
+    until("it is believed", || async { world.events("session.lost").len() == 1 }).await;
+    assert_eq!(app.poll().await.refused(), (409, "not_signed_in".to_owned()));
+    assert_eq!(app.sign_in("/forcelogin").await.retcode(), "0");
+    assert_eq!(app.poll().await.retcode(), "0");
+    assert_eq!(world.events("session.forced")[0]["detail"], "desk");
 }
 
 #[tokio::test(flavor = "multi_thread")]
