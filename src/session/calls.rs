@@ -1,4 +1,4 @@
-//! The four calls by which a session lives. It says what is asked of the gateway, never how it is sent.
+//! The calls by which a session lives. It says what is asked of the gateway, never how it is sent.
 
 use futures_util::future::BoxFuture;
 
@@ -25,23 +25,19 @@ pub trait Calls: Send + Sync + 'static {
     /// Signs an agent out.
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>>;
 
-    /// Signs an agent in as its own app asks.
+    /// Signs an agent in as its own app asks. As strictly one after the other as our own.
     fn desk_sign_in<'a>(
         &'a self,
-        _agent: AgentId,
-        _sign_in: &'a upstream::DeskSignIn,
-    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
-        Box::pin(std::future::ready(Err(upstream::Error::Timeout)))
-    }
+        agent: AgentId,
+        sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>>;
 
     /// Signs an agent out as its own app asks.
     fn desk_sign_out<'a>(
         &'a self,
-        _agent: AgentId,
-        _guid: &'a Guid,
-    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
-        Box::pin(std::future::ready(Err(upstream::Error::Timeout)))
-    }
+        agent: AgentId,
+        guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>>;
 }
 
 impl Calls for upstream::Gateway {

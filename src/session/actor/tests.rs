@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::session::{BarCause, SignIn};
 
+mod desk;
 mod world;
 
 use world::{Fault, PASSWORD, World, agent};

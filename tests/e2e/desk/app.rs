@@ -58,7 +58,12 @@ impl App {
     }
 
     pub fn with_token(world: &World, agent: u32, token: String) -> Self {
-        Self { server: world.server(), agent, token, received: Mutex::default() }
+        Self::at(world.server(), agent, token)
+    }
+
+    /// One that comes through this server.
+    pub fn at(server: SocketAddr, agent: u32, token: String) -> Self {
+        Self { server, agent, token, received: Mutex::default() }
     }
 
     /// `form`: empty, `/loginex` or `/forcelogin`.
