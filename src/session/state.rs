@@ -246,6 +246,7 @@ impl Session {
         let mut effects = Vec::new();
         self.tenure = tenure;
         self.notice_tenure(now, &mut effects);
+        self.note_version();
         match event {
             Event::Want { rejected } => self.want(rejected, now, &mut effects),
             Event::Sought(found) => self.sought(found, now, &mut effects),
@@ -269,11 +270,25 @@ impl Session {
             Event::Desk(event) => self.desk_event(event, now, &mut effects),
             Event::Stop => self.stop(now, &mut effects),
         }
+        self.note_version();
         self.note_answered(&effects);
         self.serve_desk(now, &mut effects);
         self.note_answered(&effects);
         self.send(now, &mut effects);
         effects
+    }
+
+    /// Late answers to a session must not meet the next one under the same fence.
+    fn note_version(&mut self) {
+        let version = match &self.state {
+            State::Active(active) | State::Retiring { active, .. } | State::DeskLeaving { active, .. } => {
+                active.version
+            }
+            _ => return,
+        };
+        if let Some(claim) = self.claim.as_mut().filter(|claim| claim.fence == version.fence) {
+            claim.rotation = version.rotation + 1;
+        }
     }
 
     fn note_answered(&mut self, effects: &[Effect]) {
@@ -448,7 +463,7 @@ impl Session {
             guid,
             form,
             kind: Kind::Own,
-            version: Version { fence: claim.fence, rotation: 0 },
+            version: claim.next_version(),
             alive_at: now,
             issued_at: now,
             rotates_every: None,
@@ -500,10 +515,6 @@ impl Session {
             Err(error) if error.retcode().is_none() => {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
-            }
-            // A session that lived under this fence has had its versions: the next one comes under another.
-            _ if wanted && matches!(why, SignOutCause::Idle | SignOutCause::Operator | SignOutCause::Desk) => {
-                self.seek(None, effects);
             }
             _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),

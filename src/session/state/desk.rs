@@ -488,8 +488,7 @@ impl Session {
             guid,
             form,
             kind: Kind::Desk,
-            // Of an older one under the same fence late answers may come.
-            version: Version { fence: claim.fence, rotation: before.map_or(0, |before| before.version.rotation + 1) },
+            version: claim.next_version(),
             alive_at: now,
             issued_at: now,
             rotates_every: None,
@@ -613,13 +612,12 @@ impl Session {
         self.after_desk(now, effects);
     }
 
-    /// An app's session is signed out. Another one is made under another fence, as versions name sessions.
+    /// An app's session is signed out.
     fn after_desk(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if (self.wanted || self.wants_desk_sign_in()) && !self.stopping {
-            self.note_asked();
-            self.seek(None, effects);
+        if self.wants_desk_sign_in() && !self.stopping && self.holds(now) {
+            self.go_on(now, effects);
         } else {
-            self.rest_untried(now);
+            self.own_turn(now, effects);
         }
     }
 }

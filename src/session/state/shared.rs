@@ -32,6 +32,14 @@ pub(in crate::session) struct Claim {
     pub(super) fence: u64,
     /// Of the tenure under which the store last said so.
     pub(super) generation: u64,
+    /// How many Guids it has had under this fence: where the next session's versions begin.
+    pub(super) rotation: u64,
+}
+
+impl Claim {
+    pub(super) fn next_version(&self) -> Version {
+        Version { fence: self.fence, rotation: self.rotation }
+    }
 }
 
 /// Another process's session.
@@ -138,7 +146,7 @@ impl Session {
         match found {
             Ok(Found::Owned { fence, left }) => {
                 self.floor = self.floor.max(fence);
-                self.claim = Some(Claim { fence, generation });
+                self.claim = Some(Claim { fence, generation, rotation: 0 });
                 self.owned(left, now, effects);
             }
             Ok(Found::Theirs { fence, entry }) => {

@@ -116,8 +116,8 @@ fn a_session_of_ours_gives_way_and_so_does_an_older_one_of_the_apps() {
     assert_eq!(bench.want(), [""; 0], "still waits");
     assert_eq!(
         bench.step(signed_in(5)),
-        ["record DeskSignedIn { form: Platform }", "signing in is told 0", "grant 2.0"],
-        "under another fence: late answers to the older session do not meet it"
+        ["record DeskSignedIn { form: Platform }", "signing in is told 0", "grant 1.1"],
+        "another version: late answers to the older session do not meet it"
     );
     // The page is loaded again.
     assert_eq!(bench.step(asks_to_sign_in(SignInForm::Full)), ["sign out"]);

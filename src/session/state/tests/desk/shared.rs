@@ -142,9 +142,8 @@ fn an_app_takes_the_agent_from_any_owner_before_it_signs_in() {
         let told = site.step(owned(Some(Entry::Live(live(kind, 7)))));
         assert!(told.contains(&"sign out".to_owned()) && !told.contains(&"desk signs in".to_owned()), "{told:?}");
         let told = site.step(Event::SignOutAnswered(Ok(())));
-        assert_eq!(told.last().map(String::as_str), Some("seek"), "kind {kind:?}: a fence of its own");
-        let told = site.step(owned(None));
-        assert!(told.contains(&"desk signs in".to_owned()), "{told:?}");
+        let expected = ["record SignedOut { why: Desk }", "desk signs in", "write signing in"];
+        assert_eq!(told, expected, "{kind:?}: and what was left is overwritten");
     }
     let cooling =
         Cooling { trouble: store::Trouble::AgentBusy, lasts: Duration::from_secs(30), doubt_lasts: Duration::ZERO };
