@@ -67,6 +67,12 @@ pub enum StartError {
     #[error("sessions.state_file cannot be used")]
     StateFile(#[source] Box<store::memory::StateFileError>),
     /// The shared store can't be used.
-    #[error("sessions.store.redis cannot be used")]
-    SessionStore(#[source] Box<store::redis::ConnectError>),
+    #[error("{key} cannot be used")]
+    SessionStore {
+        /// The key to look at.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: Box<store::redis::ConnectError>,
+    },
 }

@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::policy::Policy;
 use crate::ready::Ready;
 use crate::session::Sessions;
+use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
 use crate::upstream::Gateway;
 use crate::{audit, authn, policy, serve, session, upstream};
@@ -106,8 +107,24 @@ pub(super) async fn session_store(
             };
             let metrics = store::Metrics::register(registry)?;
             let store = store::Redis::connect(&redis, &context, metrics, ready.register("session store")).await;
-            Ok(store.map_err(|source| StartError::SessionStore(Box::new(source)))?)
+            Ok(store.map_err(|source| {
+                let key = key_of(&source, &redis);
+                StartError::SessionStore { key, source: Box::new(source) }
+            })?)
         }
+    }
+}
+
+/// Which key of the configuration an error is about.
+fn key_of(error: &ConnectError, redis: &store::redis::Config) -> &'static str {
+    match error {
+        ConnectError::Unreadable { path, .. } | ConnectError::Malformed { path, .. } if *path == redis.url_file => {
+            "sessions.store.redis.url_file"
+        }
+        ConnectError::Unreadable { .. } | ConnectError::Malformed { .. } => "sessions.store.redis.ca_file",
+        ConnectError::Keys(_) => "sessions.store.redis.key_file",
+        ConnectError::Prefix | ConnectError::Foreign { .. } => "sessions.store.redis.prefix",
+        _ => "sessions.store.redis",
     }
 }
 

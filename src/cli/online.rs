@@ -46,7 +46,7 @@ pub(super) async fn online(args: &CheckArgs, out: &mut dyn Write) -> io::Result<
     }
     let mut report = Report::new(out);
     issuers(&config, &mut report).await?;
-    for finding in store::store(&config.sessions.store).await {
+    for finding in store::store(&config).await {
         report.tell(&finding)?;
     }
     let gateway = upstream(&config, args.agent, &mut report).await?;

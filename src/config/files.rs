@@ -3,8 +3,6 @@
 
 mod sessions;
 
-pub use sessions::redis_address;
-
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 

@@ -181,6 +181,7 @@ impl Actor {
 
     fn take(&mut self, event: Event) {
         self.count(&event);
+        let sign_out_asked = matches!(event, Event::SignOutAsked);
         let before = (self.fence(), self.session.version());
         let tenure = self.sessions.store().tenure();
         let effects = self.session.step(event, Instant::now(), tenure);
@@ -197,7 +198,8 @@ impl Actor {
         if !matches!(self.session.state(), State::Leaving { .. }) {
             for reply in self.sign_outs.drain(..) {
                 // Whoever has gone needs no answer.
-                let _ = reply.send(true);
+                // Not made where the session may be another process's by now.
+                let _ = reply.send(!sign_out_asked);
             }
         }
         self.tell_untold();

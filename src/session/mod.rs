@@ -45,7 +45,7 @@ pub use metrics::Metrics;
 pub use shown::Shown;
 
 use actor::{Actor, Command};
-use pace::Gate;
+use pace::{Gate, Pacer};
 use state::{Rejected, Version};
 use store::{Store, Watcher};
 
@@ -129,6 +129,7 @@ struct Shared {
     metrics: Metrics,
     store: Arc<dyn Store>,
     gate: Gate,
+    pacer: Arc<Pacer>,
     tag_key: Arc<GuidTagKey>,
     tasks: TaskTracker,
     /// Ends the store's task, after the last actor.
@@ -216,6 +217,7 @@ impl Sessions {
             gate: Gate::new(config.sign_ins_at_once, Arc::clone(&store)),
             config: Arc::new(config),
             store,
+            pacer: Arc::default(),
             tag_key: Arc::new(GuidTagKey::random()),
             tasks: TaskTracker::new(),
             store_stop: CancellationToken::new(),
@@ -355,6 +357,7 @@ impl Sessions {
             keep_alive_interval: config.keep_alive_interval,
             idle_sign_out: config.idle_sign_out,
             lease: self.0.store.lease(),
+            pacer: Arc::clone(&self.0.pacer),
             tag_key: Arc::clone(&self.0.tag_key),
         }
     }

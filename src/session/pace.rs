@@ -1,6 +1,8 @@
-//! Bounds the sign-ins that are made at once and in a second. It never decides who is signed in, and makes no call.
+//! Bounds and spreads what sessions ask of the gateway by themselves. It never decides who is signed in, and makes no
+//! call.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,5 +75,47 @@ impl Gate {
             tokio::time::sleep(pause).await;
         }
         Ok(Permit { _place: place })
+    }
+}
+
+/// Spreads the first keep-alives of sessions that were found alive, so that thousands found at once (a takeover, a
+/// restart with a state file) do not beat at once.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    gap: Duration,
+    /// When the next slot is. Locked for an addition, never across a wait.
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pacer {
+    /// Default rate: 10,000 sessions within 20 s.
+    const PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(499);
+
+    /// Furthest slot. A quarter of the 120 s after which the gateway forgets a session.
+    const AHEAD_MAX: Duration = Duration::from_secs(30);
+
+    /// A pacer for so many a second.
+    pub(super) const fn new(per_second: NonZeroU32) -> Self {
+        Self { gap: Duration::from_nanos(1_000_000_000 / per_second.get() as u64), next: Mutex::new(None) }
+    }
+
+    /// Takes the next slot: how long after `now` it is. Zero where none was taken lately, and at most
+    /// [`Pacer::AHEAD_MAX`]: whoever finds all slots until then taken gets a random time up to it.
+    pub(super) fn next(&self, now: Instant) -> Duration {
+        // A panic while the lock is held leaves the moment whole.
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = next.map_or(now, |next| next.max(now));
+        let wait = slot - now;
+        if wait > Self::AHEAD_MAX {
+            return Self::AHEAD_MAX.mul_f64(fastrand::f64());
+        }
+        *next = Some(slot + self.gap);
+        wait
+    }
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self::new(Self::PER_SECOND)
     }
 }

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use super::accounts::{Account, Fingerprint};
 use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
+use super::pace::Pacer;
 use super::store::{self, Cooling, Entry, Kind, Retire, Tenure};
 use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
@@ -69,6 +70,8 @@ pub(super) struct Rules {
     pub(super) idle_sign_out: Duration,
     /// How long a tenure lasts after its renewal; `None`: there is no other process.
     pub(super) lease: Option<Duration>,
+    /// Spreads the first keep-alives of sessions that were found alive.
+    pub(super) pacer: Arc<Pacer>,
     /// Makes the fingerprints that records carry.
     pub(super) tag_key: Arc<GuidTagKey>,
 }
@@ -88,6 +91,8 @@ pub(super) struct Session {
     seeking: Option<u64>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
+    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
+    unasked: bool,
     outbox: Outbox,
     /// Somebody waits for a session to download with.
     wanted: bool,
@@ -185,6 +190,7 @@ impl Session {
             floor: 0,
             seeking: None,
             seek_again: false,
+            unasked: false,
             outbox: Outbox::default(),
             wanted: false,
             desk: Wishes::default(),
@@ -264,7 +270,7 @@ impl Session {
             Event::LostSight => self.lost_sight(&mut effects),
             Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
-            Event::SignOutAsked => self.sign_out_asked(&mut effects),
+            Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
             Event::Desk(event) => self.desk_event(event, now, &mut effects),
@@ -310,6 +316,7 @@ impl Session {
             },
             State::Seeking { .. } if let Some(error) = self.desk.cools(now) => effects.push(Effect::Refuse(error)),
             State::Seeking { rejected: known, .. } => {
+                self.unasked = false;
                 if known.is_none() {
                     *known = rejected;
                 }
@@ -477,10 +484,10 @@ impl Session {
             written_at: None,
             dirty: true,
             doubtful: false,
-            awaited: false,
+            // Used when the store knows of it, so that whoever comes after a crash finds it.
+            awaited: true,
         };
         self.state = State::Active(Box::new(active));
-        self.grant(effects);
     }
 
     fn grant(&mut self, effects: &mut Vec<Effect>) {
@@ -522,7 +529,8 @@ impl Session {
         }
     }
 
-    /// The session is no longer ours to use. The downloads that run with its Guid are left alone.
+    /// The session is no longer ours to use. The downloads that run with its Guid are left alone. The agent stays ours: if
+    /// it was let go before the ghost is signed out, another process would sign in, and meet it.
     fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
         let State::Active(active) = &self.state else { return };
         // A session of the agent's own app is never signed out by us: whoever is signed in next is told that it lives.
@@ -531,13 +539,35 @@ impl Session {
         }
         let guid = self.rules.tag_key.tag(&active.guid);
         effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
-        self.rest();
+        self.state = self.at_rest();
     }
 
-    fn sign_out_asked(&mut self, effects: &mut Vec<Effect>) {
-        if let State::Active(active) = &self.state {
-            let guid = Arc::clone(&active.guid);
+    /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
+    /// at once where that may be another process, which does not know it.
+    fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
+        let awaited = matches!(&self.state, State::Active(active) if active.awaited);
+        self.lose(cause, now, effects);
+        if awaited && !self.stopping {
+            self.seek(None, effects);
+        } else if cause == LossCause::Refused && self.rules.lease.is_some() {
+            self.seek(None, effects);
+            self.unasked = true;
+        } else {
+            self.rest();
+        }
+    }
+
+    fn sign_out_asked(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        // Where the tenure has ended it may be another process's by now, which may be signing in.
+        let ours = self.holds(now);
+        if let State::Active(active) = &self.state
+            && ours
+        {
+            let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
             self.leave(guid, SignOutCause::Operator, effects);
+            if let State::Leaving { wanted, .. } = &mut self.state {
+                *wanted = awaited;
+            }
         }
     }
 
@@ -582,8 +612,12 @@ impl Session {
     }
 
     fn rest(&mut self) {
-        self.state = if self.bar.is_some() { State::Barred } else { State::Absent };
+        self.state = self.at_rest();
         self.let_go();
+    }
+
+    fn at_rest(&self) -> State {
+        if self.bar.is_some() { State::Barred } else { State::Absent }
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -623,9 +657,11 @@ impl Session {
             State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over_told(now, effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
             State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
+                // Whether another process is signing in cannot be known where the agent is not ours.
+                let alone = self.rules.lease.is_none();
                 match self.ghost.take() {
-                    Some(ghost) => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
-                    None => self.rest(),
+                    Some(ghost) if ours || alone => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
+                    _ => self.rest(),
                 }
             }
         }

@@ -17,6 +17,9 @@ use super::{
 const REMEMBERED_DEAD: usize = 32;
 /// How long several clients of one session may take to tell each other of a Guid whose forerunner none of them used.
 const SPREADING: Duration = Duration::from_secs(1);
+/// How long a request may have been on its way when the answer was written that brought a third Guid: whoever sent it could
+/// not know.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
 /// The least pause between the answer of a poll and the next poll.
 const POLL_PAUSE: Duration = Duration::from_millis(200);
 
@@ -80,7 +83,8 @@ impl Death {
     /// Whether the client can know of it after so long.
     fn is_known(self, age: Duration) -> bool {
         match self {
-            Self::SignedOut | Self::TimedOut | Self::Replaced | Self::ForcedByClient => true,
+            Self::SignedOut | Self::TimedOut | Self::ForcedByClient => true,
+            Self::Replaced => age >= ON_THE_WAY,
             Self::Overtaken => age >= SPREADING,
             Self::ThrownOut | Self::Forgotten => false,
         }

@@ -48,7 +48,7 @@ async fn an_app_polls_through_any_replica_and_downloads_on_all_use_its_newest_gu
     assert_eq!(apps[0].sign_in("").await.retcode(), "0");
     let mut guids = vec![sim.guid_of(1001).unwrap()];
     let traffic = Traffic::start(&fleet, 1001);
-    traffic.until_whole(&[0, 1, 2], 2).await;
+    traffic.until_whole(&[0, 1, 2], 2).await.unwrap();
     assert_eq!(fleet.owner().await, 0);
     for replica in [1, 1, 2, 0, 0, 1, 2] {
         let rotations = sim.counts().rotations;
@@ -57,7 +57,7 @@ async fn an_app_polls_through_any_replica_and_downloads_on_all_use_its_newest_gu
         }
         guids.push(sim.guid_of(1001).unwrap());
         assert_eq!(fleet.owner().await, replica, "it follows the app");
-        traffic.until_whole(&[0, 1, 2], 2).await;
+        traffic.until_whole(&[0, 1, 2], 2).await.unwrap();
     }
     let (done, _) = traffic.stop().await;
     let bad: Vec<_> = done.iter().filter(|download| download.end != End::Whole).collect();

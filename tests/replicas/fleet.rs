@@ -182,10 +182,15 @@ impl Fleet {
 
     /// The audit records of an event, with the replica that wrote each.
     pub fn events(&self, event: &str) -> Vec<(usize, Value)> {
+        self.events_of(event).into_iter().filter(|(_, record)| record["event"] == event).collect()
+    }
+
+    /// The audit records of all events that begin so, with the replica that wrote each.
+    pub fn events_of(&self, start: &str) -> Vec<(usize, Value)> {
         let all = (0..self.len()).flat_map(|replica| {
             records_in(&self.replicas[replica].audit).into_iter().map(move |record| (replica, record))
         });
-        all.filter(|(_, record)| record["event"] == event).collect()
+        all.filter(|(_, record)| record["event"].as_str().is_some_and(|event| event.starts_with(start))).collect()
     }
 
     /// Waits until a replica knows so many agents as owned by others.

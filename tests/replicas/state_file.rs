@@ -1,10 +1,13 @@
 //! One replica without a store: what its state file saves over a crash.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::fleet::{seal_key, secret};
 use crate::secrets::{forms, holds};
-use crate::world::{Builder, CALL, World, call, until};
+use crate::world::{Builder, CALL, World, call};
 
 fn with_state_file(key: &str) -> Builder {
     World::new().file("state.keys", key).config(|c| {
@@ -35,10 +38,23 @@ fn state_file(world: &World) -> PathBuf {
     world.dir().join("sessions.state")
 }
 
+/// Waits until all is in the state file: it is written a second after the last time at the soonest, so what has not
+/// changed for longer is whole.
+async fn until_written(world: &World) {
+    const LONGER: Duration = Duration::from_millis(1_500);
+    let (mut last, mut since) = (Vec::new(), Instant::now());
+    while last.is_empty() || since.elapsed() < LONGER {
+        let now = std::fs::read(state_file(world)).unwrap_or_default();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Kills ccgate once its state file tells of a session, and starts it again.
 async fn crash_and_start(world: &mut World, between: impl FnOnce(&World)) {
-    until("the state is written", || async { std::fs::metadata(state_file(world)).is_ok_and(|found| found.len() > 0) })
-        .await;
+    until_written(world).await;
     world.kill().await;
     between(world);
     world.run_process().await;
@@ -66,10 +82,7 @@ async fn after_a_crash_the_next_download_works_at_once_with_the_same_session() {
 async fn a_state_file_holds_no_guid() {
     let world = signed_in(with_state_file(&seal_key())).await;
     let guid = world.sim.guid_of(1001).unwrap();
-    until("the state is written", || async {
-        std::fs::metadata(state_file(&world)).is_ok_and(|found| found.len() > 0)
-    })
-    .await;
+    until_written(&world).await;
     let state = std::fs::read(state_file(&world)).unwrap();
     assert!(!forms(&guid).iter().any(|form| holds(&state, form)));
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(state_file(&world)).unwrap().permissions());
@@ -110,10 +123,7 @@ async fn a_state_file_under_the_older_of_two_keys_is_used() {
 async fn a_state_file_of_another_upstream_is_ignored_and_reported() {
     let key = seal_key();
     let mut other = signed_in(with_state_file(&key)).await;
-    until("the state is written", || async {
-        std::fs::metadata(state_file(&other)).is_ok_and(|found| found.len() > 0)
-    })
-    .await;
+    until_written(&other).await;
     other.kill().await;
     let mut world = signed_in(with_state_file(&key)).await;
     crash_and_start(&mut world, |world| {

@@ -93,8 +93,8 @@ impl Traffic {
         outage.2 = Some(Instant::now());
     }
 
-    /// Waits until so many downloads that begin from now on are whole on each of these replicas.
-    pub async fn until_whole(&self, replicas: &[usize], count: usize) {
+    /// Waits until so many downloads that begin from now on are whole on each of these replicas; what is wrong otherwise.
+    pub async fn until_whole(&self, replicas: &[usize], count: usize) -> Result<(), String> {
         let from = Instant::now();
         let enough = |replica: usize| {
             let done = self.shared.done.lock().unwrap();
@@ -106,15 +106,16 @@ impl Traffic {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
-            for replica in replicas {
-                let serves = enough(*replica);
-                let done = self.shared.done.lock().unwrap();
-                let last = done.iter().rev().find(|download| download.replica == *replica);
-                println!("replica {replica} serves: {serves}; its last: {last:?}");
-            }
-            panic!("not all replicas serve");
+        if tokio::time::timeout(PATIENCE, waited).await.is_ok() {
+            return Ok(());
         }
+        let tell = |replica: &usize| {
+            let serves = enough(*replica);
+            let done = self.shared.done.lock().unwrap();
+            let last = done.iter().rev().find(|download| download.replica == *replica).map(|last| last.end.clone());
+            format!("replica {replica} serves: {serves}; its last: {last:?}\n")
+        };
+        Err(replicas.iter().map(tell).collect())
     }
 
     /// Ends all workers; every download of a replica that was there all the time, and how many others there were.

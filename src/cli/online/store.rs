@@ -1,32 +1,38 @@
-//! Asks the store of sessions whether it is there. It writes nothing into it.
+//! Asks the store of sessions whether it could keep them. It changes nothing there.
 
-use super::report::Finding;
-use crate::config::{self, Redis, Store};
+use super::report::{Finding, causes};
+use crate::config::{Config, Store};
+use crate::session::store::redis;
 
 /// What the store answers.
-pub(super) async fn store(store: &Store) -> Vec<Finding> {
-    match store {
-        Store::Memory(None) => vec![Finding::ok("sessions.store", "memory: for one replica; there is nothing to ask")],
+pub(super) async fn store(config: &Config) -> Vec<Finding> {
+    let redis = match &config.sessions.store {
+        Store::Memory(None) => {
+            return vec![Finding::ok("sessions.store", "memory: for one replica; there is nothing to ask")];
+        }
         Store::Memory(Some(_)) => {
-            vec![Finding::ok("sessions.store", "memory with a state file: for one replica; there is nothing to ask")]
+            let what = "memory with a state file: for one replica; there is nothing to ask";
+            return vec![Finding::ok("sessions.store", what)];
         }
-        Store::Redis(redis) => vec![redis_answers(redis).await],
-    }
-}
-
-/// Whether the server can be reached at the address of its URL. Nothing of the URL is told: it may hold a password.
-async fn redis_answers(redis: &Redis) -> Finding {
-    let key = "sessions.store.redis.url_file";
-    let address = match config::redis_address(redis) {
-        Ok(address) => address,
-        Err(what) => return Finding::problem(key, what, ""),
+        Store::Redis(redis) => redis,
     };
-    match tokio::time::timeout(redis.timeout, tokio::net::TcpStream::connect(address.as_str())).await {
-        Ok(Ok(_connected)) => Finding::ok(key, "the server takes connections"),
-        Ok(Err(error)) => Finding::problem(key, format!("the server cannot be reached: {error}"), ""),
-        Err(_elapsed) => {
-            let what = "the server cannot be reached within sessions.store.redis.timeout";
-            Finding::problem(key, what, "look at the address and at the network between")
+    let probed = redis::Config {
+        url_file: redis.url_file.clone(),
+        key_file: redis.key_file.clone(),
+        ca_file: redis.ca_file.clone(),
+        prefix: redis.prefix.clone(),
+        lease: redis.lease,
+        timeout: redis.timeout,
+        sign_ins_per_second: config.sessions.sign_ins.per_second,
+    };
+    let context = config.upstream.url.authority().map(ToString::to_string).unwrap_or_default();
+    vec![match redis::probe(&probed, &context).await {
+        Ok(()) => {
+            Finding::ok("sessions.store.redis", "the server answers, runs our scripts, and the prefix is free or ours")
         }
-    }
+        Err(error) => {
+            let next = "until it can be used no agent is signed in: requests get 503 store_unavailable";
+            Finding::problem("sessions.store.redis", causes(&error), next)
+        }
+    }]
 }

@@ -88,18 +88,6 @@ impl Check {
     }
 }
 
-/// Host and port of a store, `host:port`, from its URL file; nothing else of the URL leaves this module.
-///
-/// # Errors
-/// What is wrong with the file, without anything of it.
-pub fn redis_address(redis: &Redis) -> Result<String, String> {
-    let url = read_secret(&redis.url_file).map_err(|error| format!("the file that it names: {error}"))?;
-    let (_tls, host) = host(url.expose_secret()).ok_or("the file holds no rediss:// or redis:// URL with a host")?;
-    // A port stands behind the last colon that is not inside the brackets of an IPv6 address.
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    Ok(if has_port { host.to_owned() } else { format!("{host}:6379") })
-}
-
 /// Whether a store's URL asks for TLS; `None`: it is no such URL.
 fn is_tls(url: &str) -> Option<bool> {
     host(url).map(|(tls, _host)| tls)

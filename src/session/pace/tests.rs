@@ -1,7 +1,6 @@
 //! The turns and the slots, with the clock in hand and a store that says what it is told to.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
@@ -158,4 +157,38 @@ async fn who_gives_up_waiting_frees_the_place_and_no_more_than_the_places_ask_th
     assert_eq!(rate.asked.load(Ordering::Relaxed), 2);
     let both = join_all((0..2).map(|_| gate.admit(within(1)))).await;
     assert!(both.iter().all(Result::is_ok), "{both:?}");
+}
+
+#[test]
+fn a_single_session_does_not_wait() {
+    let (pacer, now) = (Pacer::default(), Instant::now());
+    assert_eq!(pacer.next(now), Duration::ZERO);
+    assert_eq!(pacer.next(now + Duration::from_millis(2)), Duration::ZERO);
+    assert_eq!(pacer.next(now + Duration::from_secs(9)), Duration::ZERO);
+    assert_eq!(pacer.next(now + Duration::from_secs(9)), Duration::from_millis(2));
+}
+
+#[test]
+fn ten_thousand_found_at_once_are_spread_over_twenty_seconds() {
+    let (pacer, now) = (Pacer::default(), Instant::now());
+    let mut by_second = [0; 31];
+    for _ in 0..10_000 {
+        by_second[usize::try_from(pacer.next(now).as_secs()).unwrap()] += 1;
+    }
+    assert_eq!(by_second[..20], [500; 20]);
+    assert_eq!(by_second[20..], [0; 11]);
+}
+
+#[test]
+fn nobody_waits_longer_than_half_a_minute_and_those_beyond_are_spread_too() {
+    let (pacer, now) = (Pacer::new(NonZeroU32::new(10).unwrap()), Instant::now());
+    let mut by_second = [0; 31];
+    for _ in 0..3_001 + 30_000 {
+        by_second[usize::try_from(pacer.next(now).as_secs()).unwrap()] += 1;
+    }
+    assert!(by_second[..30].iter().all(|count| (800..1_300).contains(count)), "{by_second:?}");
+    assert_eq!(by_second[30], 1, "the last slot is half a minute ahead");
+    let later = now + Duration::from_secs(10);
+    let wait = (0..50).map(|_| pacer.next(later)).max().unwrap();
+    assert!(wait <= Pacer::AHEAD_MAX, "{wait:?}");
 }

@@ -236,7 +236,7 @@ impl Session {
         match cause {
             // What another owner's session says is not about ours.
             Some(_) if !ours => self.hand_over(effects),
-            Some(cause) if version == active.version => self.lose(cause, now, effects),
+            Some(cause) if version == active.version => self.lose_unasked(cause, now, effects),
             // Another answer brought a newer Guid meanwhile: the next keep-alive goes with that.
             Some(_) => {}
             None if meaning(&error) == Some(Meaning::WrongKeepAlive) => {
@@ -264,7 +264,7 @@ impl Session {
         let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
         if active.alive_at + MAXTIME <= now {
-            return self.lose(LossCause::Silent, now, effects);
+            return self.lose_unasked(LossCause::Silent, now, effects);
         }
         if active.kind == Kind::Own && active.idle_since.is_some_and(|since| since + self.rules.idle_sign_out <= now) {
             if ours {

@@ -21,8 +21,6 @@ use crate::session::store::{Entry, Found, Kind, Left, Live, Retire, Retired};
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a session that nobody uses here is still followed.
 const LINGER: Duration = Duration::from_secs(30);
-/// Over how long the first keep-alives of sessions that were found are spread: 10,000 make some 700 a second.
-const SPREAD: Duration = Duration::from_secs(15);
 /// How soon a write that the store did not take is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -109,8 +107,23 @@ impl Outbox {
         self.queue.is_empty() && self.sent.is_none()
     }
 
+    /// What waits or is on its way.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let sent = self.sent.iter().map(|(out, _)| out);
+        self.queue.iter().chain(sent).filter_map(|out| match out {
+            Out::Write { entry, .. } => Some(entry),
+            _ => None,
+        })
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.sent.is_none())
+    }
+
+    /// What was sent last was not taken, and is sent again after a while.
+    pub(super) fn pauses(&self) -> bool {
+        self.sent.is_none() && self.retry_at.is_some()
     }
 
     pub(super) fn retry_now(&mut self) {
@@ -127,6 +140,7 @@ impl Session {
     /// The way to a session: whose the agent is comes first.
     pub(super) fn seek(&mut self, rejected: Option<Rejected>, effects: &mut Vec<Effect>) {
         self.state = State::Seeking { again_at: None, rejected };
+        self.unasked = false;
         self.seek_now(effects);
     }
 
@@ -158,15 +172,30 @@ impl Session {
                 }
             }
             Err(error) => match &mut self.state {
-                State::Seeking { .. } => self.refuse(Error::Store { source: error }, effects),
+                State::Seeking { .. } => self.not_sought(error, now, effects),
                 State::Borrowed(borrowed) => borrowed.look_at = now + self.rules.look_every(),
                 _ => {}
             },
         }
     }
 
+    /// The store does not say whose the agent is. Where a session of ours was lost that may live, it is asked again: nobody
+    /// else can sign that out.
+    fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
+        if self.claim.is_none() || self.ghost.as_ref().is_none_or(|ghost| ghost.until <= now) || self.stopping {
+            return self.refuse(Error::Store { source: error }, effects);
+        }
+        effects.push(Effect::Refuse(Error::Store { source: error }));
+        self.state = State::Seeking { again_at: Some(now + WRITE_AGAIN), rejected: None };
+        self.unasked = true;
+    }
+
     /// The agent is this process's from now on.
     fn owned(&mut self, left: Option<Left>, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Leaving { .. }) {
+            // Let go when the sign-out has answered.
+            return;
+        }
         let wanted = matches!(self.state, State::Seeking { .. } | State::Borrowed(_));
         let lives = matches!(&left, Some(Left { entry: Some(Entry::Live(_)), .. }));
         if self.stopping || !(wanted || (lives && matches!(self.state, State::Absent))) {
@@ -233,10 +262,12 @@ impl Session {
         match self.ghost.take() {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
+                let unasked = std::mem::take(&mut self.unasked);
                 if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = true;
+                    *wanted = !unasked;
                 }
             }
+            _ if std::mem::take(&mut self.unasked) && !self.wants_desk_sign_in() => self.rest(),
             _ => self.go_on(now, effects),
         }
     }
@@ -277,7 +308,7 @@ impl Session {
         self.ghost = None;
         let alive_at = ago(live.alive_ago + age);
         let pulse = match live.kind {
-            Kind::Own => Pulse::Waiting { at: now + self.first_keep_alive(&live, age) },
+            Kind::Own => Pulse::Waiting { at: now + self.first_keep_alive(&live, age, now) },
             Kind::Desk => Pulse::Stopped,
         };
         self.state = State::Active(Box::new(Active {
@@ -302,13 +333,12 @@ impl Session {
         self.grant(effects);
     }
 
-    /// The first keep-alive of a session that was found comes a random while later, as there may be thousands after a
-    /// restart; a poll not before the last one of the owner before is surely answered.
-    fn first_keep_alive(&mut self, live: &Live, age: Duration) -> Duration {
-        let spread = live.rotates_every.map_or(SPREAD, |every| SPREAD.min(every / 4)).mul_f64(self.jitter.f64());
+    /// The first keep-alive of a session that was found: a poll not before the last one of the owner before is surely
+    /// answered, and none at the same time as thousands of others, as there may be after a restart.
+    fn first_keep_alive(&mut self, live: &Live, age: Duration, now: Instant) -> Duration {
         let first = match self.rules.keep_alive {
-            KeepAlive::Poll => live.poll_takes + spread,
-            KeepAlive::Heartbeat => self.rules.keep_alive_interval.mul_f64(self.jitter.f64()),
+            KeepAlive::Poll => live.poll_takes + self.rules.gap(&mut self.jitter) + self.rules.pacer.next(now),
+            KeepAlive::Heartbeat => self.rules.pacer.next(now),
         };
         first.min((MAXTIME * 3 / 4).saturating_sub(live.alive_ago + age))
     }
@@ -467,7 +497,8 @@ impl Session {
                     effects.push(Effect::DropKeepAlive);
                 }
                 effects.push(Effect::Retire { fence: claim.fence, why: how });
-                self.state = State::Retiring { active, why, wanted: false };
+                let wanted = active.awaited;
+                self.state = State::Retiring { active, why, wanted };
             }
             other => self.state = other,
         }
@@ -584,8 +615,12 @@ impl Session {
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
+                    let usable = !active.doubtful && now < active.usable_until();
                     if std::mem::take(&mut active.awaited) {
-                        effects.push(Effect::Refuse(Error::Store { source: error }));
+                        effects.push(match usable {
+                            true => active.grant(self.tenure),
+                            false => Effect::Refuse(Error::Store { source: error }),
+                        });
                     }
                 }
             }

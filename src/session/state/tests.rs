@@ -6,7 +6,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
-use super::store::{Found, Retired};
+use super::store::{Found, Left, Retired};
 use super::*;
 use crate::cc::Retcode;
 
@@ -15,6 +15,7 @@ mod doubt;
 mod keep_alive;
 mod properties;
 mod records;
+mod replicas;
 
 /// A machine and its clock.
 struct Bench {
@@ -35,6 +36,7 @@ fn rules() -> Rules {
         keep_alive_interval: Duration::from_secs(30),
         idle_sign_out: Duration::from_mins(15),
         lease: None,
+        pacer: Arc::default(),
         tag_key: Arc::new(GuidTagKey::random()),
     }
 }

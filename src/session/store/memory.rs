@@ -72,6 +72,8 @@ struct Slot {
     /// `None`: nobody owns it; left by the process before, or released with an entry that stays.
     fence: Option<u64>,
     left: Option<Left>,
+    /// The last entry was of a session that lives.
+    live: bool,
     /// Why there is no session, and since when: found again after a release. One for each account that was refused.
     stays: Option<(Entry, Instant)>,
 }
@@ -105,7 +107,10 @@ impl Memory {
             if matches!(entry, Entry::Live(_) | Entry::SigningIn) && age > LIVE_AGE_MAX {
                 continue;
             }
-            agents.slots.insert(agent, Slot { fence: None, left: Some(Left { entry: Some(entry), age }), stays: None });
+            agents.slots.insert(
+                agent,
+                Slot { fence: None, left: Some(Left { entry: Some(entry), age }), live: false, stays: None },
+            );
             kept.insert(agent, line);
         }
         if !kept.is_empty() {
@@ -154,13 +159,14 @@ impl Memory {
         // By the wall clock, so that they grow over restarts; never backwards, whatever that clock does.
         let fence = now.max(agents.fence.saturating_add(1)).max(floor.saturating_add(1));
         agents.fence = fence;
-        let slot = agents.slots.entry(agent).or_insert(Slot { fence: None, left: None, stays: None });
+        let slot = agents.slots.entry(agent).or_insert(Slot { fence: None, left: None, live: false, stays: None });
         slot.fence = Some(fence);
         let stayed = slot.stays.take().map(|(entry, since)| Left { entry: Some(entry), age: since.elapsed() });
         Found::Owned { fence, left: slot.left.take().or(stayed) }
     }
 
-    fn write_now(&self, agent: AgentId, fence: u64, entry: &Entry) -> Result<(), Error> {
+    /// Tells whether a session begins with it.
+    fn write_now(&self, agent: AgentId, fence: u64, entry: &Entry) -> Result<bool, Error> {
         let sealed = self.file.as_ref().map(|file| file.sealer.seal(agent, fence, entry));
         let line = match sealed {
             Some(Ok(sealed)) => Some(Line { fence, at: self.clock.now().as_millisecond(), sealed }),
@@ -172,10 +178,12 @@ impl Memory {
             None => None,
         };
         let mut agents = self.change(agent, fence, line)?;
-        if let Some(slot) = agents.slots.get_mut(&agent) {
-            slot.stays = entry.stays().then(|| (entry.clone(), Instant::now()));
-        }
-        Ok(())
+        let Some(slot) = agents.slots.get_mut(&agent) else { return Ok(false) };
+        slot.stays = entry.stays().then(|| (entry.clone(), Instant::now()));
+        let live = matches!(entry, Entry::Live(_));
+        let begins = live && !slot.live;
+        slot.live = live;
+        Ok(begins)
     }
 
     fn release_now(&self, agent: AgentId, fence: u64) -> Result<(), Error> {
@@ -252,7 +260,14 @@ impl Store for Memory {
     }
 
     fn write(&self, agent: AgentId, fence: u64, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
-        async move { self.write_now(agent, fence, &entry) }.boxed()
+        async move {
+            if self.write_now(agent, fence, &entry)? {
+                // At once: a crash that came before would leave the agent busy.
+                self.flush().await;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn retire(&self, agent: AgentId, fence: u64, _why: Retire) -> BoxFuture<'_, Result<Retired, Error>> {

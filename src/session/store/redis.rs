@@ -29,12 +29,14 @@ use crate::session::journal::LossCause;
 mod config;
 mod events;
 mod link;
+mod probe;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, ConnectError};
 pub use link::Fault;
+pub use probe::probe;
 
 use link::Link;
 use scripts::{Answer, Garbled, Scripts};
@@ -149,9 +151,7 @@ impl Redis {
             match self.beat_now().await {
                 Ok(_) => return Ok(()),
                 Err(Trouble::Foreign(theirs)) => {
-                    // Written by others, so cut to what an authority can be; it is shown with escapes.
-                    let theirs = theirs.chars().take(260).collect();
-                    return Err(ConnectError::Foreign { ours: self.context.clone(), theirs });
+                    return Err(foreign(&self.context, &theirs));
                 }
                 Err(Trouble::Fault(fault)) if Instant::now() >= end => return Err(ConnectError::Unavailable(fault)),
                 Err(_) => tokio::time::sleep(self.link.pause().min(Duration::from_millis(250))).await,
@@ -382,6 +382,11 @@ impl Redis {
             },
         }
     }
+}
+
+/// Another deployment uses the prefix. What it wrote is cut to what an authority can be, and shown with escapes.
+fn foreign(ours: &str, theirs: &str) -> ConnectError {
+    ConnectError::Foreign { ours: ours.to_owned(), theirs: theirs.chars().take(260).collect() }
 }
 
 /// Why a script brought nothing.

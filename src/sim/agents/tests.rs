@@ -93,8 +93,10 @@ fn polls_replace_the_guid_and_the_old_one_stays_for_a_while() {
     assert_eq!(site.check(179, &first), Ok(()));
     assert_eq!(site.broken(), []);
     assert_eq!(site.check(180, &first), refused("100-006"));
+    assert_eq!(site.broken(), [], "it may have been on its way");
+    assert_eq!(site.check(181, &first), refused("100-006"));
     assert_eq!(site.broken(), [Rule::DeadGuid]);
-    assert_eq!(site.check(180, &second), Ok(()));
+    assert_eq!(site.check(181, &second), Ok(()));
 }
 
 #[test]

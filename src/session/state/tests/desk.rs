@@ -168,7 +168,10 @@ fn r18_an_app_waits_for_whatever_call_of_ours_is_in_flight() {
     bench.want();
     bench.read("a", false);
     assert_eq!(bench.step(asks_to_sign_in(SignInForm::Full)), [""; 0]);
-    assert_eq!(bench.sign_in_works(), ["record SignedIn { form: Platform }", "grant 1.0", "sign out"]);
+    assert_eq!(bench.sign_in_works(), ["record SignedIn { form: Platform }", "sign out"]);
+    assert_eq!(bench.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Desk }", "desk signs in"]);
+    let told = bench.step(signed_in(9));
+    assert_eq!(told.last().map(String::as_str), Some("grant 1.1"), "who waited for ours gets the app's");
 
     let mut bench = Bench::new();
     bench.want();

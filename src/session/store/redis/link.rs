@@ -35,6 +35,8 @@ enum Class {
 
 impl Fault {
     const TIMEOUT: Self = Self::new("it did not answer in time", Class::Timeout);
+    /// It was not asked.
+    pub(super) const OURS: Self = Self::new("it was not asked", Class::Skipped);
     const GARBLED: Self = Self::new("it answered with something else than was asked for", Class::Refused);
 
     const fn new(why: &'static str, outcome: Class) -> Self {

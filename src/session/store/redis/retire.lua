@@ -18,7 +18,7 @@ if user and user ~= me then
     end
   end
 end
-redis.call('HDEL', KEYS[1], 'entry', 'stays')
+redis.call('HDEL', KEYS[1], 'entry', 'stays', 'left', 'left_fence', 'left_at')
 redis.call('HSET', KEYS[1], 'at', text(now))
 redis.call('PEXPIRE', KEYS[1], 600000)
 tell('changed ' .. agent .. ' ' .. me)

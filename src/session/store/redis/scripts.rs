@@ -13,6 +13,7 @@ pub(super) struct Scripts {
     pub(super) release: Script,
     pub(super) reject: Script,
     pub(super) admit: Script,
+    pub(super) probe: Script,
 }
 
 macro_rules! script {
@@ -31,6 +32,8 @@ impl Scripts {
             release: script!("owned.lua", "release.lua"),
             reject: script!("reject.lua"),
             admit: script!("admit.lua"),
+            // Without the common beginning, which writes.
+            probe: Script::new(include_str!("probe.lua")),
         }
     }
 }

@@ -15,12 +15,12 @@ if owner and owner ~= '' and owner ~= me and not taken then
     if remains == -1 or remains > whole then
       redis.call('PEXPIRE', tenure, whole)
     end
-    -- What its owner has not written again since the store came back may be old.
-    if settling > 0 and record[5] ~= epoch then
-      return {'settling', text(settling)}
+    -- What its owner has not written again since the store came back may be old. Had it anything to write, it would have
+    -- done so while the store settled; if it comes with it now, it is told that the agent is another's.
+    if record[5] == epoch then
+      redis.call('HSET', KEYS[1], 'used', text(now), 'used_by', me)
+      return {'theirs', text(fence), text(age), entry}
     end
-    redis.call('HSET', KEYS[1], 'used', text(now), 'used_by', me)
-    return {'theirs', text(fence), text(age), entry}
   end
 end
 
