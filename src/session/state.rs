@@ -332,15 +332,17 @@ impl Session {
     fn want_active(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
-        if !ours && (active.doubtful || active.usable_until() <= now) {
-            // Another process may have replaced the Guid: whoever waits is answered when the store was.
+        let current = |rejected: &Rejected| rejected.version == active.version || rejected.guid.same_as(&active.guid);
+        if !ours && !rejected.as_ref().is_some_and(current) {
+            // Another process may have replaced the Guid, if this one was stopped for a while: whoever waits is answered
+            // when the store has answered, or is known not to.
             active.awaited = true;
             active.dirty = true;
             return self.outbox.retry_now();
         }
         match rejected {
             // The very Guid that is current: lost. An older one: whoever rejects it has not seen its successor.
-            Some(rejected) if rejected.version == active.version || rejected.guid.same_as(&active.guid) => {
+            Some(rejected) if current(&rejected) => {
                 if active.is_decided(rejected.cause) {
                     return active.right_is_missing(self.tenure, effects);
                 }
@@ -481,6 +483,7 @@ impl Session {
             decides,
             pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
             failures: backoff(self.jitter.u64(..)),
+            spare_after: None,
             written_at: None,
             dirty: true,
             doubtful: false,
@@ -497,6 +500,8 @@ impl Session {
     }
 
     fn leave(&mut self, guid: Arc<Guid>, why: SignOutCause, effects: &mut Vec<Effect>) {
+        // So that whoever takes over while it is unanswered does not sign in meanwhile.
+        self.tell(Entry::SigningIn);
         effects.push(Effect::SignOut { guid: Arc::clone(&guid) });
         self.state = State::Leaving { guid, why, wanted: false };
     }
@@ -653,6 +658,11 @@ impl Session {
             // A call is in flight: its answer finds `stopping` set.
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
             State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
+            // Nobody else knows of it, so nobody else can ever sign it out.
+            State::Active(active) if !ours && active.is_untold() => {
+                let guid = Arc::clone(&active.guid);
+                self.leave(guid, SignOutCause::Shutdown, effects);
+            }
             // Not ours to sign out, or not known to be.
             State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over_told(now, effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),

@@ -93,8 +93,8 @@ pub struct Left {
 /// What an owner lets others know of an agent.
 #[derive(Debug, Clone)]
 pub enum Entry {
-    /// The agent is being signed in: others wait. Left behind, it says that a sign-in may have worked whose answer
-    /// nobody has.
+    /// The agent is being signed in or out: others wait. Left behind, it says that the call may be unanswered yet, and
+    /// that a sign-in may have worked whose answer nobody has.
     SigningIn,
     /// A session that lives.
     Live(Live),

@@ -42,6 +42,8 @@ pub(in crate::session) struct Active {
     pub(super) right_missing_told: bool,
     pub(super) pulse: Pulse,
     pub(super) failures: backon::ExponentialBackoff,
+    /// A sparing keep-alive has failed: not another one before.
+    pub(super) spare_after: Option<Instant>,
     /// When the store last took it; `None`: never, so nobody else knows of it.
     pub(super) written_at: Option<Instant>,
     /// The store is to be told.
@@ -78,6 +80,11 @@ impl Active {
     /// Who signed it in.
     pub(in crate::session) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether no other process can know of it.
+    pub(super) fn is_untold(&self) -> bool {
+        self.written_at.is_none() && self.kind == Kind::Own
     }
 
     /// Hands the session out, so it is no longer idle.
@@ -135,7 +142,7 @@ impl Active {
         let (ended, lease) = (tenure.until?, rules.lease?);
         let half = self.alive_at + MAXTIME / 2;
         let due = self.rotates_every.map_or(half, |every| half.min(self.issued_at + every + every / 2));
-        let at = due.max(ended + 3 * lease);
+        let at = due.max(ended + 3 * lease).max(self.spare_after.unwrap_or(due));
         (self.kind == Kind::Own && at < self.usable_until()).then_some(at)
     }
 
@@ -243,11 +250,14 @@ impl Session {
                 active.pulse = Pulse::Stopped;
                 effects.push(Effect::Record(SessionEvent::WrongKeepAlive));
             }
-            None if ours => {
-                let delay = active.failures.next().unwrap_or(RETRY_MAX).min(RETRY_MAX);
-                active.pulse = Pulse::Waiting { at: now + delay };
+            None => {
+                let at = now + active.failures.next().unwrap_or(RETRY_MAX).min(RETRY_MAX);
+                if ours {
+                    active.pulse = Pulse::Waiting { at };
+                } else {
+                    active.spare_after = Some(at);
+                }
             }
-            None => {}
         }
     }
 

@@ -270,42 +270,55 @@ impl Session {
     }
 
     fn serve_active(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let (ours, alone) = (self.holds(now), self.rules.lease.is_none());
-        let State::Active(active) = &mut self.state else { return };
-        let usable = ours || !(active.doubtful || active.usable_until() <= now);
-        match active.kind {
-            Kind::Desk if usable && self.desk.session.take().is_some() => {
-                effects.push(Effect::Desk(DeskEffect::Grant(active.granted(self.tenure))));
-            }
-            Kind::Own if alone => self.no_desk(effects),
-            _ => {}
-        }
+        let ours = self.holds(now);
         if self.desk.sign_in.is_some() && ours {
+            self.no_desk(effects);
             return self.give_way(effects);
+        }
+        let State::Active(active) = &mut self.state else { return };
+        match active.kind {
+            Kind::Desk if ours => self.grant_desk(effects),
+            Kind::Own if self.rules.lease.is_none() => self.no_desk(effects),
+            _ => {}
         }
         if self.desk.are_none() {
             return;
         }
         // What is left needs the store's word: whether the session is ours still, and whether it is the newest.
         let asked = self.desk.sign_in.as_ref().is_none_or(|wish| wish.asked) && self.desk.session.unwrap_or(true);
-        if !asked {
-            self.note_asked();
-            if let State::Active(active) = &mut self.state {
-                active.dirty = true;
-                active.awaited = true;
-            }
-            return self.outbox.retry_now();
+        if asked {
+            return self.answer_active(now, effects);
         }
-        if let Some(error @ Error::Store { .. }) = refused(effects) {
-            return self.refuse_wishes(&error, effects);
+        self.note_asked();
+        if let State::Active(active) = &mut self.state {
+            active.dirty = true;
+            active.awaited = true;
         }
-        if self.is_written() {
-            if matches!(&self.state, State::Active(active) if active.kind == Kind::Own) {
-                self.no_desk(effects);
-            }
-            self.refuse_wishes(&Error::tenure_ended(), effects);
-        } else if self.outbox.pauses() {
-            self.refuse_wishes(&Error::tenure_ended(), effects);
+        self.outbox.retry_now();
+    }
+
+    /// What the store said, or that it says nothing, where a session lives.
+    fn answer_active(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let error = match refused(effects) {
+            Some(error @ Error::Store { .. }) => error,
+            _ if self.is_written() || self.outbox.pauses() => Error::tenure_ended(),
+            _ => return,
+        };
+        let State::Active(active) = &self.state else { return };
+        match active.kind {
+            Kind::Own if self.is_written() => self.no_desk(effects),
+            // In hand, for as long as nobody can have replaced the Guid twice.
+            Kind::Desk if !active.doubtful && now < active.usable_until() => self.grant_desk(effects),
+            _ => {}
+        }
+        self.refuse_wishes(&error, effects);
+    }
+
+    fn grant_desk(&mut self, effects: &mut Vec<Effect>) {
+        if let State::Active(active) = &self.state
+            && self.desk.session.take().is_some()
+        {
+            effects.push(Effect::Desk(DeskEffect::Grant(active.granted(self.tenure))));
         }
     }
 
@@ -376,6 +389,7 @@ impl Session {
             State::Active(active)
                 if ours && active.kind == Kind::Desk && active.version.fence == version.fence && !self.stopping =>
             {
+                self.tell(Entry::SigningIn);
                 effects.push(Effect::Desk(DeskEffect::SignOut { guid: Arc::clone(&active.guid) }));
                 self.state = State::DeskLeaving { active, why: Leave::ForGood };
             }

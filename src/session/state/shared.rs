@@ -325,6 +325,7 @@ impl Session {
             right_missing_told: false,
             pulse,
             failures: backoff(self.jitter.u64(..)),
+            spare_after: None,
             written_at: None,
             dirty: true,
             doubtful: false,
@@ -443,25 +444,21 @@ impl Session {
     }
 
     pub(super) fn changed(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
+        match &mut self.state {
+            // Both may have been taken for the owner while the store settled, or the session was taken for the agent's own
+            // app: the store's answer to a write says who is the owner. It tells no process of what that wrote itself.
+            State::Active(active) => active.dirty = true,
             State::Seeking { .. } | State::Borrowed(_) if self.seeking.is_some() => self.seek_again = true,
             State::Seeking { .. } | State::Borrowed(_) => self.seek_now(effects),
-            _ => self.ask_whether_ours(),
-        }
-    }
-
-    /// Another process may have taken the session for its agent's own app: the next write is told so.
-    fn ask_whether_ours(&mut self) {
-        if let State::Active(active) = &mut self.state {
-            active.dirty |= self.rules.lease.is_some();
+            _ => {}
         }
     }
 
     pub(super) fn lost_sight(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
+        match &mut self.state {
             State::Borrowed(_) => self.rest(),
             State::Seeking { again_at: Some(_), .. } => self.seek_now(effects),
-            State::Active(ref active) if active.kind == Kind::Desk => self.ask_whether_ours(),
+            State::Active(active) => active.dirty |= active.kind == Kind::Desk,
             _ => {}
         }
     }
@@ -526,6 +523,10 @@ impl Session {
                     self.seek(None, effects);
                 }
                 return;
+            }
+            Err(_) if stopping && active.is_untold() => {
+                let guid = Arc::clone(&active.guid);
+                return self.leave(guid, SignOutCause::Shutdown, effects);
             }
             Ok(Retired::InUse { .. }) | Err(_) if stopping => {
                 self.state = State::Active(active);
@@ -615,11 +616,13 @@ impl Session {
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
-                    let usable = !active.doubtful && now < active.usable_until();
                     if std::mem::take(&mut active.awaited) {
-                        effects.push(match usable {
-                            true => active.grant(self.tenure),
-                            false => Effect::Refuse(Error::Store { source: error }),
+                        // The store is away: the session goes on for as long as nobody can have replaced the Guid twice.
+                        let usable = !active.doubtful && now < active.usable_until();
+                        effects.push(if usable {
+                            active.grant(self.tenure)
+                        } else {
+                            Effect::Refuse(Error::Store { source: error })
                         });
                     }
                 }
@@ -653,7 +656,7 @@ impl Session {
         self.claim = None;
         // Nobody else knows of a session that was never written: it would stand in the new owner's way.
         match &self.state {
-            State::Active(active) if active.written_at.is_none() && active.kind == Kind::Own => {
+            State::Active(active) if active.is_untold() => {
                 let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
                 self.leave(guid, SignOutCause::Superseded, effects);
                 if let State::Leaving { wanted, .. } = &mut self.state {

@@ -21,6 +21,7 @@ impl Session {
     pub(super) fn give_way(&mut self, effects: &mut Vec<Effect>) {
         match std::mem::replace(&mut self.state, State::Absent) {
             State::Active(active) if active.kind == Kind::Desk => {
+                self.tell(Entry::SigningIn);
                 effects.push(Effect::SignOut { guid: Arc::clone(&active.guid) });
                 self.state = State::DeskLeaving { active, why: Leave::ForSignIn };
             }
@@ -166,6 +167,7 @@ impl Session {
             decides: true,
             pulse: Pulse::Stopped,
             failures: backoff(self.jitter.u64(..)),
+            spare_after: None,
             written_at: None,
             dirty: true,
             doubtful: false,

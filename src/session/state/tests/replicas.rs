@@ -27,6 +27,7 @@ struct Sum {
     steps: usize,
     served: u64,
     sign_ins: u64,
+    takeovers: usize,
     allowed: BTreeMap<&'static str, u64>,
     refusals: BTreeMap<&'static str, u64>,
     broken: Vec<(u64, &'static str, String)>,
@@ -38,6 +39,7 @@ impl Sum {
         self.steps += run.steps;
         self.served += run.served;
         self.sign_ins += u64::from(run.watch.sign_ins);
+        self.takeovers += run.watch.took_over.len();
         run.watch.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += u64::from(*times));
         run.watch
             .refusals
@@ -51,6 +53,7 @@ impl Sum {
         self.steps += other.steps;
         self.served += other.served;
         self.sign_ins += other.sign_ins;
+        self.takeovers += other.takeovers;
         other.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += times);
         other.refusals.iter().for_each(|(what, times)| *self.refusals.entry(what).or_default() += times);
         self.broken.extend(other.broken);
@@ -94,7 +97,7 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
     let sum = run_all(0..number("SEEDS").unwrap_or(SEEDS), Build::default());
     let took = begun.elapsed();
     println!("{} runs, {} steps, {} served, {} sign-ins, {took:.1?}", sum.runs, sum.steps, sum.served, sum.sign_ins);
-    println!("allowed: {:#?}\nrefused: {:#?}", sum.allowed, sum.refusals);
+    println!("{} takeovers in time\nallowed: {:#?}\nrefused: {:#?}", sum.takeovers, sum.allowed, sum.refusals);
     let mut kinds = BTreeMap::<&str, Vec<u64>>::new();
     sum.broken.iter().for_each(|(seed, rule, _)| kinds.entry(rule).or_default().push(*seed));
     kinds
@@ -112,6 +115,10 @@ fn what_is_broken_on_purpose_is_found() {
         (
             "a store that takes any fence",
             Build { store: Broken { fence: true, ..Broken::default() }, ..Build::default() },
+        ),
+        (
+            "the same, by what comes of it",
+            Build { store: Broken { fence: true, ..Broken::default() }, blind: true, ..Build::default() },
         ),
         (
             "a store that does not settle",

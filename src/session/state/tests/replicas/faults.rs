@@ -107,7 +107,9 @@ impl World {
         if self.is_calm() && !matches!(fault, Fault::Start { .. }) {
             return;
         }
-        self.watch.fault_at(self.now);
+        if !matches!(fault, Fault::Start { .. } | Fault::Snapshot) {
+            self.watch.fault_at(self.now);
+        }
         match fault {
             Fault::Kill { slot } if self.replicas[slot].runs => self.kill(slot),
             Fault::Start { slot } if !self.replicas[slot].runs => self.start(slot),
@@ -147,14 +149,16 @@ impl World {
 
     fn kill(&mut self, slot: usize) {
         self.expect_takeover(slot);
-        self.end(slot, "a replica was killed");
+        self.end(slot, Some("a replica was killed"));
         let back = self.between(SECOND / 5, 20 * SECOND);
         self.after(back, What::Fault(Fault::Start { slot }));
     }
 
-    fn end(&mut self, slot: usize, why: &'static str) {
-        self.watch.excuse = Some(why);
-        self.only_store_knows(why);
+    fn end(&mut self, slot: usize, why: Option<&'static str>) {
+        self.watch.excuse = why;
+        if let Some(why) = why {
+            self.only_store_knows(why);
+        }
         let replica = &mut self.replicas[slot];
         let (id, pulse) = (replica.id, replica.pulse.take());
         (replica.runs, replica.session) = (false, None);
@@ -183,8 +187,7 @@ impl World {
     pub(super) fn ended(&mut self, slot: usize) {
         let token = self.token();
         self.ask_store(slot, token, Op::Leave);
-        self.end(slot, "");
-        self.watch.excuse = None;
+        self.end(slot, None);
         let back = self.between(SECOND / 5, 10 * SECOND);
         self.after(back, What::Fault(Fault::Start { slot }));
     }
@@ -192,7 +195,7 @@ impl World {
     pub(super) fn cut_off(&mut self, slot: usize) {
         let token = self.token();
         self.ask_store(slot, token, Op::Leave);
-        self.end(slot, "a shutdown took too long");
+        self.end(slot, Some("a shutdown took too long"));
         let back = self.between(SECOND / 5, 10 * SECOND);
         self.after(back, What::Fault(Fault::Start { slot }));
     }

@@ -20,27 +20,17 @@ const POLL_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
     /// A sign-in or a sign-out while that call is unanswered.
-    Overlap {
-        unanswered: Token,
-    },
+    Overlap { unanswered: Token },
     /// A sign-in while this session lives.
-    SecondSignIn {
-        lives: Number,
-    },
+    SecondSignIn { lives: Number },
     /// A forced sign-in ended it.
-    ThrownOut {
-        lived: Number,
-    },
+    ThrownOut { lived: Number },
     /// While that poll is unanswered.
-    PollsOverlap {
-        unanswered: Token,
-    },
-    PollTooFast,
+    PollsOverlap { unanswered: Token },
+    /// So soon after the answer of this one.
+    PollTooFast { after: Token },
     /// Replaced, and so was its successor; since when.
-    Overtaken {
-        current: Number,
-        since: u64,
-    },
+    Overtaken { current: Number, since: u64 },
     /// Of a session that ended in a way the client knows.
     AfterSignOut,
 }
@@ -65,7 +55,7 @@ pub(super) struct Lives {
     overtaken: u64,
     last_request: u64,
     polling: Option<Token>,
-    last_poll_answer: Option<u64>,
+    last_poll_answer: Option<(u64, Token)>,
 }
 
 pub(super) struct ModelGateway {
@@ -176,8 +166,10 @@ impl ModelGateway {
             return Err("000-007");
         }
         session.polling = Some(call);
-        if session.last_poll_answer.is_some_and(|last| now - last < micros(POLL_PAUSE)) {
-            self.notes.push(Note::PollTooFast);
+        if let Some((last, after)) = session.last_poll_answer
+            && now - last < micros(POLL_PAUSE)
+        {
+            self.notes.push(Note::PollTooFast { after });
         }
         Ok(())
     }
@@ -186,7 +178,7 @@ impl ModelGateway {
     pub(super) fn end_poll(&mut self, now: u64, guid: Number, call: Token) -> Result<Option<Number>, &'static str> {
         let session = self.session.as_mut().filter(|session| session.guid.sign_in == guid.sign_in);
         let Some(session) = session.filter(|session| session.polling == Some(call)) else { return Err(self.dead_guid) };
-        (session.polling, session.last_request, session.last_poll_answer) = (None, now, Some(now));
+        (session.polling, session.last_request, session.last_poll_answer) = (None, now, Some((now, call)));
         Ok(self.rotate_when_due(now))
     }
 

@@ -324,6 +324,11 @@ impl ModelStore {
         self.data.record.as_ref()?.entry.as_ref()
     }
 
+    /// What a new owner has found and not written again yet.
+    pub(super) fn left(&self) -> Option<&Entry> {
+        self.data.record.as_ref()?.left.as_ref()?.1.as_ref()
+    }
+
     /// The owner in name.
     pub(super) fn owner(&self) -> Option<Id> {
         self.data.record.as_ref()?.owner

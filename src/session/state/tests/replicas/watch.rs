@@ -12,7 +12,8 @@ use super::*;
 /// The manual's longest time for anything: a session that nobody knows of stands in the way for so long.
 const MAXTIME_MICROS: u64 = 120 * SECOND;
 /// As long as one sign-in may take at the gateway before whoever made it is refused another.
-const SIGN_IN_BOUND: u64 = 30 * SECOND;
+/// The record tells since when the agent is owned, which is a little longer.
+const SIGN_IN_BOUND: u64 = 29 * SECOND;
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -23,6 +24,9 @@ pub(super) struct Watch {
     /// Guids that are on their way to somebody.
     in_flight: BTreeMap<Token, Number>,
     dropped: BTreeSet<Token>,
+    /// Sign-outs of sessions that only their former owner knew.
+    superseded: BTreeSet<Token>,
+    last_keep_alive: BTreeMap<(Id, u64), u64>,
     /// Sign-ins that waited for their turn at the gate.
     pub(super) waited_for_turn: BTreeSet<Token>,
     calls: BTreeMap<Token, (Id, u64, Asked)>,
@@ -36,6 +40,10 @@ pub(super) struct Watch {
     born: BTreeMap<u64, u64>,
     /// Sessions of which the store knows an older Guid only, and why.
     told: BTreeSet<u64>,
+    /// Sessions of which a new owner has found a Guid that was replaced twice.
+    outdated: BTreeSet<u64>,
+    /// Sessions of which a new Guid did not come to its owner in time.
+    pub(super) missed: BTreeSet<u64>,
     half_known: BTreeMap<u64, &'static str>,
     pub(super) sign_ins: u32,
     pub(super) tries: u32,
@@ -62,6 +70,8 @@ impl Watch {
             excuse: None,
             in_flight: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            superseded: BTreeSet::new(),
+            last_keep_alive: BTreeMap::new(),
             waited_for_turn: BTreeSet::new(),
             calls: BTreeMap::new(),
             newest: None,
@@ -70,6 +80,8 @@ impl Watch {
             ended: BTreeMap::new(),
             born: BTreeMap::new(),
             told: BTreeSet::new(),
+            outdated: BTreeSet::new(),
+            missed: BTreeSet::new(),
             half_known: BTreeMap::new(),
             sign_ins: 0,
             tries: 0,
@@ -188,10 +200,11 @@ impl World {
     /// Whether anybody has a Guid with which the session can be used or ended.
     fn is_known(&self) -> bool {
         let takes = |guid: &Guid| self.gateway.takes(Number::of(guid));
-        let by_store = matches!(self.store.entry(), Some(Entry::Live(live)) if takes(&live.guid));
+        let kept = [self.store.entry(), self.store.left()];
+        let by_store = kept.into_iter().flatten().any(|entry| matches!(entry, Entry::Live(live) if takes(&live.guid)));
         let on_its_way = self.watch.in_flight.values().any(|guid| self.gateway.takes(*guid));
-        by_store
-            || on_its_way
+        on_its_way
+            || by_store
             || self.replicas.iter().filter_map(|replica| replica.session.as_ref()).any(|session| {
                 let ghost = session.ghost.as_ref().is_some_and(|ghost| takes(&ghost.guid));
                 let outbox =
@@ -246,7 +259,9 @@ impl World {
         };
         let owners: Vec<usize> = (0..self.replicas.len()).filter(owns).collect();
         if owners.len() > 1 {
-            if self.watch.forgot_newest() || self.watch.clock_stepped_at.is_some() {
+            let lately = |lost| self.now < lost + 32 * SECOND + self.watch.lease;
+            let lost = self.watch.data_lost_at.is_some_and(lately);
+            if lost || self.watch.clock_stepped_at.is_some() {
                 return self.watch.allow("two owners: the store forgot the newer, or its clock was set");
             }
             self.broken("two owners", format!("{owners:?}"));
@@ -260,6 +275,15 @@ impl World {
             self.broken("fence", format!("{fence} after {before}"));
         }
         self.watch.newest = Some((fence, id, self.now));
+        let lives = self.gateway.session.as_ref().map(|session| session.guid);
+        if let (Some(lives), Some(Entry::Live(live))) = (lives, self.store.left())
+            && !self.gateway.takes(Number::of(&live.guid))
+            && Number::of(&live.guid).sign_in == lives.sign_in
+        {
+            let why = "its owner was cut off while the Guid was replaced twice";
+            self.watch.outdated.insert(lives.sign_in);
+            self.watch.half_known.insert(lives.sign_in, why);
+        }
     }
 
     /// A write of an owner that is none any more changes nothing.
@@ -268,8 +292,11 @@ impl World {
         if let Some(Entry::Live(live)) = self.store.entry() {
             self.watch.told.insert(Number::of(&live.guid).sign_in);
         }
+        if self.kind.blind {
+            return;
+        }
         if (fence, id) != (newest, owner) {
-            if self.watch.forgot_newest() {
+            if self.watch.forgot_newest() || self.watch.clock_stepped_at.is_some() {
                 return self.watch.allow("an older owner's write: the store forgot the newer");
             }
             self.broken("superseded write", format!("{id} with {fence}, where {owner} has {newest}"));
@@ -305,6 +332,12 @@ impl World {
 
     /// No two that are convinced keep it alive at once.
     pub(super) fn check_keep_alive(&mut self, slot: usize) {
+        let (id, fence) =
+            (self.replicas[slot].id, self.replicas[slot].session.as_ref().map_or(0, |session| session.floor));
+        let last = self.watch.last_keep_alive.insert((id, fence), self.now);
+        if last.is_some_and(|last| self.now < last + SECOND / 6) {
+            self.broken("poll too fast", format!("{id}, again after {} us", self.now - last.unwrap_or_default()));
+        }
         let now = self.instant(self.now);
         let convinced = |replica: &Replica| {
             replica.runs
@@ -371,22 +404,25 @@ impl World {
     }
 
     /// What the gateway noted while it dealt with a call.
-    pub(super) fn judge(&mut self, from: Id, asked: Asked) {
+    pub(super) fn judge(&mut self, from: Id, token: Token, asked: Asked) {
         for note in std::mem::take(&mut self.gateway.notes) {
             self.say(&format!("    gateway notes {note:?} of {from}"));
-            self.judge_note(from, asked, note);
+            self.judge_note((from, token), asked, note);
         }
     }
 
-    fn judge_note(&mut self, from: Id, asked: Asked, note: Note) {
+    fn judge_note(&mut self, (from, token): (Id, Token), asked: Asked, note: Note) {
         let unavoidable = self.watch.forgot_newest() || self.watch.clock_stepped_at.is_some();
         match note {
-            Note::Overlap { unanswered } => self.judge_overlap(from, asked, unanswered),
+            Note::Overlap { unanswered } => self.judge_overlap(from, asked, (token, unanswered)),
             Note::SecondSignIn { lives } | Note::ThrownOut { lived: lives } => {
                 match self.watch.orphans.get(&lives.sign_in) {
                     Some(_) => self.watch.allow("a sign-in while a session lives that nobody knows of"),
                     None if self.never_told(lives) => {
                         self.watch.allow("a second sign-in: the owner was stopped before it could tell the store");
+                    }
+                    None if self.watch.outdated.contains(&lives.sign_in) => {
+                        self.watch.allow("a second sign-in: the owner was cut off while the Guid was replaced twice");
                     }
                     None if unavoidable || self.owner_was_away(lives) => {
                         self.watch.allow("a second sign-in: the store forgot, or its clock was set")
@@ -411,10 +447,18 @@ impl World {
                     self.watch.allow("a poll while one of an owner that was stopped, killed or cut off is unanswered");
                 }
             }
-            Note::PollTooFast => self.broken("poll too fast", ""),
-            Note::Overtaken { since, .. } => {
+            Note::PollTooFast { after } if self.watch.calls[&after].0 == from => self.broken("poll too fast", ""),
+            Note::PollTooFast { .. } => self.watch.allow("a poll just after one of another owner, which was cut off"),
+            Note::Overtaken { current, .. } if !matches!(asked, Asked::Download { .. }) => {
+                if self.watch.missed.contains(&current.sign_in) {
+                    self.watch.outdated.insert(current.sign_in);
+                }
+            }
+            Note::Overtaken { since, current } => {
                 let late = self.now - since > self.watch.lease + SECOND;
-                if late && matches!(asked, Asked::Download { .. }) && !unavoidable {
+                let unavoidable =
+                    unavoidable || self.watch.old_data || self.watch.orphans.contains_key(&current.sign_in);
+                if late && !unavoidable {
                     self.broken("dead Guid", format!("{from}: {asked:?} {note:?}"));
                 }
             }
@@ -433,21 +477,37 @@ impl World {
         self.watch.data_lost_at.is_some_and(|lost| lost >= born)
     }
 
-    fn judge_overlap(&mut self, from: Id, asked: Asked, unanswered: Token) {
+    pub(super) fn check_sign_out(&mut self, slot: usize, token: Token) {
+        let now = self.instant(self.now);
+        if self.replicas[slot].session.as_ref().is_some_and(|session| !session.holds(now)) {
+            self.watch.superseded.insert(token);
+        }
+    }
+
+    fn judge_overlap(&mut self, from: Id, asked: Asked, (token, unanswered): (Token, Token)) {
         let (other, sent, what) = self.watch.calls[&unanswered];
         let waited = self.watch.waited_for_turn.contains(&unanswered);
-        let waits = self.slot(other).is_some_and(|slot| self.replicas[slot].call == Some(unanswered));
+        let waits = self.slot(other).is_some_and(|slot| {
+            self.replicas[slot].call == Some(unanswered) && self.replicas[slot].paused_until <= self.now
+        });
+        if self.watch.superseded.contains(&unanswered) || self.watch.superseded.contains(&token) {
+            return self.watch.allow("calls overlap: a session is signed out that only its former owner knew");
+        }
         let long = self.now >= sent + SIGN_IN_BOUND;
         let told = self.watch.data_lost_at.is_none_or(|lost| lost < sent);
         let clock = self.watch.clock_stepped_at.is_none();
         if !waits && long {
             return self.watch.allow("a call that its caller gave up half a minute ago is still unanswered");
         }
-        if !waits && waited {
+        if waited {
             return self.watch.allow("calls overlap: a sign-in had waited for its turn when its owner ended");
         }
-        if !waits && matches!(what, Asked::SignOut { .. }) {
-            return self.watch.allow("an owner ended while its sign-out was unanswered");
+        let now = self.instant(self.now);
+        let owner = self.slot(other).and_then(|slot| self.replicas[slot].session.as_ref());
+        if matches!(what, Asked::SignOut { .. }) && !owner.is_some_and(|session| session.holds(now)) {
+            return self
+                .watch
+                .allow("calls overlap: an owner ended, or was cut off, while its sign-out was unanswered");
         }
         if !told || !clock {
             return self.watch.allow("calls overlap: the store forgot, or its clock was set");
@@ -475,6 +535,17 @@ impl World {
             let bound = self.watch.lease + self.watch.lease / 3 + SECOND;
             let armed = self.watch.faults;
             self.after(bound, What::Takeover { of: id, armed });
+        }
+    }
+
+    /// Sign-ins are tried for a reason: the first, one after each loss, one more for each fault that ends an owner before it
+    /// could tell, and some with growing pauses while a session stands in the way that nobody knows of.
+    pub(super) fn check_tries(&mut self) {
+        let orphans = u32::try_from(self.watch.orphans.len()).expect("few");
+        let faults = u32::try_from(self.watch.faults).expect("few");
+        let bound = 3 + 2 * self.watch.losses + faults + 20 * orphans;
+        if self.watch.tries > bound {
+            self.broken("too many sign-ins", format!("{} tries, bound {bound}", self.watch.tries));
         }
     }
 

@@ -142,8 +142,12 @@ impl World {
                 Answer::Told(Ok(()))
             }
             Op::Seek { floor } => {
+                let owner = self.store.owner();
                 let found = self.store.seek(now, caller, floor);
                 if let Ok(Found::Owned { fence, .. }) = &found {
+                    if owner.is_some_and(|owner| owner != from) {
+                        self.watch.excuse = Some("a new owner ended before it could write what it had found");
+                    }
                     self.check_owned(from, *fence);
                 }
                 if matches!(found, Err(Trouble::Lapsed)) {
@@ -202,8 +206,10 @@ impl World {
     pub(super) fn ask_gateway(&mut self, slot: usize, token: Token, asked: Asked) {
         let from = self.replicas[slot].id;
         self.watch.asked(token, from, self.now, asked);
-        if let Asked::KeepAlive { .. } = asked {
-            self.check_keep_alive(slot);
+        match asked {
+            Asked::KeepAlive { .. } => self.check_keep_alive(slot),
+            Asked::SignOut { .. } => self.check_sign_out(slot, token),
+            _ => {}
         }
         let takes = self.between(500, 20 * MILLI);
         self.after(takes, What::Gateway { from, token, asked });
@@ -223,10 +229,10 @@ impl World {
             Asked::KeepAlive { .. } | Asked::Download { .. } => (Ok(()), self.between(MILLI, 10 * MILLI)),
             Asked::Drop => {
                 self.gateway.drop_poll(now, token);
-                return self.judge(from, asked);
+                return self.judge(from, token, asked);
             }
         };
-        self.judge(from, asked);
+        self.judge(from, token, asked);
         let bound = self.watch.sent(token) + GATEWAY_BOUND;
         if result.is_ok() && self.now + takes > bound {
             self.gives_up(from, token, asked, bound);
@@ -269,10 +275,13 @@ impl World {
             }
             Asked::Drop => return,
         };
-        self.judge(from, asked);
+        self.judge(from, token, asked);
         let waits = self
             .slot(from)
             .is_some_and(|slot| [self.replicas[slot].call, self.replicas[slot].pulse].contains(&Some(token)));
+        if let (false, Ok(Some(guid))) = (waits, &result) {
+            self.watch.missed.insert(guid.sign_in);
+        }
         if !waits {
             self.watch.excuse = Some("an answer of the gateway has no reader");
         }
@@ -294,6 +303,9 @@ impl World {
         let stray = !self.is_calm() && self.one_in(100) && !matches!(asked, Asked::Download { .. });
         let late = self.now > sent + GATEWAY_BOUND;
         let lost = stray && self.rng.bool();
+        if let (true, Ok(Some(guid))) = (lost || late || stray, &result) {
+            self.watch.missed.insert(guid.sign_in);
+        }
         let result = match result {
             _ if lost || late => Err(Failure::Timeout),
             _ if stray => Err(Failure::Closed),

@@ -25,6 +25,8 @@ pub(super) struct Kind {
     pub(super) store: Broken,
     /// The machine believes that its tenure lasts for ever.
     pub(super) ignores_tenure: bool,
+    /// Nobody looks at the store's writes themselves, only at what comes of them.
+    pub(super) blind: bool,
 }
 
 /// What is drawn once for a run.
@@ -135,6 +137,7 @@ pub(super) fn run(seed: u64, kind: Kind, traced: bool) -> Run {
     while world.watch.broken.is_none() && !world.is_over() {
         world.next();
     }
+    world.check_tries();
     Run {
         steps: world.steps,
         served: world.clients.served(),
@@ -226,7 +229,10 @@ impl World {
         };
         let replica = &self.replicas[slot];
         if self.now < replica.paused_until {
-            let at = replica.paused_until + self.rng.u64(0..20) * MILLI;
+            if let Inner::Answer { answer: Answer::KeptAlive(_, Ok(Some(guid))), .. } = &inner {
+                self.watch.missed.insert(guid.sign_in);
+            }
+            let at = self.replicas[slot].paused_until + self.rng.u64(0..20) * MILLI;
             return self.at(at, What::To(id, inner));
         }
         self.happens(slot, inner);
