@@ -2,6 +2,7 @@
 
 use crate::audit::{Event, Log, SessionChange};
 use crate::cc::{AgentId, Retcode, SignInForm};
+use crate::session::store::Kind;
 use crate::session::{BarCause, Journal, SessionEvent};
 
 /// Writes `session.*` records.
@@ -16,11 +17,19 @@ impl Journal for AuditJournal {
 fn translate(agent: AgentId, event: SessionEvent) -> Event {
     let noted = |change, detail, guid, retcode| Event::Session { agent, change, guid, retcode, detail: Some(detail) };
     match event {
-        SessionEvent::Forced => noted(SessionChange::Forced, "takeover", None, None),
+        SessionEvent::Forced { by: Kind::Own } => noted(SessionChange::Forced, "takeover", None, None),
+        SessionEvent::Forced { by: Kind::Desk } => noted(SessionChange::Forced, "desk", None, None),
         SessionEvent::SignedIn { form, guid } => noted(SessionChange::SignedIn, form_name(form), Some(guid), None),
         SessionEvent::Resumed { kind, guid } => noted(SessionChange::Resumed, kind.as_str(), Some(guid), None),
         SessionEvent::HandedOver { guid } => {
             Event::Session { agent, change: SessionChange::HandedOver, guid: Some(guid), retcode: None, detail: None }
+        }
+        SessionEvent::DeskSignedIn { form, guid } => {
+            noted(SessionChange::DeskSignedIn, form_name(form), Some(guid), None)
+        }
+        SessionEvent::DeskSignedOut { guid } => {
+            let change = SessionChange::DeskSignedOut;
+            Event::Session { agent, change, guid: Some(guid), retcode: None, detail: None }
         }
         SessionEvent::SignInFailed { code, retcode } => noted(SessionChange::Refused, code, None, retcode),
         SessionEvent::Rotated { guid, .. } => {
@@ -59,7 +68,6 @@ const fn form_name(form: SignInForm) -> &'static str {
 mod tests {
     use super::*;
     use crate::cc::{Guid, GuidTagKey};
-    use crate::session::store::Kind;
     use crate::session::{LossCause, SignOutCause};
 
     /// Each line: the event; change, detail and retcode of its record, and whether the record names a session.
@@ -71,6 +79,8 @@ mod tests {
         let form = SignInForm::Platform;
         let table = [
             (SessionEvent::SignedIn { form, guid }, "session.signed_in platform", None, true),
+            (SessionEvent::DeskSignedIn { form, guid }, "session.desk_signed_in platform", None, true),
+            (SessionEvent::DeskSignedOut { guid }, "session.desk_signed_out ", None, true),
             (SessionEvent::Rotated { count: 1, guid }, "session.rotated ", None, true),
             (SessionEvent::Resumed { kind: Kind::Own, guid }, "session.resumed own", None, true),
             (SessionEvent::HandedOver { guid }, "session.handed_over ", None, true),
@@ -89,7 +99,8 @@ mod tests {
                 None,
                 false,
             ),
-            (SessionEvent::Forced, "session.forced takeover", None, false),
+            (SessionEvent::Forced { by: Kind::Own }, "session.forced takeover", None, false),
+            (SessionEvent::Forced { by: Kind::Desk }, "session.forced desk", None, false),
             (
                 SessionEvent::Barred { cause: BarCause::WrongPassword },
                 "session.barred wrong_password",

@@ -107,6 +107,7 @@ impl App {
                 stop: cut.clone(),
                 metrics: Arc::new(relay::Metrics::register(&registry)?),
             },
+            pass_through: config.sessions.pass_through,
         };
         let stop = serve::Stop::default();
         let server = parts::server_config(&config.server)?;

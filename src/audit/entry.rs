@@ -31,6 +31,8 @@ pub struct SessionUse {
     pub agent: AgentId,
     /// The fingerprint of the session's Guid.
     pub tag: GuidTag,
+    /// Who signed it in: `own`, this gateway, or `desk`, the agent's own app.
+    pub kind: &'static str,
 }
 
 /// An entry whose `authorized` record is durable. Only [`Log::open`](super::Log::open) makes one; it is closed exactly

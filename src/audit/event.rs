@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
-use crate::route::{Arrival, Download};
+use crate::route::{Arrival, Download, Seat};
 
 /// A request that was refused after a token was seen, for another reason than the policy's.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub struct Refusal<'a> {
     pub caller: Option<&'a Caller>,
     /// What was asked for, where the request was well formed.
     pub download: Option<&'a Download>,
+    /// What was asked for, where it was a call about a seat.
+    pub seat: Option<Seat>,
     /// The policy's yes, where it had come to that. It stands in for `caller` and `download`.
     pub authorized: Option<&'a Authorized>,
     /// The problem's `code`.
@@ -88,6 +90,10 @@ pub enum SessionChange {
     Lost,
     /// The agent was signed out.
     SignedOut,
+    /// The agent's own app signed it in.
+    DeskSignedIn,
+    /// The agent's own app signed it out.
+    DeskSignedOut,
     /// A session was found that lives: no sign-in was needed.
     Resumed,
     /// The session went to another process.
@@ -127,6 +133,8 @@ impl Event {
                 SessionChange::SignedOut => "session.signed_out",
                 SessionChange::Resumed => "session.resumed",
                 SessionChange::HandedOver => "session.handed_over",
+                SessionChange::DeskSignedIn => "session.desk_signed_in",
+                SessionChange::DeskSignedOut => "session.desk_signed_out",
             },
             Self::Admin { deed: AdminDeed::SessionsRead, .. } => "admin.sessions_read",
             Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",

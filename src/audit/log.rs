@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::clock::Clock;
-use crate::policy::{Authorized, Denied};
+use crate::policy::{Authorized, Denied, NotYourSeat};
 use crate::ready;
 
 use super::end::End;
@@ -154,6 +154,11 @@ impl Log {
     /// A caller that leaves while the queue is full (4,096 records) loses the record, which is counted.
     pub async fn denied(&self, denied: &Denied) {
         self.shared.record(&Asked::denied(denied)).await;
+    }
+
+    /// Records that somebody reached for another's seat. It waits as [`Log::denied`] does, and is not cancel safe as it.
+    pub async fn not_your_seat(&self, refused: &NotYourSeat) {
+        self.shared.record(&Asked::not_your_seat(refused)).await;
     }
 
     /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.

@@ -11,8 +11,8 @@ use serde::{Serialize, Serializer};
 
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Owner};
-use crate::policy::{Authorized, Denied};
-use crate::route::{Arrival, Download, Purpose, RequestId, Source};
+use crate::policy::{Authorized, Denied, NotYourSeat};
+use crate::route::{Arrival, Download, Purpose, RequestId, Seat, Source};
 
 use super::end::{Delivery, End};
 use super::entry::{EntryId, Facts, SessionUse};
@@ -80,12 +80,15 @@ struct Who<'a> {
 #[derive(Serialize)]
 struct What<'a> {
     operation: &'static str,
-    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     agent: AgentId,
-    reference: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call_id: Option<&'a str>,
-    owner: OwnerText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<OwnerText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vdn: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +117,7 @@ struct Decision<'a> {
 struct Session {
     agent: AgentId,
     guid_tag: GuidTag,
+    kind: &'static str,
 }
 
 impl<'a> Asked<'a> {
@@ -143,15 +147,29 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// The record `denied` for a call about somebody else's seat.
+    pub(super) fn not_your_seat(refused: &'a NotYourSeat) -> Self {
+        let reason = Some(NotYourSeat::REASON);
+        let decision = Decision { effect: "deny", rule: None, reason, policy_hash: refused.policy_hash() };
+        Self {
+            decision: Some(decision),
+            code: reason,
+            what: Some(What::seat(refused.seat())),
+            ..Self::request(refused.arrival(), Some(refused.caller()), None)
+        }
+    }
+
     /// The record `denied` for any other refusal.
     pub(super) fn refused(refusal: Refusal<'a>) -> Self {
         let caller = refusal.authorized.map(Authorized::caller).or(refusal.caller);
         let download = refusal.authorized.map(Authorized::download).or(refusal.download);
+        let request = Self::request(refusal.arrival, caller, download);
         Self {
             decision: refusal.authorized.map(Decision::allow),
             code: Some(refusal.code),
             retcode: refusal.retcode.map(crate::cc::Retcode::as_str),
-            ..Self::request(refusal.arrival, caller, download)
+            what: request.what.or(refusal.seat.map(What::seat)),
+            ..request
         }
     }
 
@@ -200,13 +218,27 @@ impl<'a> What<'a> {
         let file = download.file();
         Self {
             operation: file.operation().as_str(),
-            kind: file.kind().as_str(),
+            kind: Some(file.kind().as_str()),
             agent: download.agent(),
-            reference: file.reference(),
+            reference: Some(file.reference()),
             call_id: file.call_id().map(crate::cc::CallId::as_str),
-            owner: OwnerText(file.owner()),
+            owner: Some(OwnerText(file.owner())),
             vdn: file.vdn(),
             recorded_on: file.recorded_on(),
+        }
+    }
+
+    /// A seat has an agent and nothing of a recording.
+    const fn seat(seat: Seat) -> Self {
+        Self {
+            operation: seat.act().as_str(),
+            kind: None,
+            agent: seat.agent(),
+            reference: None,
+            call_id: None,
+            owner: None,
+            vdn: None,
+            recorded_on: None,
         }
     }
 }
@@ -237,7 +269,7 @@ impl<'a> Decision<'a> {
 
 impl std::convert::From<SessionUse> for Session {
     fn from(session: SessionUse) -> Self {
-        Self { agent: session.agent, guid_tag: session.tag }
+        Self { agent: session.agent, guid_tag: session.tag, kind: session.kind }
     }
 }
 

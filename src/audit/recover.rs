@@ -125,8 +125,9 @@ struct SeenWho<'a> {
 struct SeenWhat<'a> {
     #[serde(borrow)]
     agent: Cow<'a, str>,
-    #[serde(borrow)]
-    reference: Cow<'a, str>,
+    /// A call about a seat has none.
+    #[serde(borrow, default)]
+    reference: Option<Cow<'a, str>>,
 }
 
 /// Reads and repairs the log in a directory that the caller has locked.
@@ -277,7 +278,7 @@ impl Carried {
             issuer: text(seen.who.as_ref().map(|who| &who.issuer)),
             subject: text(seen.who.as_ref().map(|who| &who.subject)),
             agent: text(seen.what.as_ref().map(|what| &what.agent)),
-            reference: text(seen.what.as_ref().map(|what| &what.reference)),
+            reference: text(seen.what.as_ref().and_then(|what| what.reference.as_ref())),
         }
     }
 }

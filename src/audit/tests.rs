@@ -118,7 +118,7 @@ fn agent(number: u32) -> AgentId {
 
 fn session() -> SessionUse {
     let guid = Guid::from_text("279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0").expect("a Guid");
-    SessionUse { agent: agent(4977), tag: GuidTagKey::random().tag(&guid) }
+    SessionUse { agent: agent(4977), tag: GuidTagKey::random().tag(&guid), kind: "own" }
 }
 
 fn arrival(request_id: &str) -> Arrival {

@@ -1,5 +1,6 @@
 //! The JSON answer of CC-Gateway: `{"retcode","message","result"}`. Tolerant in what it reads, bounded in how much.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Retcode;
@@ -22,21 +23,38 @@ impl Envelope {
     /// Longest message that is kept, in characters.
     pub const MESSAGE_CHARS_MAX: usize = 200;
 
+    /// The result code of an envelope of any length, whose rest is checked to be JSON and otherwise left alone; `None`
+    /// where the bytes are none, or say it twice.
+    pub fn retcode_of(bytes: &[u8]) -> Option<Retcode> {
+        #[derive(Deserialize)]
+        struct Code {
+            retcode: Value,
+        }
+        // A list with the code in it is no envelope, though it could be read as one.
+        bytes.trim_ascii_start().strip_prefix(b"{")?;
+        let Code { retcode } = serde_json::from_slice(bytes).ok()?;
+        code(&retcode)
+    }
+
     /// Reads an envelope; `None` where the bytes are not one.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
             return None;
         }
         let Value::Object(mut fields) = serde_json::from_slice(bytes).ok()? else { return None };
-        let retcode = match fields.get("retcode")? {
-            Value::String(text) => Retcode::parse(text)?,
-            Value::Number(number) => Retcode::parse(&number.to_string())?,
-            _ => return None,
-        };
+        let retcode = code(fields.get("retcode")?)?;
         let message = ["message", "msg"].iter().find_map(|name| fields.get(*name).and_then(Value::as_str));
         let message = message.unwrap_or_default().chars().take(Self::MESSAGE_CHARS_MAX).collect();
         let result = fields.remove("result").or_else(|| fields.remove("event")).unwrap_or(Value::Null);
         Some(Self { retcode, message, result })
+    }
+}
+
+fn code(value: &Value) -> Option<Retcode> {
+    match value {
+        Value::String(text) => Retcode::parse(text),
+        Value::Number(number) => Retcode::parse(&number.to_string()),
+        _ => None,
     }
 }
 
@@ -68,6 +86,25 @@ mod tests {
         let long = format!(r#"{{"retcode":"0","message":"{}"}}"#, "x".repeat(ENVELOPE_BYTES_MAX));
         for bad in ["", "{}", "[]", r#"{"retcode":{}}"#, r#"{"retcode":"a b"}"#, r#"{"retcode":"0""#, "RIFF", &long] {
             assert_eq!(Envelope::parse(bad.as_bytes()), None, "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn the_code_alone_is_read_of_an_answer_of_any_length() {
+        let of = |text: &str| Envelope::retcode_of(text.as_bytes()).map(|code| code.as_str().to_owned());
+        let long = format!(r#"{{"event":"{}","retcode":"0"}}"#, "x".repeat(ENVELOPE_BYTES_MAX));
+        assert_eq!(of(&long).as_deref(), Some("0"));
+        assert_eq!(of(r#"{"retcode":0,"event":{"retcode":"100-006"}}"#).as_deref(), Some("0"));
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"["0"]"#,
+            r#"{"retcode":"0","retcode":"0"}"#,
+            r#"{"retcode":"0","event":}"#,
+            r#"{"retcode":[]}"#,
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
         }
     }
 

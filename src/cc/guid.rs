@@ -56,10 +56,46 @@ impl Guid {
         &self.0
     }
 
+    /// Whether a JSON text holds this Guid, whatever stands beside it: the node's name left off, in another case of
+    /// letters, or with its characters escaped.
+    pub fn is_in(&self, json: &[u8]) -> bool {
+        let guid = self.0.expose_secret();
+        let secret = guid.split_once('.').map_or(guid, |(secret, _node)| secret);
+        // Where the name is all that is long enough to be a secret, the whole is what counts.
+        let secret = if secret.len() < Self::CHARS_MIN { guid } else { secret };
+        holds(&unescaped(json), secret.as_bytes())
+    }
+
+    /// Whether a JSON text holds what looks like the header that brings a Guid, though it is not known which one.
+    pub fn is_any_in(json: &[u8]) -> bool {
+        holds(&unescaped(json), b"JSESSIONID")
+    }
+
     /// Whether both are the same secret.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
     }
+}
+
+fn holds(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+}
+
+/// A JSON text with `\u00xx` written out (RFC 8259 section 7): no other escape stands for a character of a Guid.
+fn unescaped(json: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = rest.strip_prefix(b"\\u00").and_then(|hex| hex.split_at_checked(2));
+        let byte = escaped.and_then(|(hex, after)| {
+            let hex = std::str::from_utf8(hex).ok()?;
+            Some((u8::from_str_radix(hex, 16).ok()?, after))
+        });
+        let (byte, after) = byte.unwrap_or((*first, after));
+        text.push(byte);
+        rest = after;
+    }
+    text
 }
 
 impl fmt::Debug for Guid {
@@ -155,6 +191,30 @@ mod tests {
         let key = GuidTagKey::random();
         let printed = format!("{guid:?} {:?} {key:?} {} {:?}", guid.header_value(), key.tag(&guid), key.tag(&guid));
         assert!(!printed.contains("279fe21d"), "{printed}");
+    }
+
+    #[test]
+    fn r17_a_guid_is_found_in_an_answer_however_it_is_written() {
+        let guid = Guid::from_text(UUID).expect("a Guid");
+        let secret = UUID.split_once('.').expect("a node").0;
+        let escaped: String = secret.bytes().fold(String::new(), |text, byte| text + &format!("\\u00{byte:02X}"));
+        for text in [
+            UUID.to_owned(),
+            secret.to_owned(),
+            secret.to_uppercase(),
+            secret.replace('-', "\\u002d"),
+            escaped,
+            format!("https://x/?g={secret}&b=1"),
+        ] {
+            let json = format!(r#"{{"retcode":"0","result":{{"a":["{text}"]}}}}"#);
+            assert!(guid.is_in(json.as_bytes()), "{json}");
+        }
+        for text in ["", "279fe21d", "\\u00", "\\u00zz", "0123456789abcdef0123456789abcdef.AgentGateway0"] {
+            assert!(!guid.is_in(text.as_bytes()), "{text}");
+        }
+        assert!(Guid::is_any_in(br#"{"cookie":"jsession\u0049d=x"}"#) && !Guid::is_any_in(br#"{"retcode":"0"}"#));
+        let short = Guid::from_text("abc.a-long-node-name").expect("a Guid");
+        assert!(short.is_in(b"abc.a-long-node-name") && !short.is_in(b"abc"));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! - what no rule permits is refused, and a `forbid` beats every `permit`;
 //! - a rule that cannot be evaluated refuses. Cedar leaves such a rule out, and a `forbid` left out is a hole;
 //! - a policy is taken as a whole or not at all.
+//!
+//! A [`Seat`](crate::route::Seat) is no recording: no rule is asked about it ([`Policy::seat`]).
 
 mod authorized;
 mod error;
@@ -14,6 +16,7 @@ mod explain;
 mod facts;
 mod metrics;
 mod rules;
+mod seat;
 mod shape;
 mod source;
 mod teams;
@@ -31,6 +34,7 @@ pub use explain::Explanation;
 use facts::{Facts, Vocabulary};
 pub use metrics::Metrics;
 use rules::{Rule, Rules};
+pub use seat::{NotYourSeat, Seated};
 use source::Source;
 use teams::Teams;
 use verdict::Verdict;

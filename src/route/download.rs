@@ -72,8 +72,7 @@ impl Download {
 
 /// Reads the path of a download.
 pub(super) fn path(path: &str) -> Result<(Operation, AgentId), Error> {
-    let tail = path.strip_prefix(BASE_PATH).and_then(|tail| tail.strip_prefix('/')).ok_or(Error::NotFound)?;
-    let mut parts = tail.split('/');
+    let mut parts = tail(path).ok_or(Error::NotFound)?.split('/');
     let (folder, agent, name) = (parts.next(), parts.next().ok_or(Error::NotFound)?, parts.next());
     let operation = match (folder, name, parts.next()) {
         (Some("recordfile"), None, None) => Operation::Recording,
@@ -83,8 +82,17 @@ pub(super) fn path(path: &str) -> Result<(Operation, AgentId), Error> {
         (Some("filedownload"), Some("webmsgrecordfiledownloadex"), None) => Operation::Chat,
         _ => return Err(Error::NotFound),
     };
-    let agent = agent.parse().map_err(|_| Error::Head("the path names no agent: a number from 101 to 999999"))?;
-    Ok((operation, agent))
+    Ok((operation, self::agent(agent)?))
+}
+
+/// What stands below the base path.
+pub(super) fn tail(path: &str) -> Option<&str> {
+    path.strip_prefix(BASE_PATH)?.strip_prefix('/')
+}
+
+/// Reads the agent that a path names.
+pub(super) fn agent(text: &str) -> Result<AgentId, Error> {
+    text.parse().map_err(|_| Error::Head("the path names no agent: a number from 101 to 999999"))
 }
 
 /// Reads query and headers of a download.

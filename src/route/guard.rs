@@ -24,10 +24,10 @@ pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<
     check_connection(headers)
 }
 
-/// A download has no body. One that comes along is either a mistake or an attempt at smuggling a second request.
+/// What is asked for by `GET` has no body. One that comes along is either a mistake or an attempt at smuggling a second request.
 pub(super) fn check_no_body(headers: &HeaderMap) -> Result<(), Error> {
     if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Error::Head("a download takes no request body"));
+        return Err(Error::Head("a GET takes no request body"));
     }
     Ok(())
 }

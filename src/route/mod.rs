@@ -1,14 +1,16 @@
-//! From a request's head to a [`Download`], strictly. It never looks at identity and never repairs what it reads.
+//! From a request's head to a [`Download`] or a [`Seat`], strictly. It never looks at identity and never repairs what it reads.
 
 mod arrival;
 mod download;
 mod guard;
 mod query;
 mod range;
+mod seat;
 
 pub use arrival::{Arrival, Purpose, PurposeError, RequestId, Source, Ticket, TraceParent};
 pub use download::Download;
 pub use range::ByteRange;
+pub use seat::{Seat, SeatAct, parse_seat, seat_act};
 
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -18,12 +20,12 @@ use crate::cc::Operation;
 /// the request but names that we know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The path is none of the five downloads.
+    /// The path is none of those that are served.
     #[error("there is nothing at this path")]
     NotFound,
-    /// The path is a download; the method is not GET.
-    #[error("only GET is served here")]
-    MethodNotAllowed,
+    /// The path is served; the method is not the one that it is served by.
+    #[error("only {0} is served here")]
+    MethodNotAllowed(&'static str),
     /// `Expect` is not supported: a download has no body to wait for.
     #[error("the Expect header is not supported")]
     ExpectationFailed,
@@ -60,7 +62,7 @@ pub fn parse(version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) 
     guard::check(version, uri, headers)?;
     let (operation, agent) = download::path(uri.path())?;
     if method != Method::GET {
-        return Err(Error::MethodNotAllowed);
+        return Err(Error::MethodNotAllowed("GET"));
     }
     guard::check_no_body(headers)?;
     download::read(operation, agent, uri.query().unwrap_or_default(), headers)

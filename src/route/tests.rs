@@ -193,7 +193,7 @@ fn only_get_is_served() {
         Method::PATCH,
     ] {
         let answer = parse(Version::HTTP_11, &method, &Uri::from_static(CALL), &headers(&[]));
-        assert_eq!(answer, Err(Error::MethodNotAllowed), "{method}");
+        assert_eq!(answer, Err(Error::MethodNotAllowed("GET")), "{method}");
     }
 }
 

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ACCEPT, ACCEPT_RANGES, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
-    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, ORIGIN, RANGE, RETRY_AFTER,
-    TRANSFER_ENCODING,
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, ORIGIN, RANGE,
+    RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::time::Instant;
 use tower::util::Either;
@@ -31,7 +33,11 @@ use super::observe::{Content, Facts, ResponseBody, Story};
 use super::pipeline::{Served, Trail};
 use super::problem::Problem;
 use super::{Config, Live};
-use crate::route::{self, Arrival};
+use crate::cc::Operation;
+use crate::route::{self, Arrival, SeatAct};
+
+/// Content type of what is passed down of the gateway's envelopes.
+const ENVELOPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// Response header with the id of the audit entry.
 const AUDIT_ID: HeaderName = HeaderName::from_static("ccgate-audit-id");
@@ -49,29 +55,33 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(config: &Config, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
+        let cors = cors(&config.allowed_origins, live.pass_through);
         let flow = Flow { live };
-        let cors = cors(&config.allowed_origins).map(|layer| layer.layer(flow.clone()));
+        let cors = cors.map(|layer| layer.layer(flow.clone()));
         Self { flow, cors, trusted_proxies: config.trusted_proxies.clone(), metrics }
     }
 
-    /// Answers one request. The request's body is dropped unread: no request that we serve has one.
-    pub(super) async fn handle<B>(&self, peer: SocketAddr, request: Request<B>) -> Response<ResponseBody> {
+    /// Answers one request. The body of a request that is no call about a seat is dropped unread: no other has one.
+    pub(super) async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ResponseBody> {
         let start = Instant::now();
-        let (mut head, _body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let seat = self.flow.live.seat_act(&head.uri);
+        let body = seat.map(|_| body);
         if let Some(token) = head.headers.get_mut(AUTHORIZATION) {
             token.set_sensitive(true);
         }
         let has_body = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
         let arrival = arrival(self.flow.live.clock.now(), peer, &head.headers, &self.trusted_proxies);
-        let labels = Labels::of(route::operation(&head.uri), &head.method);
+        let download = route::operation(&head.uri).map(Operation::as_str);
+        let labels = Labels::of(download.or(seat.map(SeatAct::as_str)), &head.method);
         let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics));
         head.extensions.insert((arrival.clone(), start));
         let service = match &self.cors {
-            // The layer would answer any OPTIONS with 200; only a preflight for a download is one to answer.
-            Some(cors) if head.method != Method::OPTIONS || is_preflight(&head) => Either::Left(cors.clone()),
+            // The layer would answer any OPTIONS with 200; only a preflight for what is served is one to answer.
+            Some(cors) if head.method != Method::OPTIONS || is_preflight(&head, seat) => Either::Left(cors.clone()),
             _ => Either::Right(self.flow.clone()),
         };
-        let mut response = match service.oneshot(Request::from_parts(head, ())).await {
+        let mut response = match service.oneshot(Request::from_parts(head, body)).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -95,7 +105,7 @@ struct Flow {
     live: Arc<Live>,
 }
 
-impl Service<Request<()>> for Flow {
+impl Service<Request<Option<Incoming>>> for Flow {
     type Response = Response<Content>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Content>, Infallible>> + Send>>;
@@ -104,22 +114,32 @@ impl Service<Request<()>> for Flow {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Option<Incoming>>) -> Self::Future {
         let live = Arc::clone(&self.live);
-        Box::pin(async move { Ok(answer(&live, request.into_parts().0).await) })
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            Ok(answer(&live, head, body).await)
+        })
     }
 }
 
-async fn answer(live: &Live, mut head: Parts) -> Response<Content> {
+/// `body`: of a call about a seat.
+async fn answer(live: &Live, mut head: Parts, body: Option<Incoming>) -> Response<Content> {
     let Some((arrival, start)) = head.extensions.remove::<(Arrival, Instant)>() else {
         // Only `Edge::handle` calls, and it puts them there.
         return Response::default();
     };
     let mut trail = Trail::default();
+    let flow = async {
+        match body {
+            Some(body) => live.seat(&head, body, arrival.clone(), &mut trail).await.map(envelope),
+            None => live.download(&head, arrival.clone(), start, &mut trail).await.map(file),
+        }
+    };
     // A panic leaves nothing half done that is looked at again: the entry has its own `Drop`, the trail is copied out.
-    let download = AssertUnwindSafe(live.download(&head, arrival.clone(), start, &mut trail)).catch_unwind().await;
-    match download.unwrap_or(Err(Failure::Panic)) {
-        Ok(served) => file(served, trail),
+    let answered = AssertUnwindSafe(flow).catch_unwind().await;
+    match answered.unwrap_or(Err(Failure::Panic)) {
+        Ok(response) => finish(response, trail, String::new()),
         Err(failure) => {
             log(&failure, &arrival);
             problem(&failure, trail, &arrival)
@@ -127,18 +147,27 @@ async fn answer(live: &Live, mut head: Parts) -> Response<Content> {
     }
 }
 
-/// Fetch standard, "CORS-preflight request", for a path that is a download.
-fn is_preflight(head: &Parts) -> bool {
+/// Fetch standard, "CORS-preflight request", for a path that is served.
+fn is_preflight(head: &Parts, seat: Option<SeatAct>) -> bool {
     let asks = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    asks && route::operation(&head.uri).is_some()
+    asks && (seat.is_some() || route::operation(&head.uri).is_some())
 }
 
-fn file(served: Served, trail: Trail) -> Response<Content> {
+fn file(served: Served) -> Response<Content> {
     let Served { response, permit } = served;
     let mut response = response.map(|body| Content::File(Box::new(body), permit));
     // Personal data: no cache between here and the person keeps it.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    finish(response, trail, String::new())
+    response
+}
+
+/// The gateway's envelope, under headers that are all ours.
+fn envelope(body: Bytes) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Full::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, ENVELOPE);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn problem(failure: &Failure, trail: Trail, arrival: &Arrival) -> Response<Content> {
@@ -173,17 +202,20 @@ fn log(failure: &Failure, arrival: &Arrival) {
 }
 
 /// The rules for other origins (Fetch standard, CORS protocol); none where no origin is allowed.
-fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+fn cors(origins: &[HeaderValue], pass_through: bool) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
     let sent = ["ccgate-purpose", "ccgate-ticket", "x-request-id", "traceparent"].map(HeaderName::from_static);
     let read = [REQUEST_ID, AUDIT_ID, RETRY_AFTER];
     let read_of_file = [CONTENT_LENGTH, CONTENT_RANGE, CONTENT_DISPOSITION, ACCEPT_RANGES, ETAG, LAST_MODIFIED];
+    let seats = if pass_through { &[Method::PUT, Method::POST, Method::DELETE][..] } else { &[] };
+    let content_type = pass_through.then_some(CONTENT_TYPE);
+    let sent = [AUTHORIZATION, RANGE, IF_RANGE, ACCEPT].into_iter().chain(sent).chain(content_type);
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
-        .allow_methods([Method::GET])
-        .allow_headers([AUTHORIZATION, RANGE, IF_RANGE, ACCEPT].into_iter().chain(sent).collect::<Vec<_>>())
+        .allow_methods([Method::GET].iter().chain(seats).cloned().collect::<Vec<_>>())
+        .allow_headers(sent.collect::<Vec<_>>())
         .expose_headers(read.into_iter().chain(read_of_file).collect::<Vec<_>>())
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)

@@ -1,7 +1,8 @@
-//! Every way in which a request does not become a file.
+//! Every way in which a request does not become a file, or a call about a seat an envelope.
 
 use http::HeaderValue;
 
+use super::seat::BodyError;
 use crate::cc::{Meaning, Retcode};
 use crate::policy::Denied;
 use crate::{audit, authn, route, session, upstream};
@@ -15,6 +16,12 @@ pub(super) enum Failure {
     Caller(#[from] authn::Error),
     #[error("the policy refuses: {}", .0.reason())]
     Denied(Box<Denied>),
+    #[error("the seat is another agent's")]
+    NotYourSeat,
+    #[error("the body of a sign-in was not read")]
+    Body(#[from] BodyError),
+    #[error("the body is no sign-in")]
+    SignIn(#[from] upstream::DeskSignInError),
     #[error("as many downloads are open as may be")]
     Overloaded,
     #[error("there is no session")]
@@ -91,9 +98,14 @@ impl Failure {
             Self::Panic => FailReason::Panic,
             Self::Session(_) => FailReason::SessionUnavailable,
             // Nothing of this happens after an entry was opened.
-            Self::Route(_) | Self::Caller(_) | Self::Denied(_) | Self::Overloaded | Self::Audit(_) => {
-                FailReason::Dropped
-            }
+            Self::Route(_)
+            | Self::Caller(_)
+            | Self::Denied(_)
+            | Self::NotYourSeat
+            | Self::Body(_)
+            | Self::SignIn(_)
+            | Self::Overloaded
+            | Self::Audit(_) => FailReason::Dropped,
         };
         audit::Outcome::Failed { reason }
     }

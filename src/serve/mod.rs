@@ -1,4 +1,4 @@
-//! The data plane: connections in, requests through the flow, files or problems out. It reads no file.
+//! The data plane: connections in, requests through the flow, files, envelopes or problems out. It reads no file.
 
 mod arrival;
 mod edge;
@@ -8,6 +8,7 @@ mod metrics;
 mod observe;
 mod pipeline;
 mod problem;
+mod seat;
 mod stall;
 
 pub use listener::{Error, Server, Stop};
@@ -70,4 +71,6 @@ pub struct Live {
     pub gateway: Gateway,
     /// The transfer.
     pub relay: Relay,
+    /// Whether agents' own apps sign in, poll and sign out through us; otherwise there is nothing at those paths.
+    pub pass_through: bool,
 }

@@ -14,7 +14,7 @@ use crate::authn::{self, Caller, Decision};
 use crate::cc::{Kind, Meaning};
 use crate::policy::Authorized;
 use crate::relay::{self, RelayBody};
-use crate::route::{self, Arrival, Download};
+use crate::route::{self, Arrival, Download, Seat};
 use crate::session::{Lease, LossCause};
 use crate::upstream::{self, Answer};
 
@@ -31,6 +31,13 @@ pub(super) struct Trail {
     pub(super) agent: Option<crate::cc::AgentId>,
 }
 
+/// What a request asks for, for the record of a token that is refused.
+#[derive(Clone, Copy)]
+pub(super) enum Asked<'a> {
+    Download(&'a Download),
+    Seat(Seat),
+}
+
 impl Live {
     /// Answers one request with a file, or says why not.
     ///
@@ -44,14 +51,13 @@ impl Live {
     ) -> Result<Served, Failure> {
         let download = route::parse(head.version, &head.method, &head.uri, &head.headers)?;
         trail.agent = Some(download.agent());
-        let caller = self.caller(head, &arrival, &download).await?;
+        let caller = self.caller(head, &arrival, Asked::Download(&download)).await?;
         let authorized = self.authorize(caller, download, arrival).await?;
         let (permit, lease) = match self.means(&authorized).await {
             Ok(means) => means,
             Err(failure) => return Err(self.refuse(&authorized, failure).await),
         };
-        let session = SessionUse { agent: lease.agent(), tag: lease.tag() };
-        let mut entry = self.audit.open(authorized, session).await?;
+        let mut entry = self.audit.open(authorized, used(&lease)).await?;
         trail.entry = Some(*entry.id());
         entry.asking(self.relay.stop.clone());
         let asking = Asking::new(&self.relay.metrics, entry.download().file().kind());
@@ -67,15 +73,18 @@ impl Live {
         }
     }
 
-    async fn caller(&self, head: &Parts, arrival: &Arrival, download: &Download) -> Result<Caller, Failure> {
+    pub(super) async fn caller(&self, head: &Parts, arrival: &Arrival, asked: Asked<'_>) -> Result<Caller, Failure> {
         let error = match self.authenticator.authenticate(&head.headers).await {
             Ok(caller) => return Ok(caller),
             Err(error) => error,
         };
         if !matches!(error, authn::Error::Missing) {
-            let download = Some(download);
+            let (download, seat) = match asked {
+                Asked::Download(download) => (Some(download), None),
+                Asked::Seat(seat) => (None, Some(seat)),
+            };
             let code = error.code();
-            let refusal = Refusal { arrival, caller: None, download, authorized: None, code, retcode: None };
+            let refusal = Refusal { arrival, caller: None, download, seat, authorized: None, code, retcode: None };
             self.audit.refused(refusal).await;
         }
         Err(error.into())
@@ -110,6 +119,7 @@ impl Live {
             arrival: authorized.arrival(),
             caller: Some(authorized.caller()),
             download: Some(authorized.download()),
+            seat: None,
             authorized: Some(authorized),
             code: failure.code(),
             retcode: retcode.as_ref(),
@@ -128,7 +138,11 @@ impl Live {
                 let tag = lease.tag();
                 lease = lease.renewed().await?;
                 if lease.tag() != tag {
-                    entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
+                    entry.session_replaced(SessionUse {
+                        agent: lease.agent(),
+                        tag: lease.tag(),
+                        kind: lease.kind().as_str(),
+                    });
                 }
             }
             let error = match self.gateway.download(entry, lease.guid()).await {
@@ -154,9 +168,14 @@ impl Live {
             let rotated = lease.sign_in() == sign_in && lease.tag() != tag;
             fresh_session = newer_guid || !rotated;
             newer_guid = true;
-            entry.session_replaced(SessionUse { agent: lease.agent(), tag: lease.tag() });
+            entry.session_replaced(used(&lease));
         }
     }
+}
+
+/// In whose session a download is made, for its records.
+fn used(lease: &Lease) -> SessionUse {
+    SessionUse { agent: lease.agent(), tag: lease.tag(), kind: lease.kind().as_str() }
 }
 
 /// Counts a download that ends before there is a body, which counts its own end.

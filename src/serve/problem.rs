@@ -12,10 +12,12 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::seat::BodyError;
 use crate::cc::{Meaning, Retcode};
-use crate::policy::Reason;
+use crate::policy::{NotYourSeat, Reason};
 use crate::route::RequestId;
 use crate::session::store::Trouble;
+use crate::upstream::DeskSignInError;
 use crate::{authn, route, session, upstream};
 
 /// A wait that we can't know better: long enough not to be a storm, short enough for a person.
@@ -32,6 +34,7 @@ pub(super) struct Problem {
     retcode: Option<Retcode>,
     retry_after: Option<Duration>,
     content_range: Option<HeaderValue>,
+    allow: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -54,12 +57,20 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let (code, detail) = (code.into(), detail.into());
-        Self { status, code, title, detail, retcode: None, retry_after: None, content_range: None }
+        Self { status, code, title, detail, retcode: None, retry_after: None, content_range: None, allow: None }
     }
 
     const fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// The code where it is one of ours; a rule's own word is none.
+    pub(super) const fn stable_code(&self) -> &'static str {
+        match self.code {
+            Cow::Borrowed(code) => code,
+            Cow::Owned(_) => "refused",
+        }
     }
 
     /// The answer: `application/problem+json`, never cached.
@@ -91,7 +102,7 @@ impl Problem {
                 headers.insert(WWW_AUTHENTICATE, self.challenge());
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+                headers.insert(ALLOW, HeaderValue::from_static(self.allow.unwrap_or("GET")));
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // A head that is not canonical may be followed by bytes that are not what they seem.
@@ -119,6 +130,14 @@ impl From<&Failure> for Problem {
             Failure::Route(error) => of_route(error),
             Failure::Caller(error) => of_caller(error),
             Failure::Denied(denied) => of_denied(denied.reason()),
+            Failure::NotYourSeat => Self::new(
+                StatusCode::FORBIDDEN,
+                NotYourSeat::REASON,
+                "Not allowed",
+                "Only the agent that the token names signs in, polls and signs out at its seat.",
+            ),
+            Failure::Body(error) => of_body(error),
+            Failure::SignIn(error) => of_sign_in(*error),
             Failure::Overloaded => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -168,8 +187,10 @@ fn of_route(error: &route::Error) -> Problem {
     let detail = error.to_string();
     match error {
         route::Error::NotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "No such path", detail),
-        route::Error::MethodNotAllowed => {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+        route::Error::MethodNotAllowed(allowed) => {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let problem = Problem::new(status, "method_not_allowed", "Method not allowed", detail);
+            Problem { allow: Some(allowed), ..problem }
         }
         route::Error::ExpectationFailed => {
             Problem::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", "Expectation failed", detail)
@@ -208,6 +229,27 @@ fn of_caller(error: &authn::Error) -> Problem {
     Problem::new(status, error.code(), "Not authenticated", detail)
 }
 
+fn of_body(error: &BodyError) -> Problem {
+    let detail = format!("{error}.");
+    match error {
+        BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large", detail),
+        BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "Body too slow", detail),
+        BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail),
+    }
+}
+
+fn of_sign_in(error: DeskSignInError) -> Problem {
+    let (code, title) = match error {
+        DeskSignInError::NotJson => ("bad_request", "Bad request"),
+        DeskSignInError::Unknown => ("parameter_unknown", "Parameter not known"),
+        DeskSignInError::Repeated(_) => ("parameter_repeated", "Parameter repeated"),
+        DeskSignInError::Missing(_) => ("parameter_missing", "Parameter missing"),
+        DeskSignInError::Value { .. } => ("parameter_invalid", "Parameter not valid"),
+        DeskSignInError::Push => ("desk_push_unsupported", "Push mode is not passed through"),
+    };
+    Problem::new(StatusCode::BAD_REQUEST, code, title, format!("{error}."))
+}
+
 fn of_denied(reason: &Reason) -> Problem {
     let (code, detail): (Cow<'static, str>, _) = match reason {
         Reason::NotYourRecording => ("not_your_recording".into(), "No rule gives you this recording."),
@@ -239,6 +281,10 @@ fn of_session(error: &session::Error) -> Problem {
         session::Error::AgentBusy { .. } => {
             Problem::new(StatusCode::CONFLICT, error.code(), "Agent signed in elsewhere", detail).retry_after(wait)
         }
+        session::Error::DeskSigningIn => {
+            Problem::new(StatusCode::CONFLICT, error.code(), "Sign-in under way", detail).retry_after(wait)
+        }
+        session::Error::NoDesk => Problem::new(StatusCode::CONFLICT, error.code(), "Not signed in", detail),
         session::Error::Switching { .. } => unavailable("Switching over", detail),
         // Whatever the gateway holds against a sign-in, the caller is not at fault.
         session::Error::Upstream { source, .. } => match Arc::as_ref(source) {

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::{self, Account};
+use super::desk::{DeskCommand, Seat};
 use super::lease::{Lease, Usage};
 use super::metrics::{Outcome, Phase};
-use super::state::{Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
-use super::store::Retire;
+use super::state::{DeskEvent, Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
+use super::store::{Kind, Retire};
 use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, Shown, upstream};
 use crate::cc::{AgentId, Guid, SignInForm};
 
@@ -43,6 +44,8 @@ pub(super) enum Command {
     Show { reply: oneshot::Sender<Shown> },
     /// The operator wants the session signed out; told whether there is one to sign out here.
     SignOut { reply: oneshot::Sender<bool> },
+    /// The agent's own app asks for something.
+    Desk(DeskCommand),
     /// The process ends.
     Stop,
 }
@@ -50,14 +53,15 @@ pub(super) enum Command {
 pub(super) type Reply = oneshot::Sender<Result<Lease, Error>>;
 
 pub(super) struct Actor {
-    agent: AgentId,
-    sessions: Sessions,
+    pub(super) agent: AgentId,
+    pub(super) sessions: Sessions,
     commands: mpsc::Receiver<Command>,
-    session: Session,
+    pub(super) session: Session,
     /// At most `waiters_max`: `Sessions` counts whoever waits, and who has gone is taken out before it gets longer.
     waiters: Vec<Reply>,
+    pub(super) seat: Seat,
     usage: Arc<Usage>,
-    call: Option<BoxFuture<'static, Event>>,
+    pub(super) call: Option<BoxFuture<'static, Event>>,
     pulse: Option<BoxFuture<'static, Event>>,
     seek: Option<BoxFuture<'static, Event>>,
     telling: Option<BoxFuture<'static, Event>>,
@@ -79,6 +83,7 @@ impl Actor {
             commands,
             session,
             waiters: Vec::new(),
+            seat: Seat::default(),
             usage: Arc::default(),
             call: None,
             pulse: None,
@@ -152,6 +157,7 @@ impl Actor {
                 self.sign_outs.push(reply);
                 Event::SignOutAsked
             }
+            Command::Desk(command) => return self.desk_command(command),
             Command::Stop => Event::Stop,
         })
     }
@@ -166,7 +172,7 @@ impl Actor {
             agent: self.agent,
             state: self.phase.label(),
             kind,
-            owned: matches!(self.session.state(), State::Active(_) | State::Retiring { .. } | State::Leaving { .. }),
+            owned: matches!(self.phase, Phase::Active | Phase::Leaving),
             rotations: self.session.version().map(|version| version.rotation),
             in_use: self.usage.holds(),
             waiting: self.waiters.len(),
@@ -196,6 +202,7 @@ impl Actor {
                 let _ = reply.send(!sign_out_asked);
             }
         }
+        self.tell_untold();
         self.show_phase();
     }
 
@@ -203,7 +210,7 @@ impl Actor {
     fn fence(&self) -> Option<u64> {
         match self.session.state() {
             State::Active(active) => Some(active.version().fence),
-            State::Retiring { active, .. } => Some(active.version().fence),
+            State::Retiring { active, .. } | State::DeskLeaving { active, .. } => Some(active.version().fence),
             _ => None,
         }
     }
@@ -211,6 +218,7 @@ impl Actor {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Seek { floor } => self.seek = Some(self.seek(floor)),
+            Effect::Take { fence } => self.seek = Some(self.take_over(fence)),
             Effect::ReadAccount => self.call = Some(self.read_account()),
             Effect::SignIn { account, form, generation } => {
                 self.call = Some(self.sign_in(account, form, generation));
@@ -223,7 +231,11 @@ impl Actor {
             Effect::KeepAlive { guid, version } => self.pulse = Some(self.keep_alive(guid, version)),
             Effect::DropKeepAlive => self.pulse = None,
             Effect::Store(out) => self.telling = Some(self.tell(out)),
-            Effect::Grant(granted) => self.grant(&granted),
+            Effect::Grant(granted) => {
+                let waiters = std::mem::take(&mut self.waiters);
+                self.lend(waiters, &granted);
+            }
+            Effect::Desk(effect) => self.perform_desk(effect),
             Effect::Refuse(error) => {
                 for waiter in self.waiters.drain(..) {
                     // Whoever has gone needs no answer.
@@ -234,10 +246,10 @@ impl Actor {
         }
     }
 
-    fn grant(&mut self, granted: &Granted) {
+    pub(super) fn lend(&self, waiters: Vec<Reply>, granted: &Granted) {
         // Held until all have theirs: its own end tells the machine if nobody took one.
         let hold = self.usage.hold();
-        for waiter in self.waiters.drain(..) {
+        for waiter in waiters {
             let lease = Lease {
                 sessions: self.sessions.clone(),
                 agent: self.agent,
@@ -269,6 +281,11 @@ impl Actor {
     fn seek(&self, floor: u64) -> BoxFuture<'static, Event> {
         let (agent, sessions) = (self.agent, self.sessions.clone());
         Box::pin(async move { Event::Sought(sessions.store().seek(agent, floor).await) })
+    }
+
+    fn take_over(&self, fence: u64) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move { Event::Sought(sessions.store().take(agent, fence).await) })
     }
 
     fn retire(&self, fence: u64, why: Retire) -> BoxFuture<'static, Event> {
@@ -348,6 +365,13 @@ impl Actor {
                 tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-in failed");
                 metrics.signed_in(Outcome::of(error));
             }
+            Event::Desk(DeskEvent::SignInAnswered(Ok(answer))) => {
+                metrics.signed_in(Outcome::of_retcode(&answer.retcode));
+            }
+            Event::Desk(DeskEvent::SignInAnswered(Err(error))) => {
+                tracing::warn!(%agent, error = %Chain(error), "the sign-in of the agent's own app failed");
+                metrics.signed_in(Outcome::of(error));
+            }
             Event::KeepAliveAnswered { result: Ok(_), .. } => {
                 metrics.kept_alive(Outcome::Ok);
                 self.pulse_failing = false;
@@ -376,7 +400,12 @@ impl Actor {
     fn record(&self, event: SessionEvent) {
         let agent = self.agent;
         match &event {
-            SessionEvent::Forced => tracing::warn!(%agent, "takeover: throwing out whoever is signed in"),
+            SessionEvent::Forced { by: Kind::Own } => {
+                tracing::warn!(%agent, "takeover: throwing out whoever is signed in");
+            }
+            SessionEvent::Forced { by: Kind::Desk } => {
+                tracing::warn!(%agent, "the agent's own app throws out whoever is signed in");
+            }
             SessionEvent::SignedIn { form, .. } => tracing::info!(%agent, ?form, "signed in"),
             SessionEvent::Rotated { count, .. } => {
                 self.sessions.metrics().rotated();
@@ -389,7 +418,10 @@ impl Actor {
             SessionEvent::Lost { cause, .. } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
             SessionEvent::SignedOut { why, .. } => tracing::info!(%agent, why = why.as_str(), "signed out"),
             // The answer itself was logged when it was counted.
-            SessionEvent::SignInFailed { .. } | SessionEvent::SignOutFailed { .. } => {}
+            SessionEvent::SignInFailed { .. }
+            | SessionEvent::SignOutFailed { .. }
+            | SessionEvent::DeskSignedIn { .. }
+            | SessionEvent::DeskSignedOut { .. } => {}
             SessionEvent::Barred { cause } => {
                 tracing::error!(%agent, %cause, "account barred until its file changes");
             }
@@ -411,10 +443,12 @@ impl Actor {
     fn show_phase(&mut self) {
         let phase = match self.session.state() {
             State::Absent => Phase::Absent,
-            State::Seeking { .. } | State::Reading | State::SigningIn(_) => Phase::SigningIn,
+            State::Seeking { .. } | State::Reading | State::SigningIn(_) | State::DeskSigningIn { .. } => {
+                Phase::SigningIn
+            }
             State::Active(_) => Phase::Active,
             State::Borrowed(_) => Phase::Borrowed,
-            State::Retiring { .. } | State::Leaving { .. } => Phase::Leaving,
+            State::Retiring { .. } | State::Leaving { .. } | State::DeskLeaving { .. } => Phase::Leaving,
             State::Cooling { .. } => Phase::Cooling,
             State::Barred => Phase::Barred,
         };

@@ -1,4 +1,4 @@
-//! The four calls by which a session lives. It says what is asked of the gateway, never how it is sent.
+//! The calls by which a session lives. It says what is asked of the gateway, never how it is sent.
 
 use futures_util::future::BoxFuture;
 
@@ -24,6 +24,20 @@ pub trait Calls: Send + Sync + 'static {
 
     /// Signs an agent out.
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>>;
+
+    /// Signs an agent in as its own app asks. As strictly one after the other as our own.
+    fn desk_sign_in<'a>(
+        &'a self,
+        agent: AgentId,
+        sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>>;
+
+    /// Signs an agent out as its own app asks.
+    fn desk_sign_out<'a>(
+        &'a self,
+        agent: AgentId,
+        guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>>;
 }
 
 impl Calls for upstream::Gateway {
@@ -45,5 +59,21 @@ impl Calls for upstream::Gateway {
 
     fn sign_out<'a>(&'a self, agent: AgentId, guid: &'a Guid) -> BoxFuture<'a, Result<(), upstream::Error>> {
         Box::pin(Self::sign_out(self, agent, guid))
+    }
+
+    fn desk_sign_in<'a>(
+        &'a self,
+        agent: AgentId,
+        sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(Self::desk_sign_in(self, agent, sign_in))
+    }
+
+    fn desk_sign_out<'a>(
+        &'a self,
+        agent: AgentId,
+        guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(Self::desk_sign_out(self, agent, guid))
     }
 }

@@ -69,6 +69,12 @@ pub enum Error {
     /// There is no session to sign out here.
     #[error("no session of the agent is owned by this process")]
     NotOwned,
+    /// The agent's own app is not signed in through ccgate.
+    #[error("the agent's own app is not signed in through here")]
+    NoDesk,
+    /// A sign-in of the agent's own app is under way, and one at a time is made.
+    #[error("a sign-in of the agent's own app is under way")]
+    DeskSigningIn,
     /// As many requests wait for a session of this agent as may.
     #[error("too many requests wait for a session of the agent")]
     TooManyWaiters,
@@ -125,6 +131,8 @@ impl Error {
             Self::Store { .. } => "store_unavailable",
             Self::NotOwned => "session_not_owned",
             Self::TooManyWaiters | Self::TooManyAgents | Self::TooManySignIns { .. } => "sessions_exhausted",
+            Self::NoDesk => "not_signed_in",
+            Self::DeskSigningIn => "sign_in_under_way",
             Self::Timeout => "upstream_timeout",
             Self::Interrupted => "internal_error",
             Self::ShuttingDown => "shutting_down",
@@ -142,6 +150,8 @@ impl Error {
             Self::Elsewhere { .. } | Self::Store { .. } | Self::TooManySignIns { .. } | Self::NotOwned => None,
             Self::AccountMissing
             | Self::AccountUnusable(_)
+            | Self::NoDesk
+            | Self::DeskSigningIn
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout
@@ -165,6 +175,8 @@ impl Error {
             Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }
+            | Self::NoDesk
+            | Self::DeskSigningIn
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout

@@ -17,8 +17,11 @@ pub trait Journal: Send + Sync {
 /// One event in the life of an agent's session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// About to throw out whoever is signed in as this agent: the account says `takeover: true`.
-    Forced,
+    /// About to throw out whoever is signed in as this agent.
+    Forced {
+        /// Who does it: ccgate, as the account says `takeover: true`, or the agent's own app.
+        by: Kind,
+    },
     /// Signed in.
     SignedIn {
         /// In which way.
@@ -37,6 +40,18 @@ pub enum SessionEvent {
     /// The session is another process's from now on; it lives.
     HandedOver {
         /// The fingerprint of its last Guid here.
+        guid: GuidTag,
+    },
+    /// The agent's own app signed in.
+    DeskSignedIn {
+        /// In which way.
+        form: SignInForm,
+        /// The fingerprint of its Guid.
+        guid: GuidTag,
+    },
+    /// The agent's own app signed out.
+    DeskSignedOut {
+        /// The fingerprint of its last Guid.
         guid: GuidTag,
     },
     /// A sign-in failed in a way that may pass; told once for each call, however many wait for it. What does not pass
@@ -96,6 +111,9 @@ impl SessionEvent {
     /// As `Debug` shows it, without the fingerprint, whose key is random.
     pub(super) fn shown(&self) -> String {
         let text = format!("{self:?}");
+        if let Some((name, _)) = text.split_once(" { guid: ") {
+            return name.to_owned();
+        }
         text.find(", guid: ").and_then(|at| text.get(..at)).map(|kept| format!("{kept} }}")).unwrap_or(text)
     }
 
@@ -105,6 +123,8 @@ impl SessionEvent {
             Self::SignedIn { guid, .. }
             | Self::Resumed { guid, .. }
             | Self::HandedOver { guid }
+            | Self::DeskSignedIn { guid, .. }
+            | Self::DeskSignedOut { guid }
             | Self::Rotated { guid, .. }
             | Self::Lost { guid, .. }
             | Self::SignedOut { guid, .. }
@@ -160,6 +180,8 @@ pub enum SignOutCause {
     Operator,
     /// Another process owns the agent by now and does not know this session.
     Superseded,
+    /// The agent's own app signs in, and an agent has one session.
+    Desk,
 }
 
 impl SignOutCause {
@@ -172,6 +194,7 @@ impl SignOutCause {
             Self::Shutdown => "shutdown",
             Self::Operator => "operator",
             Self::Superseded => "superseded",
+            Self::Desk => "desk",
         }
     }
 }

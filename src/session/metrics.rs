@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::upstream;
-use crate::cc::{AgentId, Meaning};
+use crate::cc::{AgentId, Meaning, Retcode};
 
 /// The counters and gauges of all sessions of a process. Clones share them.
 #[derive(Clone)]
@@ -80,17 +80,23 @@ impl Outcome {
             upstream::Error::Truncated { .. } | upstream::Error::Protocol(_) | upstream::Error::Status(_) => {
                 Self::Protocol
             }
-            upstream::Error::Refused { retcode, .. } => match retcode.meaning() {
-                Meaning::SessionLost | Meaning::SessionOrRight => Self::SessionLost,
-                Meaning::AgentBusy => Self::AgentBusy,
-                Meaning::WrongPassword => Self::WrongPassword,
-                Meaning::WrongAccount => Self::WrongAccount,
-                Meaning::WrongKeepAlive => Self::WrongKeepAlive,
-                Meaning::TryLater => Self::TryLater,
-                Meaning::Success | Meaning::Forbidden | Meaning::NotFound | Meaning::BadRequest | Meaning::Other => {
-                    Self::Refused
-                }
+            upstream::Error::Refused { retcode, .. } => match Self::of_retcode(retcode) {
+                Self::Ok => Self::Refused,
+                other => other,
             },
+        }
+    }
+
+    pub(super) fn of_retcode(retcode: &Retcode) -> Self {
+        match retcode.meaning() {
+            Meaning::Success => Self::Ok,
+            Meaning::SessionLost | Meaning::SessionOrRight => Self::SessionLost,
+            Meaning::AgentBusy => Self::AgentBusy,
+            Meaning::WrongPassword => Self::WrongPassword,
+            Meaning::WrongAccount => Self::WrongAccount,
+            Meaning::WrongKeepAlive => Self::WrongKeepAlive,
+            Meaning::TryLater => Self::TryLater,
+            Meaning::Forbidden | Meaning::NotFound | Meaning::BadRequest | Meaning::Other => Self::Refused,
         }
     }
 

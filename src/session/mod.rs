@@ -27,6 +27,7 @@ use crate::upstream;
 pub mod accounts;
 mod actor;
 mod calls;
+mod desk;
 mod error;
 mod journal;
 mod lease;
@@ -264,8 +265,14 @@ impl Sessions {
     }
 
     async fn ask(&self, agent: AgentId, rejected: Option<Rejected>) -> Result<Lease, Error> {
-        let (answer, _waiting) = self.enqueue(agent, rejected)?;
-        match tokio::time::timeout(self.0.config.lease_timeout, answer).await {
+        let (reply, answer) = oneshot::channel();
+        let _waiting = self.enqueue(agent, Command::Ask { rejected, reply })?;
+        self.answered(answer, self.0.config.lease_timeout).await
+    }
+
+    /// Waits for an actor's answer.
+    async fn answered<T>(&self, answer: oneshot::Receiver<Result<T, Error>>, patience: Duration) -> Result<T, Error> {
+        match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => answer,
             // The actor ended without an answer: a shutdown cut it off, or it panicked.
             Ok(Err(_ended)) if self.actors().closing => Err(Error::ShuttingDown),
@@ -275,11 +282,7 @@ impl Sessions {
     }
 
     /// Tells the agent's actor, which is started where there is none.
-    fn enqueue(
-        &self,
-        agent: AgentId,
-        rejected: Option<Rejected>,
-    ) -> Result<(oneshot::Receiver<Result<Lease, Error>>, Waiting), Error> {
+    fn enqueue(&self, agent: AgentId, command: Command) -> Result<Waiting, Error> {
         let config = &self.0.config;
         let mut actors = self.actors();
         if actors.closing {
@@ -299,10 +302,9 @@ impl Sessions {
         if before >= config.waiters_max {
             return Err(Error::TooManyWaiters);
         }
-        let (reply, answer) = oneshot::channel();
         // Sent under the lock: an actor that leaves looks at its queue under the same lock.
-        match handle.commands.try_send(Command::Ask { rejected, reply }) {
-            Ok(()) => Ok((answer, waiting)),
+        match handle.commands.try_send(command) {
+            Ok(()) => Ok(waiting),
             Err(_full) => Err(Error::TooManyWaiters),
         }
     }

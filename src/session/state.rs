@@ -37,6 +37,7 @@ use super::{Error, KeepAlive, upstream};
 use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
 
 mod active;
+mod desk;
 mod event;
 mod failure;
 mod shared;
@@ -44,7 +45,8 @@ mod shared;
 mod tests;
 
 use active::{Active, Pulse};
-pub(super) use event::{Effect, Event, Fresh, Granted, Out, Rejected, Version};
+use desk::{Leave, Wishes};
+pub(super) use event::{DeskEffect, DeskEvent, Effect, Event, Fresh, Granted, Out, Rejected, Version};
 pub(super) use failure::Why;
 use failure::{backoff, bar_cause, may_have_worked, meaning};
 use shared::{Borrowed, Claim, Outbox};
@@ -92,6 +94,9 @@ pub(super) struct Session {
     /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
     unasked: bool,
     outbox: Outbox,
+    /// Somebody waits for a session to download with.
+    wanted: bool,
+    desk: Wishes,
     /// What the gateway refused for good. Kept until a sign-in works, whatever happens in between.
     bar: Option<(BarCause, Fingerprint)>,
     /// A lost session that may still live upstream: signed out before the next sign-in, which would meet it (100-002).
@@ -128,6 +133,17 @@ pub(super) enum State {
         guid: Arc<Guid>,
         why: SignOutCause,
         wanted: bool,
+    },
+    /// The agent's own app is being signed in.
+    DeskSigningIn {
+        form: SignInForm,
+        /// An older session of the app's that was not let go: it lives on where the sign-in is refused.
+        before: Option<Box<Active>>,
+    },
+    /// The agent's own app is being signed out.
+    DeskLeaving {
+        active: Box<Active>,
+        why: Leave,
     },
     Cooling {
         until: Instant,
@@ -176,6 +192,8 @@ impl Session {
             seek_again: false,
             unasked: false,
             outbox: Outbox::default(),
+            wanted: false,
+            desk: Wishes::default(),
             bar: None,
             ghost: None,
             doubt_until: None,
@@ -209,7 +227,7 @@ impl Session {
             State::Cooling { .. } | State::Barred => self.stopping,
             _ => false,
         };
-        at_rest && self.seeking.is_none() && self.outbox.is_empty()
+        at_rest && self.seeking.is_none() && self.outbox.is_empty() && !self.wants_desk()
     }
 
     /// When a [`Event::Tick`] is due; none in states that end by an answer.
@@ -223,6 +241,7 @@ impl Session {
             }
             State::Seeking { again_at, .. } => *again_at,
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => None,
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => None,
         };
         [state, self.outbox.retry_at()].into_iter().flatten().min()
     }
@@ -233,11 +252,12 @@ impl Session {
         let mut effects = Vec::new();
         self.tenure = tenure;
         self.notice_tenure(now, &mut effects);
+        self.note_version();
         match event {
             Event::Want { rejected } => self.want(rejected, now, &mut effects),
             Event::Sought(found) => self.sought(found, now, &mut effects),
             Event::AccountRead(account) => self.account_read(account, now, &mut effects),
-            Event::SignInNotMade(error) => self.sign_in_not_made(error, &mut effects),
+            Event::SignInNotMade(error) => self.sign_in_not_made(error, now, &mut effects),
             Event::SignInAnswered(answer) => self.sign_in_answered(answer, now, &mut effects),
             Event::Retired(answer) => self.retired(answer, now, &mut effects),
             Event::SignOutAnswered(answer) => self.sign_out_answered(answer, now, &mut effects),
@@ -253,22 +273,48 @@ impl Session {
             Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
+            Event::Desk(event) => self.desk_event(event, now, &mut effects),
             Event::Stop => self.stop(now, &mut effects),
         }
+        self.note_version();
+        self.note_answered(&effects);
+        self.serve_desk(now, &mut effects);
+        self.note_answered(&effects);
         self.send(now, &mut effects);
         effects
+    }
+
+    /// Late answers to a session must not meet the next one under the same fence.
+    fn note_version(&mut self) {
+        let version = match &self.state {
+            State::Active(active) | State::Retiring { active, .. } | State::DeskLeaving { active, .. } => {
+                active.version
+            }
+            _ => return,
+        };
+        if let Some(claim) = self.claim.as_mut().filter(|claim| claim.fence == version.fence) {
+            claim.rotation = version.rotation + 1;
+        }
+    }
+
+    fn note_answered(&mut self, effects: &[Effect]) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_))) {
+            self.wanted = false;
+        }
     }
 
     fn want(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         if self.stopping {
             return effects.push(Effect::Refuse(Error::ShuttingDown));
         }
+        self.wanted = true;
         match &mut self.state {
             State::Absent | State::Barred => self.seek(rejected, effects),
             State::Cooling { until, why } => match until.checked_duration_since(now) {
                 Some(left) if !left.is_zero() => effects.push(Effect::Refuse(why.refusal(left))),
                 _ => self.seek(rejected, effects),
             },
+            State::Seeking { .. } if let Some(error) = self.desk.cools(now) => effects.push(Effect::Refuse(error)),
             State::Seeking { rejected: known, .. } => {
                 self.unasked = false;
                 if known.is_none() {
@@ -276,6 +322,7 @@ impl Session {
                 }
             }
             State::Reading | State::SigningIn(_) => {}
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             State::Retiring { wanted, .. } | State::Leaving { wanted, .. } => *wanted = true,
             State::Borrowed(_) => self.want_borrowed(rejected, now, effects),
             State::Active(_) => self.want_active(rejected, now, effects),
@@ -321,6 +368,9 @@ impl Session {
             Ok(_) => return self.refuse(Error::ShuttingDown, effects),
             Err(error) => return self.refuse(error, effects),
         };
+        if self.wants_desk_sign_in() {
+            return self.go_on(now, effects);
+        }
         match &self.bar {
             Some((cause, fingerprint)) if *fingerprint == account.fingerprint => {
                 let error = Error::AccountRejected { cause: cause.clone() };
@@ -333,9 +383,11 @@ impl Session {
         }
     }
 
-    fn sign_in_not_made(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::SigningIn(_)) {
-            self.refuse(error, effects);
+    fn sign_in_not_made(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::SigningIn(_) => self.refuse(error, effects),
+            State::DeskSigningIn { .. } => self.desk_sign_in_not_made(error, now, effects),
+            _ => {}
         }
     }
 
@@ -371,7 +423,7 @@ impl Session {
         match meaning(&error) {
             Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping && self.holds(now) => {
                 // The record first: it throws somebody off the desk.
-                effects.push(Effect::Record(SessionEvent::Forced));
+                effects.push(Effect::Record(SessionEvent::Forced { by: Kind::Own }));
                 self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
             }
             Some(Meaning::AgentBusy) => self.sign_in_failed(&error, Why::AgentBusy, now, effects),
@@ -420,7 +472,7 @@ impl Session {
             guid,
             form,
             kind: Kind::Own,
-            version: Version { fence: claim.fence, rotation: 0 },
+            version: claim.next_version(),
             alive_at: now,
             issued_at: now,
             rotates_every: None,
@@ -455,8 +507,12 @@ impl Session {
     }
 
     fn sign_out_answered(&mut self, answer: Result<(), Arc<upstream::Error>>, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::DeskLeaving { why: Leave::ForSignIn, .. }) {
+            return self.gave_way(answer, now, effects);
+        }
         let State::Leaving { guid, why, wanted } = &self.state else { return };
-        let (guid, why, wanted) = (Arc::clone(guid), *why, *wanted && !self.stopping);
+        let wanted = (*wanted || self.wants_desk_sign_in()) && !self.stopping;
+        let (guid, why) = (Arc::clone(guid), *why);
         let tag = self.rules.tag_key.tag(&guid);
         let gone = match &answer {
             Ok(()) => true,
@@ -472,7 +528,7 @@ impl Session {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
             }
-            _ if wanted && self.claim.is_some() => self.read_account(effects),
+            _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),
             _ => self.rest(),
         }
@@ -482,7 +538,8 @@ impl Session {
     /// it was let go before the ghost is signed out, another process would sign in, and meet it.
     fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
         let State::Active(active) = &self.state else { return };
-        if cause != LossCause::Forgotten {
+        // A session of the agent's own app is never signed out by us: whoever is signed in next is told that it lives.
+        if cause != LossCause::Forgotten && active.kind == Kind::Own {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
         let guid = self.rules.tag_key.tag(&active.guid);
@@ -600,13 +657,14 @@ impl Session {
         match &self.state {
             // A call is in flight: its answer finds `stopping` set.
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
+            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             // Nobody else knows of it, so nobody else can ever sign it out.
             State::Active(active) if !ours && active.is_untold() => {
                 let guid = Arc::clone(&active.guid);
                 self.leave(guid, SignOutCause::Shutdown, effects);
             }
             // Not ours to sign out, or not known to be.
-            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over(effects),
+            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over_told(now, effects),
             State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
             State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
                 // Whether another process is signing in cannot be known where the agent is not ours.

@@ -251,6 +251,11 @@ pub trait Store: Send + Sync + 'static {
     /// It counts as a use of the session.
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>>;
 
+    /// Becomes the owner of what `fence` names though its owner's tenure may last, because the agent's own app comes through
+    /// this process now. Where `fence` is not the newest any more it is a seek. The owner before is told by
+    /// [`Watcher::changed`]; its writes are refused from then on.
+    fn take(&self, agent: AgentId, fence: u64) -> BoxFuture<'_, Result<Found, Error>>;
+
     /// Lets the others know. Refused ([`Error::Superseded`]) unless `fence` is the agent's newest and its owner this
     /// process; or, just after the store came back empty, unless it knows nothing of the agent.
     fn write(&self, agent: AgentId, fence: u64, entry: Entry) -> BoxFuture<'_, Result<(), Error>>;

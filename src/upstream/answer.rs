@@ -39,7 +39,7 @@ impl Gateway {
         let request = self.request(call, guid, body)?;
         let exchange = async {
             let response = self.client.send_within(request, deadline).await?;
-            let (status, headers, document) = read(response).await?;
+            let (status, headers, document) = read(response, ENVELOPE_BYTES_MAX).await?;
             success(status, headers, &document)
         };
         // The head has the deadline of `send_within`; this one bounds the whole, a trickled body included.
@@ -47,9 +47,13 @@ impl Gateway {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), Error> {
+/// Reads a whole answer of at most `bytes_max` bytes.
+pub(super) async fn read(
+    response: Response<Incoming>,
+    bytes_max: usize,
+) -> Result<(StatusCode, HeaderMap, Bytes), Error> {
     let (head, body) = response.into_parts();
-    let document = net::read_document(body, ENVELOPE_BYTES_MAX).await.map_err(|error| match error {
+    let document = net::read_document(body, bytes_max).await.map_err(|error| match error {
         net::Error::Protocol(source) => Error::Truncated { source },
         other => Error::from(other),
     })?;

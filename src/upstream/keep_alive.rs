@@ -10,7 +10,7 @@ use crate::cc::{AgentId, Call, Guid};
 
 /// A poll with nothing to tell is answered after about 10 s (`AGENT_POLL_WAIT_TIMES` x `AGENT_POLL_WAIT_INTERVAL`), so
 /// it gets at least three times that, however short the other deadlines are.
-const POLL_DEADLINE_MIN: Duration = Duration::from_secs(30);
+pub(super) const POLL_DEADLINE_MIN: Duration = Duration::from_secs(30);
 
 impl Gateway {
     /// Polls for events, which are dropped; returns the new Guid where the answer brings one. Takes about 10 s.

@@ -83,6 +83,11 @@ impl Metrics {
             Ok(_) => "ok",
             Err(error) => error.label(),
         };
+        self.count(operation, start, outcome);
+    }
+
+    /// As [`Metrics::observe`], with the word for the outcome.
+    pub(super) fn count(&self, operation: Operation, start: Instant, outcome: &'static str) {
         self.requests.with_label_values(&[operation.label(), outcome]).inc();
         self.duration.with_label_values(&[operation.label()]).observe(start.elapsed().as_secs_f64());
     }
@@ -101,7 +106,7 @@ impl Operation {
 }
 
 impl Error {
-    const fn label(&self) -> &'static str {
+    pub(super) const fn label(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
             Self::Untrusted { .. } => "untrusted",

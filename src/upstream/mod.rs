@@ -3,12 +3,16 @@
 
 mod answer;
 mod breaker;
+mod desk;
+mod desk_sign_in;
 mod download;
 mod error;
 mod keep_alive;
 mod metrics;
 mod sign_in;
 
+pub use desk::DeskAnswer;
+pub use desk_sign_in::{DeskSignIn, DeskSignInError};
 pub use download::{Answer, Downloaded, File};
 pub use error::{Error, Rest};
 pub use metrics::Metrics;

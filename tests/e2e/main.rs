@@ -17,6 +17,7 @@ mod authn;
 mod client;
 mod cors;
 mod crash;
+mod desk;
 mod download;
 mod drain;
 mod framing;

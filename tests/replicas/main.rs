@@ -16,6 +16,7 @@
 mod chaos;
 #[path = "../e2e/client.rs"]
 mod client;
+mod desk;
 mod draining;
 mod fleet;
 mod healing;

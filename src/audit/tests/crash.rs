@@ -16,6 +16,7 @@ async fn written() -> (Arc<TempDir>, Config, String) {
             arrival: &arrival("req-2"),
             caller: None,
             download: None,
+            seat: None,
             authorized: None,
             code: "token_expired",
             retcode: None,

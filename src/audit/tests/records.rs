@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::super::line::{Draft, Ledger};
 use super::super::{By, ConfigChange, Event, FailReason, Refusal, SessionChange};
 use super::*;
-use crate::policy::{Denied, Reason};
+use crate::policy::{Denied, Policy, Reason};
+use crate::route::{Seat, SeatAct};
 
 /// Replaces what is random or depends on the time by its form.
 fn normal(line: &str) -> String {
@@ -64,6 +65,7 @@ async fn every_record(world: &World) {
         arrival: permission.arrival(),
         caller: None,
         download: None,
+        seat: None,
         authorized: Some(&permission),
         code: "agent_busy",
         retcode: Some(&retcode),
@@ -75,10 +77,16 @@ async fn every_record(world: &World) {
         arrival: &arrival,
         caller: None,
         download: None,
+        seat: None,
         authorized: None,
         code: "token_expired",
         retcode: None,
     };
+    world.log.refused(refusal).await;
+    let (policy, seat) = (Policy::builtin().expect("the rules"), Seat::for_test(agent(4978), SeatAct::SignOut));
+    let refused = policy.seat(caller(), seat, arrival.clone()).expect_err("another's seat");
+    world.log.not_your_seat(&refused).await;
+    let refusal = Refusal { seat: Some(seat), code: "not_signed_in", ..refusal };
     world.log.refused(refusal).await;
     world.log.note(Event::Session {
         agent: agent(4977),

@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::session::{BarCause, SignIn};
 
+mod desk;
 mod world;
 
 use world::{Fault, PASSWORD, World, agent};
@@ -158,7 +159,7 @@ async fn an_agent_that_works_elsewhere_is_thrown_out_only_with_takeover() {
     let story = world.gateway.story();
     assert_eq!(
         story[2..],
-        ["sign in Platform", "Forced", "sign in Force", "SignedIn { form: Force }"],
+        ["sign in Platform", "Forced { by: Own }", "sign in Force", "SignedIn { form: Force }"],
         "recorded before it is done"
     );
 }

@@ -36,6 +36,9 @@ impl Store for Rate {
     fn seek(&self, _: AgentId, _: u64) -> BoxFuture<'_, Result<Found, store::Error>> {
         panic!("the gate asks for the rate only")
     }
+    fn take(&self, _: AgentId, _: u64) -> BoxFuture<'_, Result<Found, store::Error>> {
+        panic!("the gate asks for the rate only")
+    }
     fn write(&self, _: AgentId, _: u64, _: Entry) -> BoxFuture<'_, Result<(), store::Error>> {
         panic!("the gate asks for the rate only")
     }

@@ -91,12 +91,12 @@ impl Active {
     pub(super) fn grant(&mut self, tenure: Tenure) -> Effect {
         self.idle_since = None;
         self.awaited = false;
-        Effect::Grant(Granted {
-            guid: Arc::clone(&self.guid),
-            version: self.version,
-            kind: self.kind,
-            fresh_until: tenure.until,
-        })
+        Effect::Grant(self.granted(tenure))
+    }
+
+    pub(super) fn granted(&self, tenure: Tenure) -> Granted {
+        let (guid, version, kind) = (Arc::clone(&self.guid), self.version, self.kind);
+        Granted { guid, version, kind, fresh_until: tenure.until }
     }
 
     /// Hands the session back to whoever rejected it: another one would be refused too.
@@ -177,7 +177,7 @@ impl Active {
     }
 
     /// The answer said that the session lives.
-    fn answered(&mut self, since: Option<Instant>, rotated: bool, now: Instant) {
+    pub(super) fn answered(&mut self, since: Option<Instant>, rotated: bool, now: Instant) {
         self.alive_at = now;
         if let Some(since) = since.filter(|_| !rotated) {
             self.poll_takes = self.poll_takes.max(now.saturating_duration_since(since));
@@ -262,9 +262,9 @@ impl Session {
     }
 
     pub(super) fn learned(&mut self, version: Version, guid: Guid, now: Instant, effects: &mut Vec<Effect>) {
-        let ours = self.holds(now);
-        if let State::Active(active) = &mut self.state {
-            let rotated = active.rotate(version, guid, &self.rules.tag_key, now);
+        let (ours, tag_key) = (self.holds(now), Arc::clone(&self.rules.tag_key));
+        if let Some(active) = self.living() {
+            let rotated = active.rotate(version, guid, &tag_key, now);
             active.doubtful |= !ours && rotated.is_some();
             effects.extend(rotated.map(Effect::Record));
         }

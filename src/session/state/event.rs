@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub(in crate::session) use super::desk::{DeskEffect, DeskEvent};
 use crate::cc::{Guid, SignInForm};
 use crate::session::accounts::Account;
 use crate::session::journal::{LossCause, SessionEvent};
@@ -54,6 +55,8 @@ pub(in crate::session) enum Event {
     Released,
     /// The time that `wake_at` named has come.
     Tick,
+    /// The agent's own app does something.
+    Desk(DeskEvent),
     /// The process ends.
     Stop,
 }
@@ -70,6 +73,10 @@ pub(in crate::session) struct Fresh {
 pub(in crate::session) enum Effect {
     Seek {
         floor: u64,
+    },
+    /// As a seek, but what this fence names becomes ours though its owner's tenure lasts.
+    Take {
+        fence: u64,
     },
     ReadAccount,
     SignIn {
@@ -98,6 +105,8 @@ pub(in crate::session) enum Effect {
     /// All who wait get this error.
     Refuse(Error),
     Record(SessionEvent),
+    /// For the agent's own app.
+    Desk(DeskEffect),
 }
 
 /// A session as it is handed out.

@@ -30,6 +30,14 @@ pub(in crate::session) struct Claim {
     pub(super) fence: u64,
     /// Of the tenure under which the store last said so.
     pub(super) generation: u64,
+    /// How many Guids it has had under this fence: where the next session's versions begin.
+    pub(super) rotation: u64,
+}
+
+impl Claim {
+    pub(super) fn next_version(&self) -> Version {
+        Version { fence: self.fence, rotation: self.rotation }
+    }
 }
 
 /// Another process's session.
@@ -113,6 +121,11 @@ impl Outbox {
         self.retry_at.filter(|_| self.sent.is_none())
     }
 
+    /// What was sent last was not taken, and is sent again after a while.
+    pub(super) fn pauses(&self) -> bool {
+        self.sent.is_none() && self.retry_at.is_some()
+    }
+
     pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
     }
@@ -147,7 +160,7 @@ impl Session {
         match found {
             Ok(Found::Owned { fence, left }) => {
                 self.floor = self.floor.max(fence);
-                self.claim = Some(Claim { fence, generation });
+                self.claim = Some(Claim { fence, generation, rotation: 0 });
                 self.owned(left, now, effects);
             }
             Ok(Found::Theirs { fence, entry }) => {
@@ -204,7 +217,8 @@ impl Session {
                     self.doubt_until = self.doubt_until.max(Some(now + doubt));
                 }
                 let still = cooling.lasts.saturating_sub(left.age);
-                if still.is_zero() {
+                // An app's sign-in is with another password than ours, and by another's will.
+                if still.is_zero() || self.wants_desk_sign_in() {
                     return self.fresh_start(now, effects);
                 }
                 self.tell(Entry::Cooling(store::Cooling {
@@ -242,6 +256,9 @@ impl Session {
 
     /// No session is known to live: a ghost of ours goes first, then the account is read.
     fn fresh_start(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.wants_desk_only() {
+            return self.nothing_for_desk(now, effects);
+        }
         match self.ghost.take() {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
@@ -250,8 +267,8 @@ impl Session {
                     *wanted = !unasked;
                 }
             }
-            _ if std::mem::take(&mut self.unasked) => self.rest(),
-            _ => self.read_account(effects),
+            _ if std::mem::take(&mut self.unasked) && !self.wants_desk_sign_in() => self.rest(),
+            _ => self.go_on(now, effects),
         }
     }
 
@@ -343,6 +360,7 @@ impl Session {
         let Some(left) = entry else { return self.look_again(rejected, now) };
         match left.entry {
             Some(Entry::Live(live)) => self.borrow(fence, live, (rejected, before), now, effects),
+            Some(Entry::Cooling(_) | Entry::Barred { .. }) if self.wants_desk_sign_in() => self.take(fence, effects),
             Some(Entry::Cooling(cooling)) => {
                 let still = cooling.lasts.saturating_sub(left.age);
                 self.refuse(told(&cooling.trouble, still), effects);
@@ -427,7 +445,8 @@ impl Session {
 
     pub(super) fn changed(&mut self, effects: &mut Vec<Effect>) {
         match &mut self.state {
-            // Both may have been taken for the owner while the store settled: its answer to a write says who is.
+            // Both may have been taken for the owner while the store settled, or the session was taken for the agent's own
+            // app: the store's answer to a write says who is the owner. It tells no process of what that wrote itself.
             State::Active(active) => active.dirty = true,
             State::Seeking { .. } | State::Borrowed(_) if self.seeking.is_some() => self.seek_again = true,
             State::Seeking { .. } | State::Borrowed(_) => self.seek_now(effects),
@@ -436,9 +455,10 @@ impl Session {
     }
 
     pub(super) fn lost_sight(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
+        match &mut self.state {
             State::Borrowed(_) => self.rest(),
             State::Seeking { again_at: Some(_), .. } => self.seek_now(effects),
+            State::Active(active) => active.dirty |= active.kind == Kind::Desk,
             _ => {}
         }
     }
@@ -460,6 +480,7 @@ impl Session {
         }
         let rejected = Rejected { version, guid: Arc::clone(&active.guid), cause };
         self.decides = cause == LossCause::Refused;
+        self.wanted = true;
         self.lose(cause, now, effects);
         self.seek(Some(rejected), effects);
     }
@@ -548,7 +569,7 @@ impl Session {
     /// The store may have forgotten what is owned. A session that lives is written by itself.
     pub(super) fn reconfirm(&mut self) {
         self.outbox.retry_now();
-        if matches!(self.state, State::SigningIn(_)) {
+        if matches!(self.state, State::SigningIn(_) | State::DeskSigningIn { .. }) {
             self.tell(Entry::SigningIn);
         }
     }

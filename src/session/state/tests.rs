@@ -10,6 +10,7 @@ use super::store::{Found, Left, Retired};
 use super::*;
 use crate::cc::Retcode;
 
+mod desk;
 mod doubt;
 mod keep_alive;
 mod properties;
@@ -90,6 +91,8 @@ fn names(effects: &[Effect]) -> Vec<String> {
             }
             Effect::Refuse(error) => format!("refuse {}", error.code()),
             Effect::Record(event) => format!("record {}", event.shown()),
+            Effect::Take { fence } => format!("take {fence}"),
+            Effect::Desk(effect) => desk::name(effect),
         })
         .collect()
 }
@@ -122,7 +125,7 @@ impl Bench {
         while let Some(event) = events.pop_front() {
             for effect in self.session.step(event, self.now, Tenure::ALONE) {
                 match effect {
-                    Effect::Seek { .. } => {
+                    Effect::Seek { .. } | Effect::Take { .. } => {
                         self.fence += 1;
                         events.push_back(Event::Sought(Ok(Found::Owned { fence: self.fence, left: None })));
                     }
@@ -329,7 +332,7 @@ fn a_busy_agent_is_thrown_out_only_with_takeover_and_recorded_first() {
     let mut bench = Bench::new();
     bench.want();
     bench.read("a", true);
-    assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced", "sign in Force"]);
+    assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced { by: Own }", "sign in Force"]);
     let failed = "record SignInFailed { code: \"agent_busy\", retcode: Some(Retcode(\"100-002\")) }";
     assert_eq!(bench.sign_in_fails(refused("100-002")), [failed, "refuse agent_busy"], "once");
     let mut bench = Bench::new();

@@ -254,6 +254,11 @@ impl Store for Memory {
         async move { Ok(self.seek_now(agent, floor)) }.boxed()
     }
 
+    fn take(&self, agent: AgentId, fence: u64) -> BoxFuture<'_, Result<Found, Error>> {
+        // There is no other process to take it from.
+        self.seek(agent, fence)
+    }
+
     fn write(&self, agent: AgentId, fence: u64, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             if self.write_now(agent, fence, &entry)? {

@@ -290,9 +290,10 @@ impl Redis {
         self.pulse().tenure.until = Some(Instant::now());
     }
 
-    async fn seek_now(&self, agent: AgentId, floor: u64) -> Result<Found, Trouble> {
-        let mut script = self.about(&self.scripts.seek, agent);
-        script.arg(floor.min(FENCE_MAX));
+    async fn seek_now(&self, agent: AgentId, floor: u64, take: Option<u64>) -> Result<Found, Trouble> {
+        let script = if take.is_some() { &self.scripts.take } else { &self.scripts.seek };
+        let mut script = self.about(script, agent);
+        script.arg(floor.min(FENCE_MAX)).arg(take.unwrap_or_default());
         let answer = self.ask(Operation::Seek, &script).await;
         if matches!(answer, Err(Trouble::Lapsed | Trouble::Late)) {
             self.wake.notify_one();
@@ -419,7 +420,11 @@ impl Store for Redis {
     }
 
     fn seek(&self, agent: AgentId, floor: u64) -> BoxFuture<'_, Result<Found, Error>> {
-        async move { self.seek_now(agent, floor).await.map_err(|trouble| self.error(trouble)) }.boxed()
+        async move { self.seek_now(agent, floor, None).await.map_err(|trouble| self.error(trouble)) }.boxed()
+    }
+
+    fn take(&self, agent: AgentId, fence: u64) -> BoxFuture<'_, Result<Found, Error>> {
+        async move { self.seek_now(agent, fence, Some(fence)).await.map_err(|trouble| self.error(trouble)) }.boxed()
     }
 
     fn write(&self, agent: AgentId, fence: u64, entry: Entry) -> BoxFuture<'_, Result<(), Error>> {

@@ -283,6 +283,47 @@ impl Calls for Gateway {
             failed.and(answer)
         })
     }
+
+    fn desk_sign_in<'a>(
+        &'a self,
+        agent: AgentId,
+        sign_in: &'a upstream::DeskSignIn,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(async move {
+            let form = sign_in.form();
+            let _in_flight = self.begin(agent, format!("desk signs in {form:?}"));
+            let (mut fault, mut delay, mut answer) = (None, Duration::ZERO, desk_answer(None, "100-002"));
+            self.set(|inner| (fault, delay) = (inner.sign_in_faults.pop_front(), inner.delay));
+            sleep(delay).await;
+            Self::fail(fault.as_ref()).await?;
+            self.set(|inner| {
+                if form == SignInForm::Force || !inner.live.contains_key(&agent) {
+                    let guid = inner.guid();
+                    inner.live.insert(agent, guid.clone());
+                    answer = desk_answer(Some(guid), "0");
+                }
+            });
+            Ok(answer)
+        })
+    }
+
+    fn desk_sign_out<'a>(
+        &'a self,
+        agent: AgentId,
+        guid: &'a Guid,
+    ) -> BoxFuture<'a, Result<upstream::DeskAnswer, upstream::Error>> {
+        Box::pin(async move {
+            match self.sign_out(agent, guid).await {
+                Ok(()) => Ok(desk_answer(None, "0")),
+                Err(upstream::Error::Refused { retcode, .. }) => Ok(upstream::DeskAnswer::for_test(None, retcode)),
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+fn desk_answer(guid: Option<Guid>, code: &str) -> upstream::DeskAnswer {
+    upstream::DeskAnswer::for_test(guid, Retcode::parse(code).expect("a code"))
 }
 
 impl Journal for Gateway {

@@ -48,7 +48,11 @@ fn nobody_is_thrown_out_who_may_be_we_ourselves() {
         }
         bench.want();
         bench.read("a", true);
-        assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced", "sign in Force"], "it is somebody else");
+        assert_eq!(
+            bench.sign_in_fails(refused("100-002")),
+            ["record Forced { by: Own }", "sign in Force"],
+            "it is somebody else"
+        );
     }
 }
 
@@ -74,7 +78,7 @@ fn a_sign_in_that_works_ends_the_doubt() {
     bench.sign_in_works();
     bench.reject(bench.fence, 0, LossCause::Forgotten);
     bench.read("a", true);
-    assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced", "sign in Force"]);
+    assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced { by: Own }", "sign in Force"]);
 }
 
 #[test]

@@ -30,6 +30,20 @@ enum Move {
         millis: u64,
     },
     Stop,
+    /// The agent's own app wants to sign in.
+    DeskSignIn {
+        force: bool,
+    },
+    /// It wants to poll.
+    DeskAsks,
+    DeskSignOut,
+    DeskSignedIn(u8),
+    DeskSignedOut(u8),
+    /// Its poll answered.
+    DeskPolled {
+        older: u64,
+        answer: u8,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -44,6 +58,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Move::Released),
         5 => (0..200_000_u64).prop_map(|millis| Move::Wait { millis }),
         1 => Just(Move::Stop),
+        3 => any::<bool>().prop_map(|force| Move::DeskSignIn { force }),
+        3 => Just(Move::DeskAsks),
+        2 => Just(Move::DeskSignOut),
+        5 => (0..6_u8).prop_map(Move::DeskSignedIn),
+        4 => (0..4_u8).prop_map(Move::DeskSignedOut),
+        2 => (0..2_u64, 0..3_u8).prop_map(|(older, answer)| Move::DeskPolled { older, answer }),
     ];
     proptest::collection::vec(one, 0..120)
 }
@@ -55,7 +75,13 @@ const CODES: [&str; 6] = ["100-002", "100-004", "100-003", "100-012", "000-003",
 struct World {
     bench: Bench,
     waiters: usize,
-    /// The call in flight: `read`, `in` or `out`.
+    /// Calls of the agent's own app that wait: its sign-in, its sign-out, and who want its session.
+    app_signs_in: bool,
+    app_signs_out: bool,
+    app_asks: usize,
+    /// The session that lives is the app's.
+    desk: bool,
+    /// The call in flight: `read`, `in`, `out`, `desk in` or `desk out`.
     call: Option<&'static str>,
     pulse: bool,
     /// Contents that the gateway refused for good, since the last sign-in that worked.
@@ -80,6 +106,10 @@ impl World {
         Self {
             bench: Bench::new(),
             waiters: 0,
+            app_signs_in: false,
+            app_signs_out: false,
+            app_asks: 0,
+            desk: false,
             call: None,
             pulse: false,
             refused: None,
@@ -138,8 +168,64 @@ impl World {
                 }
             }
             Move::Stop => Event::Stop,
+            Move::DeskSignedIn(_) if self.call != Some("desk in") => return,
+            Move::DeskSignedOut(_) if self.call != Some("desk out") => return,
+            other => match self.app(other) {
+                Some(event) => event,
+                None => return,
+            },
         };
         self.take(event);
+    }
+
+    /// What the agent's own app does, and what the gateway answers to it.
+    fn app(&mut self, step: &Move) -> Option<Event> {
+        match step {
+            // Whoever runs the machine lets one in.
+            Move::DeskSignIn { .. } if self.app_signs_in => None,
+            Move::DeskSignIn { force } => {
+                self.app_signs_in = true;
+                Some(desk::asks_to_sign_in(if *force { SignInForm::Force } else { SignInForm::Full }))
+            }
+            Move::DeskAsks => {
+                self.app_asks += 1;
+                Some(desk::asks())
+            }
+            Move::DeskSignOut if self.app_signs_out => None,
+            Move::DeskSignOut => {
+                let version = self.newest?;
+                self.app_signs_out = true;
+                Some(desk::asks_to_sign_out(version.fence, version.rotation))
+            }
+            Move::DeskSignedIn(answer) => {
+                self.guids += 1;
+                self.forced_recorded = false;
+                let doubt = matches!(answer, 3 | 4).then(|| self.bench.now + MAXTIME);
+                self.doubt_until = if *answer < 2 { None } else { doubt.or(self.doubt_until) };
+                Some(match answer {
+                    0 | 1 => desk::signed_in(self.guids),
+                    2 => desk::sign_in_refused("100-002"),
+                    3 => desk::sign_in_refused("0"),
+                    4 => desk::sign_in_unanswered(Arc::new(upstream::Error::Timeout)),
+                    _ => desk::sign_in_unanswered(unreachable()),
+                })
+            }
+            Move::DeskSignedOut(answer) => Some(match answer {
+                0 => desk::signed_out("0"),
+                1 => desk::signed_out("100-006"),
+                2 => desk::signed_out("100-010"),
+                _ => Event::Desk(DeskEvent::SignOutAnswered(Err(unreachable()))),
+            }),
+            Move::DeskPolled { older, answer } => {
+                let version = self.older(*older)?;
+                Some(Event::Desk(match answer {
+                    0 => DeskEvent::Alive(version),
+                    1 => DeskEvent::Lost(version, LossCause::Forgotten),
+                    _ => DeskEvent::Lost(version, LossCause::Refused),
+                }))
+            }
+            _ => None,
+        }
     }
 
     fn older(&self, by: u64) -> Option<Version> {
@@ -189,11 +275,12 @@ impl World {
     fn take(&mut self, event: Event) {
         match &event {
             Event::Want { .. } => self.waiters += 1,
-            Event::SignOutAnswered(Err(error)) if !matches!(**error, upstream::Error::Refused { .. }) => {
+            Event::SignOutAnswered(Err(error)) if !matches!(**error, upstream::Error::Refused { .. }) && !self.desk => {
                 self.call = None;
                 self.live_until = Some(self.bench.now + MAXTIME);
             }
             Event::AccountRead(_) | Event::SignInAnswered(_) | Event::SignOutAnswered(_) => self.call = None,
+            Event::Desk(DeskEvent::SignInAnswered(_) | DeskEvent::SignOutAnswered(_)) => self.call = None,
             Event::Stop => self.stopped = true,
             _ => {}
         }
@@ -211,11 +298,14 @@ impl World {
                         assert!(account.takeover && self.busy, "forced without need or leave");
                         assert!(self.forced_recorded, "forced without a record before");
                     }
-                    let lives = self.live_until.is_some_and(|until| self.bench.now < until);
-                    assert!(!lives, "a session of ours that lives is signed out first");
+                    self.may_sign_in();
                     self.begin("in");
                 }
-                Effect::SignOut { .. } => self.begin("out"),
+                Effect::SignOut { .. } => {
+                    assert!(!self.desk || self.app_signs_in, "the app's session is the app's to end");
+                    self.begin("out");
+                }
+                Effect::Desk(effect) => self.desk_effect(&effect),
                 Effect::KeepAlive { version, .. } => {
                     assert!(!self.pulse, "one keep-alive at a time");
                     assert_eq!(Some(version), self.newest, "with the newest Guid");
@@ -229,12 +319,49 @@ impl World {
                 }
                 Effect::Refuse(_) => self.waiters = 0,
                 Effect::Record(event) => self.record(&event),
-                Effect::Seek { .. } | Effect::Retire { .. } | Effect::Store(_) | Effect::DropKeepAlive => {
+                Effect::Seek { .. }
+                | Effect::Take { .. }
+                | Effect::Retire { .. }
+                | Effect::Store(_)
+                | Effect::DropKeepAlive => {
                     unreachable!("answered by the bench")
                 }
             }
         }
         self.look();
+    }
+
+    fn may_sign_in(&self) {
+        let lives = self.live_until.is_some_and(|until| self.bench.now < until);
+        assert!(!lives, "a session of ours that lives is signed out first");
+        let unanswered = self.doubt_until.is_some_and(|until| self.bench.now + MAXTIME < until + DOUBT_COOLING);
+        assert!(!unanswered, "the gateway may still be at the sign-in before");
+    }
+
+    fn desk_effect(&mut self, effect: &DeskEffect) {
+        match effect {
+            DeskEffect::SignIn { .. } => {
+                assert!(!self.stopped && self.app_signs_in, "for an app that waits");
+                if let State::DeskSigningIn { form: SignInForm::Force, .. } = self.bench.session.state() {
+                    assert!(self.forced_recorded, "forced without a record before");
+                }
+                self.may_sign_in();
+                self.begin("desk in");
+            }
+            DeskEffect::SignOut { .. } => {
+                assert!(self.desk && self.app_signs_out);
+                self.begin("desk out");
+            }
+            DeskEffect::Grant(granted) => {
+                assert!(!self.stopped && granted.kind == Kind::Desk, "its own and no other");
+                assert!(self.newest <= Some(granted.version));
+                self.newest = Some(granted.version);
+                self.app_asks = 0;
+            }
+            DeskEffect::Refuse(_) => self.app_asks = 0,
+            DeskEffect::AnswerSignIn(_) => self.app_signs_in = false,
+            DeskEffect::AnswerSignOut(_) => self.app_signs_out = false,
+        }
     }
 
     fn begin(&mut self, call: &'static str) {
@@ -243,12 +370,14 @@ impl World {
     }
 
     fn record(&mut self, event: &SessionEvent) {
-        self.forced_recorded = *event == SessionEvent::Forced;
+        self.forced_recorded = matches!(event, SessionEvent::Forced { .. });
         match event {
             SessionEvent::SignedIn { .. } => self.live_until = Some(self.bench.now + 1_000 * MAXTIME),
-            SessionEvent::Lost { cause: LossCause::Forgotten, .. } | SessionEvent::SignedOut { .. } => {
-                self.live_until = None;
-            }
+            SessionEvent::Lost { cause: LossCause::Forgotten, .. }
+            | SessionEvent::SignedOut { .. }
+            | SessionEvent::DeskSignedIn { .. } => self.live_until = None,
+            // Of the app's nothing is known any more; whoever signs in is told.
+            SessionEvent::Lost { .. } if self.desk => {}
             SessionEvent::Lost { .. } => self.live_until = Some(self.bench.now + MAXTIME),
             _ => {}
         }
@@ -259,11 +388,16 @@ impl World {
         if let State::Active(active) = session.state() {
             assert!(self.newest <= Some(active.version()), "a newer Guid was replaced by an older");
             self.newest = Some(active.version());
+            self.desk = active.kind() == Kind::Desk;
+            assert!(!self.desk || !self.pulse, "the app keeps its session alive");
         } else {
             self.pulse = false;
+            self.desk = matches!(session.state(), State::DeskLeaving { .. });
         }
         if self.call.is_none() {
             assert_eq!(self.waiters, 0, "somebody waits for nothing in {:?}", session.state());
+            let app = (self.app_signs_in, self.app_signs_out, self.app_asks);
+            assert_eq!(app, (false, false, 0), "the app waits for nothing in {:?}", session.state());
             let idle = session.wake_at().is_some() || session.is_done() || matches!(session.state(), State::Barred);
             assert!(idle, "nothing will ever move {:?}", session.state());
         } else {

@@ -224,3 +224,11 @@ async fn the_file_stays_as_long_as_its_agents_however_often_they_change() {
     }
     assert!(owned(&restart(folder.path(), 1), 1001).await.1.is_some());
 }
+
+#[tokio::test]
+async fn taking_is_seeking_where_there_is_nobody_to_take_from() {
+    let store = Memory::new(clock(0), 10);
+    let fence = write(&store, 1001, live()).await;
+    let Ok(Found::Owned { fence: taken, left: None }) = store.take(agent(1001), fence).await else { panic!("owned") };
+    assert!(taken > fence);
+}

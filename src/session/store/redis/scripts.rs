@@ -7,6 +7,7 @@ pub(super) struct Scripts {
     pub(super) beat: Script,
     pub(super) leave: Script,
     pub(super) seek: Script,
+    pub(super) take: Script,
     pub(super) write: Script,
     pub(super) retire: Script,
     pub(super) release: Script,
@@ -24,7 +25,8 @@ impl Scripts {
         Self {
             beat: script!("beat.lua"),
             leave: script!("leave.lua"),
-            seek: script!("seek.lua"),
+            seek: Script::new(concat!(include_str!("common.lua"), "local taken = false\n", include_str!("seek.lua"))),
+            take: script!("take.lua", "seek.lua"),
             write: script!("owned.lua", "write.lua"),
             retire: script!("owned.lua", "retire.lua"),
             release: script!("owned.lua", "release.lua"),

@@ -1,12 +1,12 @@
--- Becomes the agent's owner where there is none whose tenure lasts. KEYS[1]: its record; ARGV[7]: the agent; ARGV[8]: the
--- greatest fence that the caller knows of.
+-- Becomes the agent's owner where there is none whose tenure lasts, or where it is taken. KEYS[1]: its record; ARGV[7]: the
+-- agent; ARGV[8]: the greatest fence that the caller knows of.
 local agent, floor = ARGV[7], tonumber(ARGV[8])
 local record = redis.call('HMGET', KEYS[1], 'fence', 'owner', 'entry', 'at', 'epoch', 'used_by')
 local fence = tonumber(record[1] or '0') or 0
 local owner, entry = record[2], record[3] or ''
 local age = math.max(0, now - (tonumber(record[4] or '') or now))
 
-if owner and owner ~= '' and owner ~= me then
+if owner and owner ~= '' and owner ~= me and not taken then
   local tenure = prefix .. ':replica:' .. owner
   local remains = redis.call('PTTL', tenure)
   if remains ~= -2 then

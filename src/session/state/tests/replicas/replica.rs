@@ -390,6 +390,7 @@ impl World {
             Effect::Grant(granted) => self.grant(slot, &granted),
             Effect::Refuse(error) => self.refuse(slot, &error),
             Effect::Record(event) => self.recorded(slot, &event),
+            Effect::Take { .. } | Effect::Desk(_) => panic!("no app comes through here"),
         }
     }
 
@@ -427,6 +428,8 @@ pub(super) const fn word(state: &State) -> &'static str {
         State::Active(_) => "active",
         State::Retiring { .. } => "retiring",
         State::Leaving { .. } => "leaving",
+        State::DeskSigningIn { .. } => "desk signing in",
+        State::DeskLeaving { .. } => "desk leaving",
         State::Cooling { .. } => "cooling",
         State::Barred => "barred",
     }
