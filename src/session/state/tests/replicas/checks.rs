@@ -46,7 +46,8 @@ impl World {
     pub(super) fn check_grant(&mut self, slot: usize, granted: &Granted) {
         let id = self.replicas[slot].id;
         let seen = self.watch.seen.entry(id).or_default();
-        if granted.version.fence < *seen && !(self.watch.set_back && self.watch.data_lost_at.is_some()) {
+        // An owner that was cut off while another one came and went writes its own again where the store has lost all.
+        if granted.version.fence < *seen && self.watch.data_lost_at.is_none() {
             let detail = format!("{id} saw {seen} and grants {:?}", granted.version);
             return self.broken("fence", detail);
         }
