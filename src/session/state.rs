@@ -663,7 +663,7 @@ impl Session {
             State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
             State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             // Nobody else knows of it, so nobody else can ever sign it out.
-            State::Active(active) if !ours && active.is_untold() => {
+            State::Active(active) if active.is_untold() => {
                 let guid = Arc::clone(&active.guid);
                 self.leave(guid, SignOutCause::Shutdown, effects);
             }
