@@ -104,6 +104,7 @@ fn entry(number: u64, rotation: u64) -> Live {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the store hands it out")]
 fn live(number: u64, rotation: u64) -> Option<Left> {
     Some(Left { entry: Some(Entry::Live(entry(number, rotation))), age: Duration::from_secs(1) })
 }
@@ -129,8 +130,8 @@ fn whose_the_agent_is_comes_first() {
     let table = [
         ("nobody's", None, words(&["read"])),
         ("one that lives", live(5, 3), resumed),
-        ("a cooling", cooling(20 * second, second * 0), words(&["refuse upstream_unreachable", "write cooling"])),
-        ("a cooling that is over", cooling(second, second * 0), words(&["read"])),
+        ("a cooling", cooling(20 * second, Duration::ZERO), words(&["refuse upstream_unreachable", "write cooling"])),
+        ("a cooling that is over", cooling(second, Duration::ZERO), words(&["read"])),
         ("an owner that may be signing in", nothing(second), words(&["refuse store_unavailable", "write cooling"])),
         ("one that has given up by now", nothing(DOUBT_COOLING), words(&["read"])),
         ("long ago", nothing(MAXTIME), words(&["read"])),
