@@ -458,7 +458,13 @@ impl Session {
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
                 if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
             }
-            _ if wanted && self.claim.is_some() => self.read_account(effects),
+            // Under this fence nobody was given a session. Otherwise another one would have the same versions.
+            _ if wanted
+                && self.claim.is_some()
+                && matches!(why, SignOutCause::Lost | SignOutCause::MustChangePassword) =>
+            {
+                self.read_account(effects);
+            }
             _ if wanted => self.seek(None, effects),
             _ => self.rest(),
         }

@@ -319,6 +319,15 @@ fn a_session_that_nobody_else_can_know_is_signed_out_where_the_agent_is_lost() {
 }
 
 #[test]
+fn r18_a_fresh_session_after_a_sign_out_has_another_version() {
+    let mut shared = Shared::owner();
+    assert_eq!(shared.step(Event::SignOutAsked), ["sign out"]);
+    assert_eq!(shared.want(), [""; 0]);
+    assert_eq!(shared.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Operator }", "seek"]);
+    assert_eq!(shared.owned(FENCE + 1, None), ["read"], "or a late refusal of the old one would end it");
+}
+
+#[test]
 fn after_its_tenure_was_forgotten_an_owner_writes_before_it_goes_on() {
     let mut shared = Shared::owner();
     shared.after(LEASE).step(Event::Tick);

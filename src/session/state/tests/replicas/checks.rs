@@ -46,7 +46,8 @@ impl World {
     pub(super) fn check_grant(&mut self, slot: usize, granted: &Granted) {
         let id = self.replicas[slot].id;
         let seen = self.watch.seen.entry(id).or_default();
-        if granted.version.fence < *seen && !(self.watch.set_back && self.watch.data_lost_at.is_some()) {
+        // The store has lost its data, and the newer owner has not written: an older one could.
+        if granted.version.fence < *seen && self.watch.data_lost_at.is_none() {
             let detail = format!("{id} saw {seen} and grants {:?}", granted.version);
             return self.broken("fence", detail);
         }

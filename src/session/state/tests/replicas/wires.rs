@@ -119,7 +119,7 @@ impl World {
             self.watch.on_its_way(token, Number::of(&live.guid));
         }
         let mut takes = self.store_latency();
-        if matches!(op, Op::Admit) && self.one_in(8) {
+        if matches!(op, Op::Admit) && !self.is_calm() && self.one_in(8) {
             // Its turn comes later.
             takes += self.between(100 * MILLI, 20 * SECOND);
             self.watch.waited_for_turn.insert(token);
