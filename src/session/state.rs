@@ -78,6 +78,7 @@ pub(super) struct Rules {
 
 /// One agent's session.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub(super) struct Session {
     rules: Rules,
     state: State,

@@ -528,7 +528,8 @@ impl Session {
                 }
                 return;
             }
-            Err(_) if stopping && active.is_untold() => {
+            // Whoever waits for it cannot know of it.
+            Ok(Retired::InUse { .. }) | Err(_) if stopping && active.is_untold() => {
                 let guid = Arc::clone(&active.guid);
                 return self.leave(guid, SignOutCause::Shutdown, effects);
             }

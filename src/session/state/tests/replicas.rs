@@ -78,7 +78,9 @@ fn run_all(seeds: std::ops::Range<u64>, build: Build) -> Sum {
             })
         };
         let shares: Vec<_> = (0..threads as usize).map(share).collect();
-        shares.into_iter().for_each(|share| sum.join(share.join().expect("a run that does not panic")));
+        for share in shares {
+            sum.join(share.join().expect("a run that does not panic"));
+        }
     });
     sum.broken.sort();
     sum
@@ -111,9 +113,9 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
     );
     let mut kinds = BTreeMap::<&str, Vec<u64>>::new();
     sum.broken.iter().for_each(|(seed, rule, _)| kinds.entry(rule).or_default().push(*seed));
-    kinds
-        .iter()
-        .for_each(|(rule, seeds)| println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]));
+    for (rule, seeds) in &kinds {
+        println!("{rule}: {} seeds, {:?}", seeds.len(), &seeds[..seeds.len().min(6)]);
+    }
     for (seed, rule, detail) in sum.broken.iter().take(5) {
         println!("SEED={seed}: {rule}: {detail}");
     }

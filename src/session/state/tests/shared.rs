@@ -110,6 +110,7 @@ fn entry(number: u64, rotation: u64) -> Live {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the store hands it out")]
 fn live(number: u64, rotation: u64) -> Option<Left> {
     Some(Left { entry: Some(Entry::Live(entry(number, rotation))), age: Duration::from_secs(1) })
 }
@@ -135,8 +136,8 @@ fn whose_the_agent_is_comes_first() {
     let table = [
         ("nobody's", None, words(&["read"])),
         ("one that lives", live(5, 3), resumed),
-        ("a cooling", cooling(20 * second, second * 0), words(&["refuse upstream_unreachable", "write cooling"])),
-        ("a cooling that is over", cooling(second, second * 0), words(&["read"])),
+        ("a cooling", cooling(20 * second, Duration::ZERO), words(&["refuse upstream_unreachable", "write cooling"])),
+        ("a cooling that is over", cooling(second, Duration::ZERO), words(&["read"])),
         ("an owner that may be signing in", nothing(second), words(&["refuse store_unavailable", "write cooling"])),
         ("one that has given up by now", nothing(DOUBT_COOLING), words(&["read"])),
         ("long ago", nothing(MAXTIME), words(&["read"])),
@@ -321,6 +322,15 @@ fn a_session_that_nobody_else_can_know_is_signed_out_where_the_agent_is_lost() {
     assert_eq!(shared.step(Event::Stored(Err(store::Error::Superseded))), ["sign out"]);
     let answered = shared.step(Event::SignOutAnswered(Ok(())));
     assert_eq!(answered, ["record SignedOut { why: Superseded }", "seek"], "somebody still waits");
+}
+
+#[test]
+fn r18_a_fresh_session_after_a_sign_out_has_another_version() {
+    let mut shared = Shared::owner();
+    assert_eq!(shared.step(Event::SignOutAsked), ["sign out"]);
+    assert_eq!(shared.want(), [""; 0]);
+    assert_eq!(shared.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Operator }", "seek"]);
+    assert_eq!(shared.owned(FENCE + 1, None), ["read"], "or a late refusal of the old one would end it");
 }
 
 #[test]

@@ -106,6 +106,31 @@ async fn who_ends_is_followed_at_once() {
 }
 
 #[tokio::test]
+async fn what_was_left_is_handed_out_again_until_the_new_owner_writes() {
+    let server = Server::start();
+    let (one, two) = (server.process().await, server.process().await);
+    one.writes(1001).await;
+    one.end().await;
+    let (first, left) = two.owns(1001).await;
+    assert!(is_live(left.as_ref()));
+    let (fence, left) = two.owns(1001).await;
+    assert!(fence > first && is_live(left.as_ref()), "the answer may have been lost");
+    two.store.write(agent(1001), fence, live()).await.expect("written");
+    assert!(two.owns(1001).await.1.is_none(), "its own");
+}
+
+#[tokio::test]
+async fn a_record_that_its_owner_has_not_written_again_after_the_store_settled_is_nobodys() {
+    let server = Server::start();
+    let (one, two) = (server.process().await, server.process().await);
+    let fence = one.writes(1001).await;
+    server.command(&["HSET", "{test}:agent:1001", "epoch", "1"]).await;
+    let (newer, left) = two.owns(1001).await;
+    assert!(newer > fence && is_live(left.as_ref()));
+    assert!(matches!(one.store.write(agent(1001), fence, live()).await, Err(Error::Superseded)));
+}
+
+#[tokio::test]
 async fn a_session_that_another_uses_is_kept_or_handed_over() {
     let server = Server::start();
     let (one, two) = (server.process().await, server.process().await);

@@ -117,7 +117,6 @@ impl World {
                 let id = self.replicas[slot].id;
                 self.at(self.now, What::To(id, Inner::Stop));
             }
-            Fault::Kill { .. } | Fault::Start { .. } | Fault::Stop { .. } => {}
             Fault::Pause { slot, lasts } => self.replicas[slot].paused_until = self.now + lasts,
             Fault::Cut { slot, lasts } => self.cut(slot, lasts),
             Fault::Mend { slot } => self.mend(slot),
@@ -126,7 +125,7 @@ impl World {
                 self.sight_is_lost();
                 self.after(lasts, What::Fault(Fault::StoreUp { back }));
             }
-            Fault::StoreDown { .. } => {}
+            Fault::Kill { .. } | Fault::Start { .. } | Fault::Stop { .. } | Fault::StoreDown { .. } => {}
             Fault::StoreUp { back } => self.store_back(back),
             Fault::Snapshot => self.old = self.store.data.clone(),
             Fault::ClockStep { seconds } => {

@@ -29,7 +29,7 @@ impl World {
                         self.watch.allow("a second sign-in: the owner was cut off while the Guid was replaced twice");
                     }
                     None if unavoidable || self.owner_was_away(lives) => {
-                        self.watch.allow("a second sign-in: the store forgot, or its clock was set")
+                        self.watch.allow("a second sign-in: the store forgot, or its clock was set");
                     }
                     None => self.broken("second sign-in", format!("{from}: {lives:?} lives")),
                 }

@@ -39,6 +39,7 @@ impl Failure {
 }
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a test, not states")]
 pub(super) struct Replica {
     pub(super) id: Id,
     pub(super) runs: bool,
@@ -106,8 +107,7 @@ impl Replica {
 
     fn fence(&self) -> Option<u64> {
         match self.session.as_ref()?.state() {
-            State::Active(active) => Some(active.version().fence),
-            State::Retiring { active, .. } => Some(active.version().fence),
+            State::Active(active) | State::Retiring { active, .. } => Some(active.version().fence),
             _ => None,
         }
     }
@@ -135,7 +135,6 @@ impl World {
         match inner {
             Inner::Answer { token, sent, by_store, answer } => self.answered(slot, (token, sent), by_store, answer),
             Inner::Beat { due } if due == self.replicas[slot].beat_due => self.beat(slot),
-            Inner::Beat { .. } => {}
             Inner::Tick { at } => {
                 if self.replicas[slot].tick_at == Some(at) {
                     self.replicas[slot].tick_at = None;
@@ -150,7 +149,7 @@ impl World {
                 self.step(slot, Event::LostSight);
             }
             Inner::Subscribed { due } if due == self.replicas[slot].subscribe_due => self.subscribe(slot),
-            Inner::Subscribed { .. } => {}
+            Inner::Beat { .. } | Inner::Subscribed { .. } => {}
             Inner::Released => {
                 if self.replicas[slot].holds == 0 {
                     self.step(slot, Event::Released);
@@ -197,7 +196,7 @@ impl World {
 
     fn beaten(&mut self, slot: usize, sent: u64, beaten: Option<Beaten>) {
         let (lease, now) = (self.plan.lease, self.instant(self.now));
-        let until = self.instant(sent) + (lease - lease / 10);
+        let until = self.instant(sent) + lease * 9 / 10;
         let replica = &mut self.replicas[slot];
         replica.beating = None;
         let wait = if let Some(beaten) = &beaten {
@@ -329,9 +328,10 @@ impl World {
         let Some(session) = &replica.session else { return };
         if session.is_done() {
             replica.session = None;
-            return if replica.stopping {
-                self.ended(slot)
-            };
+            if replica.stopping {
+                self.ended(slot);
+            }
+            return;
         }
         let Some(at) = session.wake_at().map(|at| self.moment(at).max(self.now)) else { return };
         let replica = &mut self.replicas[slot];

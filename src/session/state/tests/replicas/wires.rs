@@ -52,7 +52,7 @@ impl Number {
 
     pub(super) fn of(guid: &Guid) -> Self {
         let text = guid.as_secret().expose_secret();
-        let number = u64::from_str_radix(&text[32..48], 16).expect("a number");
+        let number = text.get(32..48).and_then(|text| u64::from_str_radix(text, 16).ok()).expect("a number");
         Self { sign_in: number >> 16, index: number & 0xffff }
     }
 }
@@ -119,7 +119,7 @@ impl World {
             self.watch.on_its_way(token, Number::of(&live.guid));
         }
         let mut takes = self.store_latency();
-        if matches!(op, Op::Admit) && self.one_in(8) {
+        if matches!(op, Op::Admit) && !self.is_calm() && self.one_in(8) {
             // Its turn comes later.
             takes += self.between(100 * MILLI, 20 * SECOND);
             self.watch.waited_for_turn.insert(token);
@@ -221,8 +221,7 @@ impl World {
             return;
         }
         let (result, takes) = match asked {
-            Asked::SignIn { .. } => (self.gateway.begin(token), self.gateway_latency()),
-            Asked::SignOut { .. } => (self.gateway.begin(token), self.gateway_latency()),
+            Asked::SignIn { .. } | Asked::SignOut { .. } => (self.gateway.begin(token), self.gateway_latency()),
             Asked::KeepAlive { guid, .. } if self.plan.rules.keep_alive == KeepAlive::Poll => {
                 (self.gateway.begin_poll(now, guid, token), self.plan.poll_takes)
             }

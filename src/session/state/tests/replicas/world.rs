@@ -210,7 +210,7 @@ impl World {
         self.watch.excuse = None;
         let looks = !matches!(what, What::Request { .. } | What::To(_, Inner::Sends { .. } | Inner::Ends { .. }));
         match what {
-            What::To(id, inner) => self.to_replica(id, inner),
+            What::To(id, inner) => self.deliver(id, inner),
             What::Store { from, token, sent, expected, op } => self.at_store(from, (token, sent), expected, op),
             What::Gateway { from, token, asked } => self.at_gateway(from, token, asked),
             What::Worked { from, token, asked } => self.worked(from, token, asked),
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    fn to_replica(&mut self, id: Id, inner: Inner) {
+    fn deliver(&mut self, id: Id, inner: Inner) {
         let Some(slot) = self.slot(id) else {
             self.watch.excuse = Some("its replica has ended");
             return self.gone(&inner);
