@@ -101,6 +101,8 @@ pub(super) struct Session {
     bar: Option<(BarCause, Fingerprint)>,
     /// A lost session that may still live upstream: signed out before the next sign-in, which would meet it (100-002).
     ghost: Option<Ghost>,
+    /// The Guid of the last session that was lost here: the store may hand it out once more.
+    lost: Option<Arc<Guid>>,
     /// Until then whoever is signed in as the agent may be we ourselves: a sign-in may have worked whose answer did not
     /// come. Nobody is thrown out on such a suspicion.
     doubt_until: Option<Instant>,
@@ -196,6 +198,7 @@ impl Session {
             desk: Wishes::default(),
             bar: None,
             ghost: None,
+            lost: None,
             doubt_until: None,
             decides: false,
             stopping: false,
@@ -545,6 +548,7 @@ impl Session {
         if cause != LossCause::Forgotten && active.kind == Kind::Own {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
+        self.lost = Some(Arc::clone(&active.guid));
         let guid = self.rules.tag_key.tag(&active.guid);
         effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
         self.state = self.at_rest();

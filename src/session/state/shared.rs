@@ -298,10 +298,14 @@ impl Session {
         let tag = self.rules.tag_key.tag(&guid);
         if let Some(rejected) = rejected.filter(|rejected| rejected.guid.same_as(&guid)) {
             effects.push(Effect::Record(SessionEvent::Lost { cause: rejected.cause, guid: tag }));
-            if rejected.cause != LossCause::Forgotten {
+            if rejected.cause != LossCause::Forgotten && live.kind == Kind::Own {
                 self.decides = true;
                 self.ghost = Some(Ghost { guid, until: now + MAXTIME });
             }
+            return self.fresh_start(now, effects);
+        }
+        if self.lost.as_ref().is_some_and(|lost| lost.same_as(&guid)) {
+            // Told once more: it was lost before the store was told anything else.
             return self.fresh_start(now, effects);
         }
         effects.push(Effect::Record(SessionEvent::Resumed { kind: live.kind, guid: tag }));

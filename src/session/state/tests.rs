@@ -16,6 +16,7 @@ mod keep_alive;
 mod properties;
 mod records;
 mod replicas;
+mod shared;
 
 /// A machine and its clock.
 struct Bench {

@@ -7,8 +7,11 @@ use self::model_store::Broken;
 use self::world::{Kind as Build, Run, run};
 use super::*;
 
+mod checks;
 mod clients;
 mod faults;
+mod judge;
+mod look;
 mod model_gateway;
 mod model_store;
 mod replica;
@@ -27,7 +30,8 @@ struct Sum {
     steps: usize,
     served: u64,
     sign_ins: u64,
-    takeovers: usize,
+    /// How long each takeover took, in hundredths of the lease.
+    takeovers: Vec<u64>,
     allowed: BTreeMap<&'static str, u64>,
     refusals: BTreeMap<&'static str, u64>,
     broken: Vec<(u64, &'static str, String)>,
@@ -39,7 +43,7 @@ impl Sum {
         self.steps += run.steps;
         self.served += run.served;
         self.sign_ins += u64::from(run.watch.sign_ins);
-        self.takeovers += run.watch.took_over.len();
+        self.takeovers.extend(&run.watch.took_over);
         run.watch.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += u64::from(*times));
         run.watch
             .refusals
@@ -53,7 +57,7 @@ impl Sum {
         self.steps += other.steps;
         self.served += other.served;
         self.sign_ins += other.sign_ins;
-        self.takeovers += other.takeovers;
+        self.takeovers.extend(other.takeovers);
         other.allowed.iter().for_each(|(what, times)| *self.allowed.entry(what).or_default() += times);
         other.refusals.iter().for_each(|(what, times)| *self.refusals.entry(what).or_default() += times);
         self.broken.extend(other.broken);
@@ -97,7 +101,14 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
     let sum = run_all(0..number("SEEDS").unwrap_or(SEEDS), Build::default());
     let took = begun.elapsed();
     println!("{} runs, {} steps, {} served, {} sign-ins, {took:.1?}", sum.runs, sum.steps, sum.served, sum.sign_ins);
-    println!("{} takeovers in time\nallowed: {:#?}\nrefused: {:#?}", sum.takeovers, sum.allowed, sum.refusals);
+    println!(
+        "takeovers in hundredths of a lease: {} of them, at most {:?}, {} above 110\nallowed: {:#?}\nrefused: {:#?}",
+        sum.takeovers.len(),
+        sum.takeovers.iter().max(),
+        sum.takeovers.iter().filter(|took| **took > 110).count(),
+        sum.allowed,
+        sum.refusals
+    );
     let mut kinds = BTreeMap::<&str, Vec<u64>>::new();
     sum.broken.iter().for_each(|(seed, rule, _)| kinds.entry(rule).or_default().push(*seed));
     kinds
@@ -107,6 +118,7 @@ fn no_seed_breaks_a_rule_of_shared_sessions() {
         println!("SEED={seed}: {rule}: {detail}");
     }
     assert!(sum.broken.is_empty(), "{} seeds", sum.broken.len());
+    assert!(sum.served >= sum.runs && !sum.takeovers.is_empty(), "the runs show something");
 }
 
 #[test]

@@ -18,7 +18,12 @@ if user and user ~= me then
     end
   end
 end
-redis.call('HDEL', KEYS[1], 'entry', 'stays', 'left', 'left_fence', 'left_at')
+-- Kept until the owner writes that it signs out: the answer to this may be lost, and the owner with it.
+local now_left = redis.call('HMGET', KEYS[1], 'entry', 'at')
+if now_left[1] then
+  redis.call('HSET', KEYS[1], 'left', now_left[1], 'left_fence', text(fence), 'left_at', now_left[2] or text(now))
+end
+redis.call('HDEL', KEYS[1], 'entry', 'stays')
 redis.call('HSET', KEYS[1], 'at', text(now))
 redis.call('PEXPIRE', KEYS[1], 600000)
 tell('changed ' .. agent .. ' ' .. me)

@@ -200,9 +200,9 @@ impl ModelStore {
         let used = before.as_ref().and_then(|record| record.used).filter(|(_, by)| *by != me);
         let stays = before.as_ref().is_some_and(|record| record.stays);
         let left = match before {
+            // The answer to the last seek may have been lost, or the owner before it wrote.
+            Some(Record { entry: None, left: Some(left), .. }) => Some(left),
             Some(record) if owner.is_some_and(|owner| owner != me) => Some((record.at, record.entry)),
-            // The answer to its last seek may have been lost.
-            Some(Record { entry: None, left, .. }) if owner == Some(me) => left,
             _ => None,
         };
         data.record = Some(Record {
@@ -273,8 +273,10 @@ impl ModelStore {
                 _ => {}
             }
         }
-        (record.entry, record.at, record.ends) = (None, common.now, common.now + 600_000);
-        record.left = None;
+        if record.entry.is_some() {
+            record.left = Some((record.at, record.entry.take()));
+        }
+        (record.at, record.ends) = (common.now, common.now + 600_000);
         self.told.push(Told::Changed { by: caller.me });
         Ok(Retired::Unused)
     }

@@ -74,9 +74,11 @@ pub(super) enum What {
     Fault(Fault),
     /// Faults end.
     Calm,
+    /// Somebody must have taken over by now.
     Takeover {
         of: Id,
         armed: u64,
+        killed_at: u64,
     },
 }
 
@@ -215,7 +217,7 @@ impl World {
             What::Request { slot, client } => self.request(slot, client),
             What::Fault(fault) => self.fault(fault),
             What::Calm => self.calm(),
-            What::Takeover { of, armed } => self.check_takeover(of, armed),
+            What::Takeover { of, armed, killed_at } => self.check_takeover(of, armed, killed_at),
         }
         if looks {
             self.look();
