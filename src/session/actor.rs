@@ -15,13 +15,16 @@ use super::accounts::{self, Account};
 use super::desk::{DeskCommand, Seat};
 use super::lease::{Lease, Usage};
 use super::metrics::{Outcome, Phase};
-use super::state::{DeskEvent, Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
+use super::state::{Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
 use super::store::{Kind, Retire};
 use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, Shown, upstream};
 use crate::cc::{AgentId, Guid, SignInForm};
 
+mod chain;
 #[cfg(test)]
 mod tests;
+
+pub(super) use chain::Chain;
 
 /// A password that expires within this many days is warned of at each sign-in.
 const PASSWORD_DAYS_WARN: u16 = 7;
@@ -209,8 +212,9 @@ impl Actor {
     /// Which session lives, if one does.
     fn fence(&self) -> Option<u64> {
         match self.session.state() {
-            State::Active(active) => Some(active.version().fence),
-            State::Retiring { active, .. } | State::DeskLeaving { active, .. } => Some(active.version().fence),
+            State::Active(active) | State::Retiring { active, .. } | State::DeskLeaving { active, .. } => {
+                Some(active.version().fence)
+            }
             _ => None,
         }
     }
@@ -281,11 +285,6 @@ impl Actor {
     fn seek(&self, floor: u64) -> BoxFuture<'static, Event> {
         let (agent, sessions) = (self.agent, self.sessions.clone());
         Box::pin(async move { Event::Sought(sessions.store().seek(agent, floor).await) })
-    }
-
-    fn take_over(&self, fence: u64) -> BoxFuture<'static, Event> {
-        let (agent, sessions) = (self.agent, self.sessions.clone());
-        Box::pin(async move { Event::Sought(sessions.store().take(agent, fence).await) })
     }
 
     fn retire(&self, fence: u64, why: Retire) -> BoxFuture<'static, Event> {
@@ -365,13 +364,7 @@ impl Actor {
                 tracing::warn!(%agent, error = %Chain(error), message = message(error), "sign-in failed");
                 metrics.signed_in(Outcome::of(error));
             }
-            Event::Desk(DeskEvent::SignInAnswered(Ok(answer))) => {
-                metrics.signed_in(Outcome::of_retcode(&answer.retcode));
-            }
-            Event::Desk(DeskEvent::SignInAnswered(Err(error))) => {
-                tracing::warn!(%agent, error = %Chain(error), "the sign-in of the agent's own app failed");
-                metrics.signed_in(Outcome::of(error));
-            }
+            Event::Desk(event) => self.count_desk(event),
             Event::KeepAliveAnswered { result: Ok(_), .. } => {
                 metrics.kept_alive(Outcome::Ok);
                 self.pulse_failing = false;
@@ -497,20 +490,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// An error with its causes, for the log.
-struct Chain<'a, E>(&'a E);
-
-impl<E: std::error::Error> std::fmt::Display for Chain<'_, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

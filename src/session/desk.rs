@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::actor::{Actor, Command, Reply};
+use super::actor::{Actor, Chain, Command, Reply};
 use super::lease::Lease;
+use super::metrics::Outcome;
 use super::state::{DeskEffect, DeskEvent, Event, Version};
 use super::{Error, LossCause, Sessions};
 use crate::cc::{AgentId, Guid};
@@ -219,6 +220,26 @@ impl Actor {
             for waiter in self.seat.untold.drain(..) {
                 let _ = waiter.send(());
             }
+        }
+    }
+
+    pub(super) fn take_over(&self, fence: u64) -> BoxFuture<'static, Event> {
+        let (agent, sessions) = (self.agent, self.sessions.clone());
+        Box::pin(async move { Event::Sought(sessions.store().take(agent, fence).await) })
+    }
+
+    pub(super) fn count_desk(&self, event: &DeskEvent) {
+        let (agent, metrics) = (self.agent, self.sessions.metrics());
+        match event {
+            DeskEvent::SignInAnswered(Ok(answer)) => metrics.signed_in(Outcome::of_retcode(&answer.retcode)),
+            DeskEvent::SignInAnswered(Err(error)) => {
+                tracing::warn!(%agent, error = %Chain(error), "the sign-in of the agent's own app failed");
+                metrics.signed_in(Outcome::of(error));
+            }
+            DeskEvent::SignOutAnswered(Err(error)) => {
+                tracing::warn!(%agent, error = %Chain(error), "the sign-out of the agent's own app failed");
+            }
+            _ => {}
         }
     }
 

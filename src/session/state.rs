@@ -244,8 +244,12 @@ impl Session {
                 [self.ghost.as_ref().map(|ghost| ghost.until), self.doubt_until].into_iter().flatten().min()
             }
             State::Seeking { again_at, .. } => *again_at,
-            State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => None,
-            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => None,
+            State::Reading
+            | State::SigningIn(_)
+            | State::Retiring { .. }
+            | State::Leaving { .. }
+            | State::DeskSigningIn { .. }
+            | State::DeskLeaving { .. } => None,
         };
         [state, self.outbox.retry_at()].into_iter().flatten().min()
     }
@@ -325,8 +329,7 @@ impl Session {
                     *known = rejected;
                 }
             }
-            State::Reading | State::SigningIn(_) => {}
-            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
+            State::Reading | State::SigningIn(_) | State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
             State::Retiring { wanted, .. } | State::Leaving { wanted, .. } => *wanted = true,
             State::Borrowed(_) => self.want_borrowed(rejected, now, effects),
             State::Active(_) => self.want_active(rejected, now, effects),
@@ -661,8 +664,12 @@ impl Session {
         let ours = self.holds(now);
         match &self.state {
             // A call is in flight: its answer finds `stopping` set.
-            State::Reading | State::SigningIn(_) | State::Retiring { .. } | State::Leaving { .. } => {}
-            State::DeskSigningIn { .. } | State::DeskLeaving { .. } => {}
+            State::Reading
+            | State::SigningIn(_)
+            | State::Retiring { .. }
+            | State::Leaving { .. }
+            | State::DeskSigningIn { .. }
+            | State::DeskLeaving { .. } => {}
             // Nobody else knows of it, so nobody else can ever sign it out.
             State::Active(active) if active.is_untold() => {
                 let guid = Arc::clone(&active.guid);

@@ -74,7 +74,9 @@ async fn an_app_polls_through_any_replica_and_downloads_on_all_use_its_newest_gu
     downloads(&fleet, 1).await;
     assert_eq!((sim.counts().sign_ins, fleet.events("session.signed_in").len()), (2, 1), "now it does");
     guids.push(sim.guid_of(1001).unwrap());
-    apps.iter().for_each(|app| app.never_saw(&guids));
+    for app in &apps {
+        app.never_saw(&guids);
+    }
     assert_eq!(sim.broken_rules(), []);
 }
 
@@ -110,7 +112,9 @@ async fn an_app_outlives_the_replicas_that_it_came_through() {
 
     let counts = fleet.world.sim.counts();
     assert_eq!((counts.sign_in_calls, counts.sign_outs, fleet.world.sim.guid_of(1001)), (1, 0, guid.clone()));
-    apps.iter().chain([&back]).for_each(|app| app.never_saw(&[guid.clone().unwrap()]));
+    for app in apps.iter().chain([&back]) {
+        app.never_saw(&[guid.clone().unwrap()]);
+    }
     assert_eq!(fleet.world.sim.broken_rules(), []);
 }
 

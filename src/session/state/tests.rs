@@ -91,8 +91,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
             }
             Effect::Refuse(error) => format!("refuse {}", error.code()),
             Effect::Record(event) => format!("record {}", event.shown()),
-            Effect::Take { fence } => format!("take {fence}"),
-            Effect::Desk(effect) => desk::name(effect),
+            Effect::Take { .. } | Effect::Desk(_) => desk::name(effect),
         })
         .collect()
 }

@@ -115,7 +115,7 @@ impl Session {
             }
         };
         if let Some(guid) = answer.guid.take() {
-            return self.desk_signed_in(Arc::new(guid), form, before.as_deref(), answer, now, effects);
+            return self.desk_signed_in((Arc::new(guid), form, answer), before.as_deref(), now, effects);
         }
         let error = match answer.retcode.meaning() {
             Meaning::Success => upstream::Error::Protocol("the answer to a sign-in brought no Guid"),
@@ -127,10 +127,8 @@ impl Session {
 
     fn desk_signed_in(
         &mut self,
-        guid: Arc<Guid>,
-        form: SignInForm,
+        (guid, form, answer): (Arc<Guid>, SignInForm, DeskAnswer),
         before: Option<&Active>,
-        answer: DeskAnswer,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {

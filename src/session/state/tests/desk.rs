@@ -5,7 +5,12 @@ use crate::upstream::DeskAnswer;
 
 mod shared;
 
-pub(super) fn name(effect: &DeskEffect) -> String {
+pub(super) fn name(effect: &Effect) -> String {
+    let effect = match effect {
+        Effect::Desk(effect) => effect,
+        Effect::Take { fence } => return format!("take {fence}"),
+        other => panic!("{other:?} is not for an app"),
+    };
     let told = |answer: &Result<DeskAnswer, Error>| match answer {
         Ok(answer) => answer.retcode.to_string(),
         Err(error) => error.code().to_owned(),

@@ -279,8 +279,10 @@ impl World {
                 self.call = None;
                 self.live_until = Some(self.bench.now + MAXTIME);
             }
-            Event::AccountRead(_) | Event::SignInAnswered(_) | Event::SignOutAnswered(_) => self.call = None,
-            Event::Desk(DeskEvent::SignInAnswered(_) | DeskEvent::SignOutAnswered(_)) => self.call = None,
+            Event::AccountRead(_)
+            | Event::SignInAnswered(_)
+            | Event::SignOutAnswered(_)
+            | Event::Desk(DeskEvent::SignInAnswered(_) | DeskEvent::SignOutAnswered(_)) => self.call = None,
             Event::Stop => self.stopped = true,
             _ => {}
         }
