@@ -330,7 +330,8 @@ impl Session {
             pulse,
             failures: backoff(self.jitter.u64(..)),
             spare_after: None,
-            written_at: None,
+            // The store keeps what it handed out until it is written again.
+            written_at: Some(now),
             dirty: true,
             doubtful: false,
             awaited: false,

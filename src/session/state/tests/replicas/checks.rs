@@ -17,10 +17,10 @@ impl World {
         self.watch.newest = Some((fence, id, self.now));
         let lives = self.gateway.session.as_ref().map(|session| session.guid);
         if let (Some(lives), Some(Entry::Live(live))) = (lives, self.store.left())
-            && !self.gateway.takes(Number::of(&live.guid))
+            && lives != Number::of(&live.guid)
             && Number::of(&live.guid).sign_in == lives.sign_in
         {
-            let why = "its owner was cut off while the Guid was replaced twice";
+            let why = "its owner was cut off while the Guid was replaced";
             self.watch.outdated.insert(lives.sign_in);
             self.watch.half_known.insert(lives.sign_in, why);
         }
@@ -144,9 +144,10 @@ impl World {
         }
     }
 
-    /// After the faults: as long as a session that nobody knows of can stand in the way, and the longest back-off.
+    /// After the faults: as long as a session that nobody knows of can stand in the way, which a sign-in that
+    /// began before may still make, and the longest back-off.
     pub(super) fn heal_bound(&self) -> u64 {
-        MAXTIME_MICROS + 65 * SECOND + 3 * self.watch.lease
+        MAXTIME_MICROS + 105 * SECOND + 3 * self.watch.lease
     }
 
     /// Another replica must go on with the session of one that is killed, where one uses it.

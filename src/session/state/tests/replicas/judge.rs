@@ -26,7 +26,7 @@ impl World {
                         self.watch.allow("a second sign-in: the owner was stopped before it could tell the store");
                     }
                     None if self.watch.outdated.contains(&lives.sign_in) => {
-                        self.watch.allow("a second sign-in: the owner was cut off while the Guid was replaced twice");
+                        self.watch.allow("a second sign-in: the owner was cut off while the Guid was replaced");
                     }
                     None if unavoidable || self.owner_was_away(lives) => {
                         self.watch.allow("a second sign-in: the store forgot, or its clock was set");

@@ -73,7 +73,8 @@ impl World {
         }
         let stepped = self.watch.clock_stepped_at.map(|_| "the store's clock was set");
         let lost = self.watch.data_lost_at.map(|_| "the store lost its data");
-        let half = self.watch.half_known.get(&sign_in).copied();
+        let missed = self.watch.missed.contains(&sign_in).then_some("a new Guid did not come to its owner");
+        let half = self.watch.half_known.get(&sign_in).copied().or(missed);
         match self.watch.excuse.or(half).or(stepped).or(lost) {
             Some(why) => {
                 self.say(&format!("    nobody knows session {sign_in} any more: {why}"));
@@ -81,6 +82,16 @@ impl World {
                 self.watch.orphans.insert(sign_in, why);
             }
             None => self.broken("forgotten", format!("nobody knows session {sign_in} any more")),
+        }
+    }
+
+    /// Another replica becomes the owner: what the one before has found and not written may be lost with it.
+    pub(super) fn not_written_yet(&mut self) {
+        let why = "a new owner ended before it could write what it had found";
+        self.watch.excuse = Some(why);
+        let lives = self.gateway.session.as_ref().map(|session| session.guid.sign_in);
+        if let (Some(sign_in), None) = (lives, self.store.left()) {
+            self.watch.half_known.entry(sign_in).or_insert(why);
         }
     }
 

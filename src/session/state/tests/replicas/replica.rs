@@ -47,6 +47,8 @@ pub(super) struct Replica {
     pub(super) ready: bool,
     pub(super) stopping: bool,
     pub(super) paused_until: u64,
+    /// When its last call to the store arrives.
+    pub(super) last_at_store: u64,
     /// Nothing passes between it and the store.
     pub(super) cut: bool,
     pub(super) subscribed: bool,
@@ -78,6 +80,7 @@ impl Replica {
             ready: false,
             stopping: false,
             paused_until: 0,
+            last_at_store: 0,
             cut: false,
             subscribed: false,
             subscribe_due: 0,

@@ -77,7 +77,10 @@ impl World {
         }
         let takes = self.store_latency();
         let sent = self.now;
-        self.after(takes, What::Store { from, token, sent, expected, op });
+        // One connection: nothing overtakes.
+        let at = (sent + takes).max(self.replicas[slot].last_at_store);
+        self.replicas[slot].last_at_store = at;
+        self.at(at, What::Store { from, token, sent, expected, op });
     }
 
     fn store_latency(&mut self) -> u64 {
@@ -146,7 +149,7 @@ impl World {
                 let found = self.store.seek(now, caller, floor);
                 if let Ok(Found::Owned { fence, .. }) = &found {
                     if owner.is_some_and(|owner| owner != from) {
-                        self.watch.excuse = Some("a new owner ended before it could write what it had found");
+                        self.not_written_yet();
                     }
                     self.check_owned(from, *fence);
                 }
