@@ -146,7 +146,8 @@ impl World {
 
     /// After the faults: as long as a session that nobody knows of can stand in the way, and the longest back-off.
     pub(super) fn heal_bound(&self) -> u64 {
-        MAXTIME_MICROS + 65 * SECOND + 3 * self.watch.lease
+        // A sign-in that was never answered can have its effect half a minute later; the longest cooling is a minute.
+        MAXTIME_MICROS + 95 * SECOND + 3 * self.watch.lease
     }
 
     /// Another replica must go on with the session of one that is killed, where one uses it.
