@@ -329,8 +329,11 @@ fn r18_a_fresh_session_after_a_sign_out_has_another_version() {
     let mut shared = Shared::owner();
     assert_eq!(shared.step(Event::SignOutAsked), ["sign out"]);
     assert_eq!(shared.want(), [""; 0]);
-    assert_eq!(shared.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Operator }", "seek"]);
-    assert_eq!(shared.owned(FENCE + 1, None), ["read"], "or a late refusal of the old one would end it");
+    assert_eq!(shared.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Operator }", "read"]);
+    assert_eq!(shared.step(Event::AccountRead(Ok(account("a", false)))), ["sign in Platform"]);
+    let fresh = Fresh { guid: guid(2), must_change_password: false };
+    assert_eq!(shared.step(Event::SignInAnswered(Ok(fresh))), ["record SignedIn { form: Platform }", "write live"]);
+    assert_eq!(shared.written(), ["grant 100.1"], "or a late refusal of the old one would end it");
 }
 
 #[test]

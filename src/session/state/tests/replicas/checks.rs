@@ -47,7 +47,9 @@ impl World {
         let id = self.replicas[slot].id;
         let seen = self.watch.seen.entry(id).or_default();
         // An owner that was cut off while another one came and went writes its own again where the store has lost all.
-        if granted.version.fence < *seen && self.watch.data_lost_at.is_none() {
+        // So it does where the clock was set ahead, and all keys have expired.
+        let forgot = self.watch.data_lost_at.is_some() || self.watch.clock_stepped_at.is_some();
+        if granted.version.fence < *seen && !forgot {
             let detail = format!("{id} saw {seen} and grants {:?}", granted.version);
             return self.broken("fence", detail);
         }
@@ -144,10 +146,11 @@ impl World {
         }
     }
 
-    /// After the faults: as long as a session that nobody knows of can stand in the way, which a sign-in that
-    /// began before may still make, and the longest back-off.
+    /// After the faults: as long as a session that nobody knows of can stand in the way, and the longest back-off.
     pub(super) fn heal_bound(&self) -> u64 {
-        MAXTIME_MICROS + 105 * SECOND + 3 * self.watch.lease
+        // A sign-in that was never answered can have its effect half a minute later; a replica may be stopped for as long;
+        // the longest cooling is a minute.
+        MAXTIME_MICROS + 135 * SECOND + 3 * self.watch.lease
     }
 
     /// Another replica must go on with the session of one that is killed, where one uses it.
@@ -161,7 +164,8 @@ impl World {
             let borrows = replica.session.as_ref().is_some_and(|session| matches!(session.state(), State::Borrowed(_)));
             borrows && replica.holds > 0 && !replica.cut && replica.paused_until <= self.now && !replica.stopping
         });
-        if lives && used && self.store_up && self.store.owner() == Some(id) {
+        let quiet = self.watch.fault_before + 2 * self.watch.lease < self.now;
+        if lives && used && quiet && self.store_up && self.store.owner() == Some(id) {
             // The tenure ends; a borrower looks each third of it, and one look may be lost.
             let bound = self.watch.lease + 2 * (self.watch.lease / 3) + 2 * SECOND;
             let (armed, killed_at) = (self.watch.faults, self.now);

@@ -154,8 +154,8 @@ impl World {
     }
 
     fn end(&mut self, slot: usize, why: Option<&'static str>) {
-        self.watch.excuse = why;
         if let Some(why) = why {
+            self.watch.excuse = Some(why);
             self.only_store_knows(why);
         }
         let replica = &mut self.replicas[slot];
@@ -232,7 +232,7 @@ impl World {
         self.store_up = true;
     }
 
-    /// All is mended; whatever is wrong from now on must heal by itself.
+    /// All is mended, and who is stopped wakes before long; whatever is wrong from now on must heal by itself.
     pub(super) fn calm(&mut self) {
         self.watch.fault_at(self.now);
         if !self.store_up {
@@ -242,7 +242,6 @@ impl World {
         self.watch.right_missing_until = self.now;
         for slot in 0..self.replicas.len() {
             self.mend(slot);
-            self.replicas[slot].paused_until = self.now;
             if !self.replicas[slot].runs {
                 self.start(slot);
             }

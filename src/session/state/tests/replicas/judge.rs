@@ -60,8 +60,10 @@ impl World {
             }
             Note::Overtaken { since, current } => {
                 let late = self.now - since > self.watch.lease + SECOND;
-                let unavoidable =
-                    unavoidable || self.watch.old_data || self.watch.orphans.contains_key(&current.sign_in);
+                let unavoidable = unavoidable
+                    || self.watch.old_data
+                    || self.watch.orphans.contains_key(&current.sign_in)
+                    || self.watch.outdated.contains(&current.sign_in);
                 if late && !unavoidable {
                     self.broken("dead Guid", format!("{from}: {asked:?} {note:?}"));
                 }

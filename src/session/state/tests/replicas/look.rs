@@ -95,6 +95,15 @@ impl World {
         }
     }
 
+    /// Whoever asked knows no more of the session, or not for long.
+    pub(super) fn not_answered(&mut self) {
+        let why = "a sign-in or sign-out was not answered, or refused";
+        self.watch.excuse = Some(why);
+        if let Some(sign_in) = self.gateway.session.as_ref().map(|session| session.guid.sign_in) {
+            self.watch.half_known.entry(sign_in).or_insert(why);
+        }
+    }
+
     /// The owner ends. What it knows better than the store nobody will know.
     pub(super) fn only_store_knows(&mut self, why: &'static str) {
         let Some(current) = self.gateway.session.as_ref().map(|session| session.guid) else { return };

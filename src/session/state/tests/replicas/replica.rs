@@ -260,6 +260,9 @@ impl World {
     }
 
     fn take(&mut self, slot: usize, token: Token, sent: u64, answer: Answer) {
+        if matches!(answer, Answer::SignedOut(Err(_)) | Answer::SignedIn(Err(Failure::Timeout | Failure::Closed))) {
+            self.not_answered();
+        }
         let event = match answer {
             Answer::Beaten(beaten) => return self.beaten(slot, sent, beaten),
             Answer::Admitted(result) => return self.admitted(slot, token, result),

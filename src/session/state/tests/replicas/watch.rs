@@ -48,6 +48,7 @@ pub(super) struct Watch {
     pub(super) losses: u32,
     pub(super) right_missing_until: u64,
     pub(super) last_fault: u64,
+    pub(super) fault_before: u64,
     pub(super) faults: u64,
     pub(super) data_lost_at: Option<u64>,
     pub(super) old_data: bool,
@@ -86,6 +87,7 @@ impl Watch {
             losses: 0,
             right_missing_until: 0,
             last_fault: 0,
+            fault_before: 0,
             faults: 0,
             data_lost_at: None,
             old_data: false,
@@ -130,6 +132,7 @@ impl Watch {
     }
 
     pub(super) fn fault_at(&mut self, now: u64) {
+        self.fault_before = self.last_fault;
         (self.last_fault, self.faults) = (now, self.faults + 1);
     }
 
