@@ -10,13 +10,16 @@ pub(super) struct AuditJournal(pub(super) Log);
 
 impl Journal for AuditJournal {
     fn record(&self, agent: AgentId, event: SessionEvent) {
-        self.0.note(translate(agent, event));
+        if let Some(event) = translate(agent, event) {
+            self.0.note(event);
+        }
     }
 }
 
-fn translate(agent: AgentId, event: SessionEvent) -> Event {
+/// The event's record; `None`: it gets none.
+fn translate(agent: AgentId, event: SessionEvent) -> Option<Event> {
     let noted = |change, detail, guid, retcode| Event::Session { agent, change, guid, retcode, detail: Some(detail) };
-    match event {
+    Some(match event {
         SessionEvent::Forced { by: Kind::Own } => noted(SessionChange::Forced, "takeover", None, None),
         SessionEvent::Forced { by: Kind::Desk } => noted(SessionChange::Forced, "desk", None, None),
         SessionEvent::SignedIn { form, guid } => noted(SessionChange::SignedIn, form_name(form), Some(guid), None),
@@ -32,9 +35,7 @@ fn translate(agent: AgentId, event: SessionEvent) -> Event {
             Event::Session { agent, change, guid: Some(guid), retcode: None, detail: None }
         }
         SessionEvent::SignInFailed { code, retcode } => noted(SessionChange::Refused, code, None, retcode),
-        SessionEvent::Rotated { guid, .. } => {
-            Event::Session { agent, change: SessionChange::Rotated, guid: Some(guid), retcode: None, detail: None }
-        }
+        SessionEvent::Rotated { count, guid } => noted(SessionChange::Rotated, count_word(count)?, Some(guid), None),
         SessionEvent::Lost { cause, guid } => noted(SessionChange::Lost, cause.as_str(), Some(guid), None),
         SessionEvent::SignedOut { why, guid } => noted(SessionChange::SignedOut, why.as_str(), Some(guid), None),
         SessionEvent::SignOutFailed { retcode, guid } => noted(SessionChange::Refused, "sign_out", Some(guid), retcode),
@@ -53,6 +54,20 @@ fn translate(agent: AgentId, event: SessionEvent) -> Event {
         SessionEvent::WrongKeepAlive => {
             noted(SessionChange::Refused, "wrong_keep_alive", None, Retcode::parse("000-001"))
         }
+    })
+}
+
+/// Which replacement of a Guid gets a record. Ten thousand sessions make fourteen million a day; that they happen, and how
+/// often, is what a record can tell. All are counted in `ccgate_session_guid_rotations_total`.
+const fn count_word(count: u64) -> Option<&'static str> {
+    match count {
+        1 => Some("1"),
+        10 => Some("10"),
+        100 => Some("100"),
+        1_000 => Some("1000"),
+        10_000 => Some("10000"),
+        100_000 => Some("100000"),
+        _ => None,
     }
 }
 
@@ -81,7 +96,7 @@ mod tests {
             (SessionEvent::SignedIn { form, guid }, "session.signed_in platform", None, true),
             (SessionEvent::DeskSignedIn { form, guid }, "session.desk_signed_in platform", None, true),
             (SessionEvent::DeskSignedOut { guid }, "session.desk_signed_out ", None, true),
-            (SessionEvent::Rotated { count: 1, guid }, "session.rotated ", None, true),
+            (SessionEvent::Rotated { count: 1, guid }, "session.rotated 1", None, true),
             (SessionEvent::Resumed { kind: Kind::Own, guid }, "session.resumed own", None, true),
             (SessionEvent::HandedOver { guid }, "session.handed_over ", None, true),
             (SessionEvent::Lost { cause: LossCause::Silent, guid }, "session.lost silent", None, true),
@@ -112,12 +127,23 @@ mod tests {
         ];
         let agent = AgentId::try_from(4977).expect("an agent");
         for (event, told, code, named) in table {
-            let record = translate(agent, event);
+            let record = translate(agent, event).expect("a record");
             let name = record.name();
             let Event::Session { agent: of, guid: tag, retcode, detail, .. } = record else { panic!("{told}") };
             assert_eq!(format!("{name} {}", detail.unwrap_or_default()), told);
             assert_eq!((of, retcode.as_ref().map(Retcode::as_str)), (agent, code), "{told}");
             assert_eq!(tag, named.then_some(guid), "{told}");
         }
+    }
+
+    #[test]
+    fn few_replacements_get_a_record() {
+        let of = Guid::from_text("00112233445566778899.AgentGateway0").expect("a Guid");
+        let guid = GuidTagKey::random().tag(&of);
+        let agent = AgentId::try_from(4977).expect("an agent");
+        let told: Vec<u64> = (1..=1_500)
+            .filter(|count| translate(agent, SessionEvent::Rotated { count: *count, guid }).is_some())
+            .collect();
+        assert_eq!(told, [1, 10, 100, 1_000]);
     }
 }

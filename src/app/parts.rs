@@ -124,7 +124,7 @@ fn key_of(error: &ConnectError, redis: &store::redis::Config) -> &'static str {
         ConnectError::Unreadable { .. } | ConnectError::Malformed { .. } => "sessions.store.redis.ca_file",
         ConnectError::Keys(_) => "sessions.store.redis.key_file",
         ConnectError::Prefix | ConnectError::Foreign { .. } => "sessions.store.redis.prefix",
-        _ => "sessions.store.redis",
+        ConnectError::Unavailable(_) => "sessions.store.redis",
     }
 }
 
@@ -133,6 +133,7 @@ fn upstream_authority(config: &Config) -> Result<Authority, StartError> {
 }
 
 /// Sets up the sessions; nothing is signed in yet.
+#[allow(clippy::too_many_arguments, reason = "the parts that sessions are made of, each once")]
 pub(super) fn sessions(
     config: &Config,
     store: Arc<dyn Store>,

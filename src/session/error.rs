@@ -144,11 +144,15 @@ impl Error {
         match self {
             Self::AgentBusy { .. } => Retcode::parse("100-002"),
             Self::AccountRejected { cause } => cause.retcode(),
-            Self::Switching { retcode, .. } => Some(retcode.clone()),
+            Self::Switching { retcode, .. } | Self::Elsewhere { trouble: Trouble::Refused(retcode), .. } => {
+                Some(retcode.clone())
+            }
             Self::Upstream { source, .. } => source.retcode().cloned(),
-            Self::Elsewhere { trouble: Trouble::Refused(retcode), .. } => Some(retcode.clone()),
-            Self::Elsewhere { .. } | Self::Store { .. } | Self::TooManySignIns { .. } | Self::NotOwned => None,
-            Self::AccountMissing
+            Self::Elsewhere { .. }
+            | Self::Store { .. }
+            | Self::TooManySignIns { .. }
+            | Self::NotOwned
+            | Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::NoDesk
             | Self::DeskSigningIn
@@ -167,12 +171,12 @@ impl Error {
             | Self::Switching { retry_after, .. }
             | Self::Upstream { retry_after, .. }
             | Self::Elsewhere { retry_after, .. }
-            | Self::TooManySignIns { retry_after } => Some(*retry_after),
-            Self::Store { source: store::Error::Unavailable { retry_after, .. } } => Some(*retry_after),
+            | Self::TooManySignIns { retry_after }
+            | Self::Store { source: store::Error::Unavailable { retry_after, .. } } => Some(*retry_after),
             // Whoever asks next seeks the agent again.
             Self::Store { source: store::Error::Superseded } => Some(Duration::from_secs(1)),
-            Self::NotOwned => None,
-            Self::AccountMissing
+            Self::NotOwned
+            | Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }
             | Self::NoDesk

@@ -201,6 +201,7 @@ impl Watcher for Watch {
 
 impl Sessions {
     /// No sessions yet. Nothing is signed in before somebody asks.
+    #[allow(clippy::too_many_arguments, reason = "the parts that sessions are made of, each once")]
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,

@@ -29,27 +29,34 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accounts::{Account, Fingerprint};
-use super::journal::{BarCause, LossCause, SessionEvent, SignOutCause};
+use super::accounts::Fingerprint;
+use super::journal::{BarCause, LossCause, SignOutCause};
 use super::pace::Pacer;
-use super::store::{self, Cooling, Entry, Kind, Retire, Tenure};
+use super::store::{self, Tenure};
 use super::{Error, KeepAlive, upstream};
-use crate::cc::{Guid, GuidTagKey, Meaning, SignInForm};
+use crate::cc::{Guid, GuidTagKey, SignInForm};
 
 mod active;
+mod borrowed;
 mod desk;
 mod event;
 mod failure;
+mod leaving;
+mod outbox;
 mod shared;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 
 use active::{Active, Pulse};
+use borrowed::Borrowed;
 use desk::{Leave, Wishes};
 pub(super) use event::{DeskEffect, DeskEvent, Effect, Event, Fresh, Granted, Out, Rejected, Version};
 pub(super) use failure::Why;
-use failure::{backoff, bar_cause, may_have_worked, meaning};
-use shared::{Borrowed, Claim, Outbox};
+use failure::{backoff, may_have_worked, meaning};
+use outbox::{Outbox, WRITE_AGAIN};
+use shared::Claim;
+use sign_in::Attempt;
 
 /// After this long without a request the gateway forgets a session (`MAXTIME`, 120 s in both modes).
 pub(super) const MAXTIME: Duration = Duration::from_mins(2);
@@ -153,26 +160,6 @@ pub(super) enum State {
         why: Why,
     },
     Barred,
-}
-
-/// A sign-in that is in flight.
-#[derive(Debug, Clone)]
-pub(super) struct Attempt {
-    account: Arc<Account>,
-    form: SignInForm,
-}
-
-impl Attempt {
-    /// A sign-in that met somebody may be forced once, where the account says so.
-    fn may_force(&self) -> bool {
-        self.account.takeover && self.form != SignInForm::Force
-    }
-
-    /// A forced sign-in needs what one to the platform does not, a phone number above all. Refused parameters say
-    /// nothing then about the sign-in that works as soon as the agent is free.
-    fn asks_for_more(&self, rules: &Rules) -> bool {
-        self.form == SignInForm::Force && rules.form == SignInForm::Platform
-    }
 }
 
 /// A lost session that may still live upstream.
@@ -293,7 +280,7 @@ impl Session {
     }
 
     /// Late answers to a session must not meet the next one under the same fence.
-    fn note_version(&mut self) {
+    pub(super) fn note_version(&mut self) {
         let version = match &self.state {
             State::Active(active) | State::Retiring { active, .. } | State::DeskLeaving { active, .. } => {
                 active.version
@@ -305,13 +292,13 @@ impl Session {
         }
     }
 
-    fn note_answered(&mut self, effects: &[Effect]) {
+    pub(super) fn note_answered(&mut self, effects: &[Effect]) {
         if effects.iter().any(|effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_))) {
             self.wanted = false;
         }
     }
 
-    fn want(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn want(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         if self.stopping {
             return effects.push(Effect::Refuse(Error::ShuttingDown));
         }
@@ -336,7 +323,7 @@ impl Session {
         }
     }
 
-    fn want_active(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn want_active(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
         let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
         let current = |rejected: &Rejected| rejected.version == active.version || rejected.guid.same_as(&active.guid);
@@ -361,279 +348,28 @@ impl Session {
         }
     }
 
-    fn read_account(&mut self, effects: &mut Vec<Effect>) {
-        self.state = State::Reading;
-        effects.push(Effect::ReadAccount);
-    }
-
-    fn account_read(&mut self, account: Result<Arc<Account>, Error>, now: Instant, effects: &mut Vec<Effect>) {
-        if !matches!(self.state, State::Reading) {
-            return;
-        }
-        let account = match account {
-            Ok(account) if !self.stopping => account,
-            Ok(_) => return self.refuse(Error::ShuttingDown, effects),
-            Err(error) => return self.refuse(error, effects),
-        };
-        if self.wants_desk_sign_in() {
-            return self.go_on(now, effects);
-        }
-        match &self.bar {
-            Some((cause, fingerprint)) if *fingerprint == account.fingerprint => {
-                let error = Error::AccountRejected { cause: cause.clone() };
-                let entry = Entry::Barred { cause: cause.clone(), fingerprint: *fingerprint };
-                self.tell(entry);
-                self.refuse(error, effects);
-            }
-            _ if !self.holds(now) => self.refuse(Error::tenure_ended(), effects),
-            _ => self.sign_in(Attempt { account, form: self.rules.form }, effects),
-        }
-    }
-
-    fn sign_in_not_made(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::SigningIn(_) => self.refuse(error, effects),
-            State::DeskSigningIn { .. } => self.desk_sign_in_not_made(error, now, effects),
-            _ => {}
-        }
-    }
-
-    fn sign_in(&mut self, attempt: Attempt, effects: &mut Vec<Effect>) {
-        self.tell(Entry::SigningIn);
-        let generation = self.claim.map_or(0, |claim| claim.generation);
-        effects.push(Effect::SignIn { account: Arc::clone(&attempt.account), form: attempt.form, generation });
-        self.state = State::SigningIn(attempt);
-    }
-
-    fn sign_in_answered(
-        &mut self,
-        answer: Result<Fresh, Arc<upstream::Error>>,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        let State::SigningIn(attempt) = &self.state else { return };
-        let attempt = attempt.clone();
-        let error = match answer {
-            Ok(fresh) => return self.signed_in(fresh, &attempt, now, effects),
-            Err(error) => error,
-        };
-        match bar_cause(&error) {
-            Some(cause) if !(attempt.asks_for_more(&self.rules) && matches!(cause, BarCause::BadParameters(_))) => {
-                return self.bar(cause, &attempt.account, effects);
-            }
-            _ => {}
-        }
-        if may_have_worked(&error) {
-            self.doubt_until = Some(now + MAXTIME);
-        }
-        let in_doubt = self.doubt_until.is_some_and(|until| now < until);
-        match meaning(&error) {
-            Some(Meaning::AgentBusy) if attempt.may_force() && !in_doubt && !self.stopping && self.holds(now) => {
-                // The record first: it throws somebody off the desk.
-                effects.push(Effect::Record(SessionEvent::Forced { by: Kind::Own }));
-                self.sign_in(Attempt { form: SignInForm::Force, ..attempt }, effects);
-            }
-            Some(Meaning::AgentBusy) => self.sign_in_failed(&error, Why::AgentBusy, now, effects),
-            Some(Meaning::TryLater) if let Some(retcode) = error.retcode() => {
-                self.sign_in_failed(&error, Why::Switching(retcode.clone()), now, effects);
-            }
-            _ => self.sign_in_failed(&error, Why::Upstream(Arc::clone(&error)), now, effects),
-        }
-    }
-
-    fn sign_in_failed(&mut self, error: &upstream::Error, why: Why, now: Instant, effects: &mut Vec<Effect>) {
-        let code = why.refusal(Duration::ZERO).code();
-        // What was not tried has not failed.
-        if !matches!(error, upstream::Error::Resting { .. }) {
-            effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode: error.retcode().cloned() }));
-        }
-        self.cool(why, now, effects);
-    }
-
-    fn signed_in(&mut self, fresh: Fresh, attempt: &Attempt, now: Instant, effects: &mut Vec<Effect>) {
-        let form = attempt.form;
-        let tag = self.rules.tag_key.tag(&fresh.guid);
-        effects.push(Effect::Record(SessionEvent::SignedIn { form, guid: tag }));
-        self.backoff = backoff(self.jitter.u64(..));
-        let decides = std::mem::take(&mut self.decides);
-        let guid = Arc::new(fresh.guid);
-        if self.stopping {
-            return self.leave(guid, SignOutCause::Shutdown, effects);
-        }
-        let Some(claim) = self.claim else {
-            // The agent went to another process meanwhile, which does not know this session.
-            self.decides = false;
-            self.leave(guid, SignOutCause::Superseded, effects);
-            if let State::Leaving { wanted, .. } = &mut self.state {
-                *wanted = true;
-            }
-            return;
-        };
-        if fresh.must_change_password {
-            self.bar(BarCause::MustChangePassword, &attempt.account, effects);
-            return self.leave(guid, SignOutCause::MustChangePassword, effects);
-        }
-        self.bar = None;
-        self.doubt_until = None;
-        let active = Active {
-            guid,
-            form,
-            kind: Kind::Own,
-            version: claim.next_version(),
-            alive_at: now,
-            issued_at: now,
-            rotates_every: None,
-            poll_takes: Duration::ZERO,
-            // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
-            idle_since: Some(now),
-            right_missing_told: false,
-            decides,
-            pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
-            failures: backoff(self.jitter.u64(..)),
-            spare_after: None,
-            written_at: None,
-            dirty: true,
-            doubtful: false,
-            // Used when the store knows of it, so that whoever comes after a crash finds it.
-            awaited: true,
-        };
-        self.state = State::Active(Box::new(active));
-    }
-
-    fn grant(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn grant(&mut self, effects: &mut Vec<Effect>) {
         if let State::Active(active) = &mut self.state {
             effects.push(active.grant(self.tenure));
         }
     }
 
-    fn leave(&mut self, guid: Arc<Guid>, why: SignOutCause, effects: &mut Vec<Effect>) {
-        // So that whoever takes over while it is unanswered does not sign in meanwhile.
-        self.tell(Entry::SigningIn);
-        effects.push(Effect::SignOut { guid: Arc::clone(&guid) });
-        self.state = State::Leaving { guid, why, wanted: false };
-    }
-
-    fn sign_out_answered(&mut self, answer: Result<(), Arc<upstream::Error>>, now: Instant, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::DeskLeaving { why: Leave::ForSignIn, .. }) {
-            return self.gave_way(answer, now, effects);
-        }
-        let State::Leaving { guid, why, wanted } = &self.state else { return };
-        let wanted = (*wanted || self.wants_desk_sign_in()) && !self.stopping;
-        let (guid, why) = (Arc::clone(guid), *why);
-        let tag = self.rules.tag_key.tag(&guid);
-        let gone = match &answer {
-            Ok(()) => true,
-            Err(error) => meaning(error) == Some(Meaning::SessionLost),
-        };
-        effects.push(Effect::Record(match &answer {
-            Err(error) if !gone => SessionEvent::SignOutFailed { retcode: error.retcode().cloned(), guid: tag },
-            _ => SessionEvent::SignedOut { why, guid: tag },
-        }));
-        match answer {
-            // Refused is answered too: the sign-in will be told what is the matter.
-            Err(error) if error.retcode().is_none() => {
-                self.ghost = Some(Ghost { guid, until: now + MAXTIME });
-                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
-            }
-            _ if wanted && self.claim.is_some() => self.go_on(now, effects),
-            _ if wanted => self.seek(None, effects),
-            _ => self.rest(),
-        }
-    }
-
-    /// The session is no longer ours to use. The downloads that run with its Guid are left alone. The agent stays ours: if
-    /// it was let go before the ghost is signed out, another process would sign in, and meet it.
-    fn lose(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
-        let State::Active(active) = &self.state else { return };
-        // A session of the agent's own app is never signed out by us: whoever is signed in next is told that it lives.
-        if cause != LossCause::Forgotten && active.kind == Kind::Own {
-            self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
-        }
-        self.lost = Some(Arc::clone(&active.guid));
-        let guid = self.rules.tag_key.tag(&active.guid);
-        effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
-        self.state = self.at_rest();
-    }
-
-    /// As [`Session::lose`], where nobody waits for a fresh session. The ghost is signed out before anybody wants one, or
-    /// at once where that may be another process, which does not know it.
-    fn lose_unasked(&mut self, cause: LossCause, now: Instant, effects: &mut Vec<Effect>) {
-        let awaited = matches!(&self.state, State::Active(active) if active.awaited);
-        self.lose(cause, now, effects);
-        if awaited && !self.stopping {
-            self.seek(None, effects);
-        } else if cause == LossCause::Refused && self.rules.lease.is_some() {
-            self.seek(None, effects);
-            self.unasked = true;
-        } else {
-            self.rest();
-        }
-    }
-
-    fn sign_out_asked(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        // Where the tenure has ended it may be another process's by now, which may be signing in.
-        let ours = self.holds(now);
-        if let State::Active(active) = &self.state
-            && ours
-        {
-            let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
-            self.leave(guid, SignOutCause::Operator, effects);
-            if let State::Leaving { wanted, .. } = &mut self.state {
-                *wanted = awaited;
-            }
-        }
-    }
-
-    fn bar(&mut self, cause: BarCause, account: &Account, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Record(SessionEvent::Barred { cause: cause.clone() }));
-        self.bar = Some((cause.clone(), account.fingerprint));
-        self.tell(Entry::Barred { cause: cause.clone(), fingerprint: account.fingerprint });
-        self.refuse(Error::AccountRejected { cause }, effects);
-    }
-
-    fn cool(&mut self, why: Why, now: Instant, effects: &mut Vec<Effect>) {
-        let shortest = match &why {
-            Why::Upstream(error) if may_have_worked(error) => DOUBT_COOLING,
-            _ => Duration::ZERO,
-        };
-        let delay = match &why {
-            // Nothing was asked, so nothing failed: as long as the gateway is left alone, and a little so that not all come
-            // back at once.
-            Why::Upstream(error) if let upstream::Error::Resting { retry_after, .. } = **error => {
-                retry_after.mul_f64(1.0 + 0.2 * self.jitter.f64())
-            }
-            _ => self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest),
-        };
-        let doubt_lasts = self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if let Some(trouble) = why.trouble() {
-            self.tell(Entry::Cooling(Cooling { trouble, lasts: delay, doubt_lasts }));
-        }
-        self.cool_until(now + delay, delay, why, effects);
-    }
-
-    fn cool_until(&mut self, until: Instant, left: Duration, why: Why, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Refuse(why.refusal(left)));
-        self.decides = false;
-        self.rest();
-        self.state = State::Cooling { until, why };
-    }
-
-    fn refuse(&mut self, error: Error, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse(&mut self, error: Error, effects: &mut Vec<Effect>) {
         effects.push(Effect::Refuse(error));
         self.decides = false;
         self.rest();
     }
 
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.state = self.at_rest();
         self.let_go();
     }
 
-    fn at_rest(&self) -> State {
+    pub(super) fn at_rest(&self) -> State {
         if self.bar.is_some() { State::Barred } else { State::Absent }
     }
 
-    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.ghost.as_ref().is_some_and(|ghost| ghost.until <= now) {
             self.ghost = None;
         }
@@ -650,42 +386,11 @@ impl Session {
         }
     }
 
-    fn released(&mut self, now: Instant) {
+    pub(super) fn released(&mut self, now: Instant) {
         match &mut self.state {
             State::Active(active) => active.idle_since = Some(now),
             State::Borrowed(borrowed) => borrowed.released(now),
             _ => {}
-        }
-    }
-
-    fn stop(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        self.stopping = true;
-        effects.push(Effect::Refuse(Error::ShuttingDown));
-        let ours = self.holds(now);
-        match &self.state {
-            // A call is in flight: its answer finds `stopping` set.
-            State::Reading
-            | State::SigningIn(_)
-            | State::Retiring { .. }
-            | State::Leaving { .. }
-            | State::DeskSigningIn { .. }
-            | State::DeskLeaving { .. } => {}
-            // Nobody else knows of it, so nobody else can ever sign it out.
-            State::Active(active) if active.is_untold() => {
-                let guid = Arc::clone(&active.guid);
-                self.leave(guid, SignOutCause::Shutdown, effects);
-            }
-            // Not ours to sign out, or not known to be.
-            State::Active(active) if active.kind == Kind::Desk || !ours => self.hand_over_told(now, effects),
-            State::Active(_) => self.retire(SignOutCause::Shutdown, Retire::Stop, effects),
-            State::Absent | State::Cooling { .. } | State::Barred | State::Seeking { .. } | State::Borrowed(_) => {
-                // Whether another process is signing in cannot be known where the agent is not ours.
-                let alone = self.rules.lease.is_none();
-                match self.ghost.take() {
-                    Some(ghost) if ours || alone => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
-                    _ => self.rest(),
-                }
-            }
         }
     }
 }

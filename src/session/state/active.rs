@@ -19,6 +19,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const WRITE_EVERY: Duration = Duration::from_secs(30);
 
 /// A signed-in agent.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a session, not its states")]
 #[derive(Debug)]
 pub(in crate::session) struct Active {
     pub(super) guid: Arc<Guid>,

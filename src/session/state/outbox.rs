@@ -1,0 +1,164 @@
+//! What the store is told, one thing after the other, and what its answers mean. It never asks whose an agent is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Effect, Error, Out, Session, State, store};
+use crate::session::journal::SignOutCause;
+use crate::session::store::Entry;
+
+/// How soon a write that the store did not take is tried again.
+pub(super) const WRITE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the store is still to be told, one after the other. At most a write and a release for each of the few seeks that
+/// can answer while one call to the store is in flight.
+#[derive(Debug, Default)]
+pub(in crate::session) struct Outbox {
+    pub(super) queue: VecDeque<Out>,
+    /// What is in flight, and the generation in which it was sent.
+    sent: Option<(Out, u64)>,
+    retry_at: Option<Instant>,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.sent.is_none()
+    }
+
+    /// What waits or is on its way.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let sent = self.sent.iter().map(|(out, _)| out);
+        self.queue.iter().chain(sent).filter_map(|out| match out {
+            Out::Write { entry, .. } => Some(entry),
+            _ => None,
+        })
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| self.sent.is_none())
+    }
+
+    /// What was sent last was not taken, and is sent again after a while.
+    pub(super) fn pauses(&self) -> bool {
+        self.sent.is_none() && self.retry_at.is_some()
+    }
+
+    pub(super) fn retry_now(&mut self) {
+        self.retry_at = None;
+    }
+}
+
+impl Session {
+    /// Lets others know, after what they are still to be told.
+    pub(super) fn tell(&mut self, entry: Entry) {
+        if let Some(claim) = self.claim {
+            self.outbox.queue.push_back(Out::Write { fence: claim.fence, entry });
+        }
+    }
+
+    /// The store may have forgotten what is owned. A session that lives is written by itself.
+    pub(super) fn reconfirm(&mut self) {
+        self.outbox.retry_now();
+        if matches!(self.state, State::SigningIn(_) | State::DeskSigningIn { .. }) {
+            self.tell(Entry::SigningIn);
+        }
+    }
+
+    /// Ends the ownership.
+    pub(super) fn let_go(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.outbox.queue.push_back(Out::Release { fence: claim.fence });
+        }
+    }
+
+    /// Sends the next thing to the store, if nothing is on its way.
+    pub(super) fn send(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.outbox.sent.is_some() || self.outbox.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.outbox.retry_at = None;
+        let next = self.outbox.queue.pop_front().or_else(|| self.dirty_entry(now));
+        if let Some(out) = next {
+            self.outbox.sent = Some((out.clone(), self.tenure.generation));
+            effects.push(Effect::Store(out));
+        }
+    }
+
+    pub(super) fn dirty_entry(&mut self, now: Instant) -> Option<Out> {
+        let fence = self.claim?.fence;
+        let State::Active(active) = &mut self.state else { return None };
+        std::mem::take(&mut active.dirty).then(|| Out::Write { fence, entry: active.entry(now) })
+    }
+
+    pub(super) fn stored(&mut self, result: Result<(), store::Error>, now: Instant, effects: &mut Vec<Effect>) {
+        let Some((out, generation)) = self.outbox.sent.take() else { return };
+        match (result, out) {
+            (Ok(()), Out::Write { fence, entry: Entry::Live(_) | Entry::SigningIn }) => {
+                self.written(fence, generation, now, effects);
+            }
+            (Err(store::Error::Superseded), Out::Write { fence, .. })
+                if self.claim.is_some_and(|claim| claim.fence == fence) =>
+            {
+                self.superseded(effects);
+            }
+            (Err(error @ store::Error::Unavailable { .. }), Out::Write { fence, entry: Entry::Live(_) }) => {
+                self.outbox.retry_at = Some(now + WRITE_AGAIN);
+                let State::Active(active) = &mut self.state else { return };
+                if self.claim.is_some_and(|claim| claim.fence == fence) {
+                    active.dirty = true;
+                    if std::mem::take(&mut active.awaited) {
+                        // The store is away: the session goes on for as long as nobody can have replaced the Guid twice.
+                        let usable = !active.doubtful && now < active.usable_until();
+                        effects.push(if usable {
+                            active.grant(self.tenure)
+                        } else {
+                            Effect::Refuse(Error::Store { source: error })
+                        });
+                    }
+                }
+            }
+            // Without the release others would wait for as long as this process lives. At the end of it, its tenure ends.
+            (Err(store::Error::Unavailable { .. }), out) if !self.stopping => {
+                self.outbox.retry_at = Some(now + WRITE_AGAIN);
+                self.outbox.queue.push_front(out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn written(&mut self, fence: u64, generation: u64, now: Instant, effects: &mut Vec<Effect>) {
+        match &mut self.claim {
+            Some(claim) if claim.fence == fence => claim.generation = generation,
+            _ => return,
+        }
+        let ours = self.holds(now);
+        let State::Active(active) = &mut self.state else { return };
+        active.written_at = Some(now);
+        active.doubtful = false;
+        if active.awaited && (ours || now < active.usable_until()) {
+            self.grant(effects);
+        }
+        self.notice_tenure(now, effects);
+    }
+
+    /// The store says that the agent is another process's.
+    pub(super) fn superseded(&mut self, effects: &mut Vec<Effect>) {
+        self.claim = None;
+        // Nobody else knows of a session that was never written: it would stand in the new owner's way.
+        match &self.state {
+            State::Active(active) if active.is_untold() => {
+                let (guid, awaited) = (Arc::clone(&active.guid), active.awaited);
+                self.leave(guid, SignOutCause::Superseded, effects);
+                if let State::Leaving { wanted, .. } = &mut self.state {
+                    *wanted = awaited;
+                }
+            }
+            State::Active(_) => self.hand_over(effects),
+            _ => {}
+        }
+    }
+}
