@@ -22,7 +22,7 @@
 //! Invariant: in `Reading`, `SigningIn`, `Retiring` and `Leaving` exactly one call is in flight, and else at most a seek;
 //! so no two sign-ins or sign-outs of an agent ever overlap here, and whoever waits, waits for something that will end.
 //! That they do not overlap over all processes is the claim's part: only its holder signs in, keeps alive and signs out
-//! (`shared`, which also tells the others).
+//! (`shared`; `outbox` tells the others). What agents' own apps ask for goes a way beside this one (`desk`).
 
 use std::sync::Arc;
 use std::time::Duration;
