@@ -121,7 +121,12 @@ impl Session {
                 let alone = self.rules.lease.is_none();
                 match self.ghost.take() {
                     Some(ghost) if ours || alone => self.leave(ghost.guid, SignOutCause::Shutdown, effects),
-                    _ => self.rest(),
+                    // Not released: whoever owns the agent next finds what was written of it, and signs it out.
+                    Some(_) => {
+                        self.claim = None;
+                        self.rest();
+                    }
+                    None => self.rest(),
                 }
             }
         }

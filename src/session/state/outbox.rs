@@ -97,8 +97,14 @@ impl Session {
     pub(super) fn stored(&mut self, result: Result<(), store::Error>, now: Instant, effects: &mut Vec<Effect>) {
         let Some((out, generation)) = self.outbox.sent.take() else { return };
         match (result, out) {
-            (Ok(()), Out::Write { fence, entry: Entry::Live(_) | Entry::SigningIn }) => {
-                self.written(fence, generation, now, effects);
+            (Ok(()), Out::Write { fence, entry: entry @ (Entry::Live(_) | Entry::SigningIn) }) => {
+                let Some(claim) = self.claim.as_mut().filter(|claim| claim.fence == fence) else { return };
+                claim.generation = generation;
+                // That it is being signed in tells nobody of the session that came of it meanwhile.
+                if matches!(entry, Entry::Live(_)) {
+                    self.written(now, effects);
+                }
+                self.notice_tenure(now, effects);
             }
             (Err(store::Error::Superseded), Out::Write { fence, .. })
                 if self.claim.is_some_and(|claim| claim.fence == fence) =>
@@ -130,11 +136,7 @@ impl Session {
         }
     }
 
-    pub(super) fn written(&mut self, fence: u64, generation: u64, now: Instant, effects: &mut Vec<Effect>) {
-        match &mut self.claim {
-            Some(claim) if claim.fence == fence => claim.generation = generation,
-            _ => return,
-        }
+    fn written(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let ours = self.holds(now);
         let State::Active(active) = &mut self.state else { return };
         active.written_at = Some(now);
@@ -142,7 +144,6 @@ impl Session {
         if active.awaited && (ours || now < active.usable_until()) {
             self.grant(effects);
         }
-        self.notice_tenure(now, effects);
     }
 
     /// The store says that the agent is another process's.

@@ -372,10 +372,23 @@ fn a_ghost_is_signed_out_at_the_end_only_by_the_owner() {
     shared.reject(version(0), guid(1), LossCause::Refused);
     shared.after(LEASE);
     let effects = shared.step(Event::Stop);
-    assert_eq!(effects, ["refuse shutting_down", "release"], "another may be signing in");
+    assert_eq!(effects, ["refuse shutting_down"], "another may be signing in, or finds it and signs it out");
     let mut shared = Shared::owner();
     shared.reject(version(0), guid(1), LossCause::Refused);
     assert_eq!(shared.step(Event::Stop), ["refuse shutting_down", "sign out"]);
     assert_eq!(shared.owned(FENCE + 1, None), [""; 0], "not let go before the sign-out has answered");
     assert_eq!(shared.step(Event::SignOutAnswered(Ok(()))), ["record SignedOut { why: Shutdown }", "release"]);
+}
+
+#[test]
+fn that_it_signs_in_tells_nobody_of_the_session_that_came_of_it() {
+    let mut shared = Shared::new();
+    shared.want();
+    shared.owned(FENCE, None);
+    let read = names(&shared.effects(Event::AccountRead(Ok(account("a", false)))));
+    assert_eq!(read, ["sign in Platform", "write signing in"]);
+    let fresh = Fresh { guid: guid(1), must_change_password: false };
+    assert_eq!(shared.step(Event::SignInAnswered(Ok(fresh))), ["record SignedIn { form: Platform }"]);
+    assert_eq!(shared.written(), ["write live"], "the answer to what was written before");
+    assert_eq!(shared.step(Event::Stored(Err(store::Error::Superseded))), ["sign out"], "nobody else can");
 }

@@ -175,7 +175,10 @@ impl World {
         }
         replica.stopping = true;
         let id = replica.id;
-        if replica.session.is_none() {
+        if !self.store_up || self.replicas[slot].cut {
+            self.only_store_knows("the owner ended while the store was away");
+        }
+        if self.replicas[slot].session.is_none() {
             return self.ended(slot);
         }
         self.after(SHUT_DOWN, What::To(id, Inner::Cut));
