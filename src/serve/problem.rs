@@ -297,7 +297,7 @@ fn of_session(error: &session::Error) -> Problem {
         session::Error::TooManyWaiters | session::Error::TooManyAgents | session::Error::TooManySignIns { .. } => {
             unavailable("Overloaded", detail)
         }
-        session::Error::NotOwned => unavailable("Session not owned", detail),
+        session::Error::NotOwned | session::Error::NotSignedOut => unavailable("Session not owned", detail),
         session::Error::Timeout => {
             Problem::new(StatusCode::GATEWAY_TIMEOUT, error.code(), "No session in time", detail)
         }

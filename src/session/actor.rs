@@ -18,7 +18,7 @@ use super::metrics::{Outcome, Phase};
 use super::state::{Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
 use super::store::{Kind, Retire};
 use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, Shown, upstream};
-use crate::cc::{AgentId, Guid, SignInForm};
+use crate::cc::{AgentId, Guid, Meaning, SignInForm};
 
 mod chain;
 #[cfg(test)]
@@ -46,7 +46,7 @@ pub(super) enum Command {
     /// The operator looks at the session.
     Show { reply: oneshot::Sender<Shown> },
     /// The operator wants the session signed out; told whether there is one to sign out here.
-    SignOut { reply: oneshot::Sender<bool> },
+    SignOut { reply: oneshot::Sender<Result<(), Error>> },
     /// The agent's own app asks for something.
     Desk(DeskCommand),
     /// The process ends.
@@ -71,7 +71,7 @@ pub(super) struct Actor {
     /// The last keep-alive failed: only the first of a row is warned of, or an outage would flood the log.
     pulse_failing: bool,
     /// Operators who wait for a sign-out: at most one, as the next finds no session that lives.
-    sign_outs: Vec<oneshot::Sender<bool>>,
+    sign_outs: Vec<oneshot::Sender<Result<(), Error>>>,
     phase: Phase,
 }
 
@@ -154,7 +154,7 @@ impl Actor {
             }
             Command::SignOut { reply } => {
                 if !matches!(self.session.state(), State::Active(_)) {
-                    let _ = reply.send(false);
+                    let _ = reply.send(Err(Error::NotOwned));
                     return None;
                 }
                 self.sign_outs.push(reply);
@@ -184,7 +184,10 @@ impl Actor {
 
     fn take(&mut self, event: Event) {
         self.count(&event);
-        let sign_out_asked = matches!(event, Event::SignOutAsked);
+        // Not made where the session may be another process's by now.
+        let not_made = matches!(event, Event::SignOutAsked);
+        let failed = matches!(&event, Event::SignOutAnswered(Err(error))
+            if !error.retcode().is_some_and(|retcode| retcode.meaning() == Meaning::SessionLost));
         let before = (self.fence(), self.session.version());
         let tenure = self.sessions.store().tenure();
         let effects = self.session.step(event, Instant::now(), tenure);
@@ -201,8 +204,11 @@ impl Actor {
         if !matches!(self.session.state(), State::Leaving { .. }) {
             for reply in self.sign_outs.drain(..) {
                 // Whoever has gone needs no answer.
-                // Not made where the session may be another process's by now.
-                let _ = reply.send(!sign_out_asked);
+                let _ = reply.send(match (not_made, failed) {
+                    (true, _) => Err(Error::NotOwned),
+                    (_, true) => Err(Error::NotSignedOut),
+                    _ => Ok(()),
+                });
             }
         }
         self.tell_untold();

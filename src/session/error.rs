@@ -66,6 +66,9 @@ pub enum Error {
         /// When asking again makes sense.
         retry_after: Duration,
     },
+    /// The gateway did not sign the agent out, or did not say so.
+    #[error("the gateway did not sign the agent out")]
+    NotSignedOut,
     /// There is no session to sign out here.
     #[error("no session of the agent is owned by this process")]
     NotOwned,
@@ -130,6 +133,7 @@ impl Error {
             },
             Self::Store { .. } => "store_unavailable",
             Self::NotOwned => "session_not_owned",
+            Self::NotSignedOut => "sign_out_failed",
             Self::TooManyWaiters | Self::TooManyAgents | Self::TooManySignIns { .. } => "sessions_exhausted",
             Self::NoDesk => "not_signed_in",
             Self::DeskSigningIn => "sign_in_under_way",
@@ -152,6 +156,7 @@ impl Error {
             | Self::Store { .. }
             | Self::TooManySignIns { .. }
             | Self::NotOwned
+            | Self::NotSignedOut
             | Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::NoDesk
@@ -176,6 +181,7 @@ impl Error {
             // Whoever asks next seeks the agent again.
             Self::Store { source: store::Error::Superseded } => Some(Duration::from_secs(1)),
             Self::NotOwned
+            | Self::NotSignedOut
             | Self::AccountMissing
             | Self::AccountUnusable(_)
             | Self::AccountRejected { .. }

@@ -51,10 +51,7 @@ impl Sessions {
         let handle = self.handle(agent).ok_or(Error::NotOwned)?;
         // Either fails where the actor has ended meanwhile.
         handle.commands.send(Command::SignOut { reply }).await.map_err(|_ended| Error::NotOwned)?;
-        match answer.await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Error::NotOwned),
-        }
+        answer.await.unwrap_or(Err(Error::NotOwned))
     }
 
     fn handle(&self, agent: AgentId) -> Option<Handle> {

@@ -13,6 +13,8 @@ use crate::session::store::{Entry, Kind, Left, Live};
 
 /// How soon an agent is sought again whose owner is about to sign it in or out, if nothing is heard of it before.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How often a session that is used here is looked for at the store.
+const LOOK_EVERY: Duration = Duration::from_millis(900);
 /// How long a session that nobody uses here is still followed.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -202,8 +204,9 @@ impl Borrowed {
 }
 
 impl Rules {
-    /// How often a borrower asks the store, in case it was not told.
+    /// How often a borrower asks the store, in case it was not told: nobody tells it that an owner's tenure has ended. So it
+    /// takes over at most so long after that.
     pub(super) fn look_every(&self) -> Duration {
-        self.lease.map_or(MAXTIME, |lease| lease / 3)
+        self.lease.map_or(MAXTIME, |lease| (lease / 3).min(LOOK_EVERY))
     }
 }

@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    fn refuse_wishes(&mut self, error: &Error, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse_wishes(&mut self, error: &Error, effects: &mut Vec<Effect>) {
         if self.desk.sign_in.take().is_some() {
             answer_sign_in(Err(error.clone()), effects);
         }

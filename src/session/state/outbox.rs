@@ -111,7 +111,11 @@ impl Session {
             {
                 self.superseded(effects);
             }
-            (Err(error @ store::Error::Unavailable { .. }), Out::Write { fence, entry: Entry::Live(_) }) => {
+            // What lives is told in place of what it was told to become.
+            (Err(error @ store::Error::Unavailable { .. }), Out::Write { fence, entry })
+                if matches!(entry, Entry::Live(_))
+                    || (matches!(entry, Entry::SigningIn) && matches!(self.state, State::Active(_))) =>
+            {
                 self.outbox.retry_at = Some(now + WRITE_AGAIN);
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {

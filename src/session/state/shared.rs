@@ -70,16 +70,20 @@ impl Session {
             }
             Err(error) => match &mut self.state {
                 State::Seeking { .. } => self.not_sought(error, now, effects),
-                State::Borrowed(borrowed) => borrowed.look_again(now, &self.rules),
+                State::Borrowed(borrowed) => {
+                    borrowed.look_again(now, &self.rules);
+                    // Without the store nobody knows whether an app has a session.
+                    self.refuse_wishes(&Error::Store { source: error }, effects);
+                }
                 _ => {}
             },
         }
     }
 
-    /// The store does not say whose the agent is. Where a session of ours was lost that may live, it is asked again: nobody
-    /// else can sign that out.
+    /// The store does not say whose the agent is. It is asked again, though nobody waits any more: its answer may have been
+    /// lost, and then the agent is ours and nobody else can have it.
     pub(super) fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
-        if self.claim.is_none() || self.ghost.as_ref().is_none_or(|ghost| ghost.until <= now) || self.stopping {
+        if self.rules.lease.is_none() || self.stopping {
             return self.refuse(Error::Store { source: error }, effects);
         }
         effects.push(Effect::Refuse(Error::Store { source: error }));

@@ -67,9 +67,12 @@ impl Session {
             return self.refuse(Error::tenure_ended(), effects);
         }
         let Some(SignIn { form, .. }) = self.desk.sign_in.take() else { return self.rest() };
-        if let Some(left) = self.in_doubt_for(now).filter(|_| before.is_none()) {
+        if let Some(left) = self.in_doubt_for(now) {
             let why = Why::Upstream(Arc::new(upstream::Error::Timeout));
             answer_sign_in(Err(why.refusal(left)), effects);
+            if let Some(before) = before {
+                return self.lives_on(before, now, effects);
+            }
             let doubt_lasts = left + MAXTIME.saturating_sub(DOUBT_COOLING);
             self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts: left, doubt_lasts }));
             return self.cool_until(now + left, left, why, effects);
@@ -194,12 +197,12 @@ impl Session {
             let (code, retcode) = (why.refusal(Duration::ZERO).code(), error.retcode().cloned());
             effects.push(Effect::Record(SessionEvent::SignInFailed { code, retcode }));
         }
-        if let Some(before) = before {
-            return self.lives_on(before, now, effects);
-        }
         let in_doubt = may_have_worked(error);
         if in_doubt {
             self.doubt_until = Some(now + MAXTIME);
+        }
+        if let Some(before) = before {
+            return self.lives_on(before, now, effects);
         }
         let refused_app = matches!(&why, Why::Upstream(_)) && error.retcode().is_some();
         if self.wanted && refused_app {

@@ -51,8 +51,18 @@ pub(super) fn read(path: &Path, context: &str) -> HashMap<AgentId, Line> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
         Err(error) => {
             tracing::warn!(file = %path.display(), %error, "the state file is not used");
+            keep_aside(path);
             HashMap::new()
         }
+    }
+}
+
+/// What is no state file of ours may be something else of somebody's: it is not overwritten.
+fn keep_aside(path: &Path) {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".unused");
+    if fs::metadata(path).is_ok_and(|found| found.is_file()) && fs::rename(path, &aside).is_ok() {
+        tracing::warn!(file = %Path::new(&aside).display(), "what stood there is kept here");
     }
 }
 

@@ -338,7 +338,7 @@ impl ModelStore {
 }
 
 fn kept_for(entry: &Entry) -> Duration {
-    const LIVE: Duration = Duration::from_secs(150);
+    const LIVE: Duration = Duration::from_hours(24);
     match entry {
         Entry::Live(_) | Entry::SigningIn => LIVE,
         Entry::Barred { .. } => Duration::from_hours(24),
