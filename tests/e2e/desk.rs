@@ -79,6 +79,7 @@ async fn a_desks_life_is_on_the_record_and_counted() {
     assert_eq!(download(&world, 1001).await.status, 200);
     assert_eq!(app.poll().await.retcode(), "0");
     assert_eq!(app.sign_out().await.retcode(), "0");
+    until("its record", || async { !world.events("session.desk_signed_out").is_empty() }).await;
     let (signed_in, signed_out) = (world.events("session.desk_signed_in"), world.events("session.desk_signed_out"));
     assert_eq!((signed_in.len(), signed_out.len()), (1, 1), "{:?}", world.records());
     assert_eq!((&signed_in[0]["agent"], &signed_in[0]["detail"]), (&json!("1001"), &json!("platform")));
