@@ -118,8 +118,10 @@ async fn every_name_of_the_contract_is_there_with_its_labels() {
     #[allow(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
     let days = (expiry - crate::issuer::seconds() as f64) / 86_400.0;
     assert!((19.0..=20.1).contains(&days), "{days}");
+    // Names and labels; a value can hold any digits.
+    let told = |line: &str| line.rsplit_once(' ').map_or(line, |(series, _value)| series).to_owned();
     assert!(
-        page.lines().all(|line| !line.contains("1001") && !line.contains("alice") && !line.contains(CALL)),
+        page.lines().map(told).all(|line| !line.contains("1001") && !line.contains("alice") && !line.contains(CALL)),
         "{page}"
     );
 }
