@@ -52,7 +52,7 @@ const WHENEVER: Duration = Duration::from_hours(24 * 366);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a living session's record is kept after its last write: longer than any outage, or its owner would find that
 /// the store knows nothing of what it owns. Whether the session can still live is judged by its age.
-const LIVE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const LIVE_KEPT: Duration = Duration::from_hours(24);
 /// How long a record of a barred account is kept.
 const BARRED_KEPT: Duration = Duration::from_hours(24);
 /// Messages taken from the inbox with one beat.
