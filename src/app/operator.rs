@@ -61,7 +61,7 @@ fn row(shown: Shown) -> SessionRow {
         rotations: shown.rotations,
         in_use: shown.in_use,
         waiting: shown.waiting,
-        since: None,
-        password_expires: None,
+        since: Some(shown.since),
+        password_expires: shown.password_expires,
     }
 }

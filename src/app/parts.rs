@@ -96,15 +96,7 @@ pub(super) async fn session_store(
             Ok(store.map_err(|source| StartError::StateFile(Box::new(source)))?)
         }
         config::Store::Redis(redis) => {
-            let redis = store::redis::Config {
-                url_file: redis.url_file.clone(),
-                key_file: redis.key_file.clone(),
-                ca_file: redis.ca_file.clone(),
-                prefix: redis.prefix.clone(),
-                lease: redis.lease,
-                timeout: redis.timeout,
-                sign_ins_per_second: per_second,
-            };
+            let redis = redis.store(&section.sign_ins);
             let metrics = store::Metrics::register(registry)?;
             let store = store::Redis::connect(&redis, &context, metrics, ready.register("session store")).await;
             Ok(store.map_err(|source| {

@@ -174,6 +174,21 @@ pub struct Redis {
     pub timeout: Duration,
 }
 
+impl Redis {
+    /// As the store itself takes it.
+    pub fn store(&self, sign_ins: &SignIns) -> crate::session::store::redis::Config {
+        crate::session::store::redis::Config {
+            url_file: self.url_file.clone(),
+            key_file: self.key_file.clone(),
+            ca_file: self.ca_file.clone(),
+            prefix: self.prefix.clone(),
+            lease: self.lease,
+            timeout: self.timeout,
+            sign_ins_per_second: sign_ins.per_second,
+        }
+    }
+}
+
 impl From<SignIn> for crate::session::SignIn {
     fn from(sign_in: SignIn) -> Self {
         match sign_in {

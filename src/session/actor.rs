@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,11 +17,12 @@ use super::desk::{DeskCommand, Seat};
 use super::lease::{Lease, Usage};
 use super::metrics::{Outcome, Phase};
 use super::state::{Effect, Event, Fresh, Granted, Out, Rejected, Session, State, Version};
-use super::store::{Kind, Retire};
-use super::{Error, KeepAlive, LossCause, SessionEvent, Sessions, Shown, upstream};
+use super::store::Retire;
+use super::{Error, KeepAlive, LossCause, Sessions, Shown, upstream};
 use crate::cc::{AgentId, Guid, Meaning, SignInForm};
 
 mod chain;
+mod story;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +75,8 @@ pub(super) struct Actor {
     /// Operators who wait for a sign-out: at most one, as the next finds no session that lives.
     sign_outs: Vec<oneshot::Sender<Result<(), Error>>>,
     phase: Phase,
+    /// When the phase began.
+    since: Timestamp,
 }
 
 impl Actor {
@@ -80,6 +84,7 @@ impl Actor {
         let phase = Phase::Absent;
         sessions.metrics().sessions(phase).inc();
         let session = Session::new(sessions.rules(), fastrand::u64(..));
+        let since = sessions.now();
         Self {
             agent,
             sessions,
@@ -95,6 +100,7 @@ impl Actor {
             pulse_failing: false,
             sign_outs: Vec::new(),
             phase,
+            since,
         }
     }
 
@@ -174,6 +180,8 @@ impl Actor {
         Shown {
             agent: self.agent,
             state: self.phase.label(),
+            since: self.since,
+            password_expires: self.sessions.metrics().password_expiry_of(self.agent),
             kind,
             owned: matches!(self.phase, Phase::Active | Phase::Leaving),
             rotations: self.session.version().map(|version| version.rotation),
@@ -396,49 +404,6 @@ impl Actor {
         }
     }
 
-    fn record(&self, event: SessionEvent) {
-        let agent = self.agent;
-        match &event {
-            SessionEvent::Forced { by: Kind::Own } => {
-                tracing::warn!(%agent, "takeover: throwing out whoever is signed in");
-            }
-            SessionEvent::Forced { by: Kind::Desk } => {
-                tracing::warn!(%agent, "the agent's own app throws out whoever is signed in");
-            }
-            SessionEvent::SignedIn { form, .. } => tracing::info!(%agent, ?form, "signed in"),
-            SessionEvent::Rotated { count, .. } => {
-                self.sessions.metrics().rotated();
-                tracing::debug!(%agent, count, "Guid rotated");
-            }
-            SessionEvent::Resumed { kind, .. } => {
-                tracing::info!(%agent, kind = kind.as_str(), "a session that lives was found");
-            }
-            SessionEvent::HandedOver { .. } => tracing::info!(%agent, "the session is another process's"),
-            SessionEvent::Lost { cause, .. } => tracing::warn!(%agent, cause = cause.as_str(), "session lost"),
-            SessionEvent::SignedOut { why, .. } => tracing::info!(%agent, why = why.as_str(), "signed out"),
-            // The answer itself was logged when it was counted.
-            SessionEvent::SignInFailed { .. }
-            | SessionEvent::SignOutFailed { .. }
-            | SessionEvent::DeskSignedIn { .. }
-            | SessionEvent::DeskSignedOut { .. } => {}
-            SessionEvent::Barred { cause } => {
-                tracing::error!(%agent, %cause, "account barred until its file changes");
-            }
-            SessionEvent::RightMissing { form } => tracing::warn!(
-                %agent,
-                ?form,
-                "a fresh session is refused too (000-003): the agent lacks the right, or, after a platform sign-in, \
-                 this site wants sessions.sign_in: full"
-            ),
-            SessionEvent::WrongKeepAlive => tracing::error!(
-                %agent,
-                "the gateway refuses this way of keeping sessions alive (000-001): set sessions.keep_alive to the \
-                 other; the session ends in two minutes"
-            ),
-        }
-        self.sessions.journal().record(agent, event);
-    }
-
     fn show_phase(&mut self) {
         let phase = match self.session.state() {
             State::Absent => Phase::Absent,
@@ -455,6 +420,7 @@ impl Actor {
             self.sessions.metrics().sessions(self.phase).dec();
             self.sessions.metrics().sessions(phase).inc();
             self.phase = phase;
+            self.since = self.sessions.now();
         }
     }
 }

@@ -175,6 +175,11 @@ impl Metrics {
         self.rotations.inc();
     }
 
+    /// When an agent's password expires, where that is known.
+    pub(super) fn password_expiry_of(&self, agent: AgentId) -> Option<Timestamp> {
+        self.expiries.lock().unwrap_or_else(PoisonError::into_inner).get(&agent).copied()
+    }
+
     /// Takes down when an agent's password expires; `None`: never, or the account is gone.
     pub(super) fn password_expires(&self, agent: AgentId, at: Option<Timestamp>) {
         // A panic while the lock is held leaves the map whole: each change is one insert or remove.

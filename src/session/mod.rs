@@ -378,6 +378,10 @@ impl Sessions {
         self.0.metrics.password_expires(agent, expiry);
     }
 
+    fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
     fn waiters_max(&self) -> usize {
         self.0.config.waiters_max
     }

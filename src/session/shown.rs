@@ -1,6 +1,7 @@
 //! Sessions as an operator sees them. It shows no Guid, not even a fingerprint.
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::actor::Command;
@@ -18,6 +19,10 @@ pub struct Shown {
     pub agent: AgentId,
     /// What its actor is doing, in the words of `ccgate_sessions{state}`.
     pub state: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the account's password expires, as far as its last sign-in has told.
+    pub password_expires: Option<Timestamp>,
     /// Who signed it in; `None`: nobody is signed in.
     pub kind: Option<Kind>,
     /// Whether this process owns it.

@@ -16,17 +16,8 @@ pub(super) async fn store(config: &Config) -> Vec<Finding> {
         }
         Store::Redis(redis) => redis,
     };
-    let probed = redis::Config {
-        url_file: redis.url_file.clone(),
-        key_file: redis.key_file.clone(),
-        ca_file: redis.ca_file.clone(),
-        prefix: redis.prefix.clone(),
-        lease: redis.lease,
-        timeout: redis.timeout,
-        sign_ins_per_second: config.sessions.sign_ins.per_second,
-    };
     let context = config.upstream.url.authority().map(ToString::to_string).unwrap_or_default();
-    vec![match redis::probe(&probed, &context).await {
+    vec![match redis::probe(&redis.store(&config.sessions.sign_ins), &context).await {
         Ok(()) => {
             Finding::ok("sessions.store.redis", "the server answers, runs our scripts, and the prefix is free or ours")
         }

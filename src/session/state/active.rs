@@ -73,6 +73,36 @@ pub(super) enum Pulse {
 }
 
 impl Active {
+    /// A session that has just been signed in, and of which the store knows nothing yet.
+    pub(super) fn fresh(
+        (guid, version): (Arc<Guid>, Version),
+        (form, kind): (SignInForm, Kind),
+        now: Instant,
+        failures: backon::ExponentialBackoff,
+    ) -> Self {
+        Self {
+            guid,
+            version,
+            form,
+            kind,
+            alive_at: now,
+            issued_at: now,
+            rotates_every: None,
+            poll_takes: Duration::ZERO,
+            // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
+            idle_since: Some(now),
+            decides: false,
+            right_missing_told: false,
+            pulse: Pulse::Stopped,
+            failures,
+            spare_after: None,
+            written_at: None,
+            dirty: true,
+            doubtful: false,
+            awaited: false,
+        }
+    }
+
     /// The current version.
     pub(in crate::session) fn version(&self) -> Version {
         self.version

@@ -215,26 +215,17 @@ impl Session {
             Kind::Own => Pulse::Waiting { at: now + self.first_keep_alive(&live, age, now) },
             Kind::Desk => Pulse::Stopped,
         };
+        let failures = backoff(self.jitter.u64(..));
         self.state = State::Active(Box::new(Active {
-            guid,
-            version: Version { fence, rotation: 0 },
-            form: live.form,
-            kind: live.kind,
             alive_at,
             issued_at: ago(live.issued_ago + age),
             rotates_every: live.rotates_every,
             poll_takes: live.poll_takes,
-            idle_since: Some(now),
             decides: live.decides,
-            right_missing_told: false,
             pulse,
-            failures: backoff(self.jitter.u64(..)),
-            spare_after: None,
             // The store keeps what it handed out until it is written again.
             written_at: Some(now),
-            dirty: true,
-            doubtful: false,
-            awaited: false,
+            ..Active::fresh((guid, Version { fence, rotation: 0 }), (live.form, live.kind), now, failures)
         }));
         self.grant(effects);
     }

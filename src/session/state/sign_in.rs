@@ -159,27 +159,13 @@ impl Session {
         }
         self.bar = None;
         self.doubt_until = None;
+        let failures = backoff(self.jitter.u64(..));
         let active = Active {
-            guid,
-            form,
-            kind: Kind::Own,
-            version: claim.next_version(),
-            alive_at: now,
-            issued_at: now,
-            rotates_every: None,
-            poll_takes: Duration::ZERO,
-            // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
-            idle_since: Some(now),
-            right_missing_told: false,
             decides,
             pulse: Pulse::Waiting { at: now + self.rules.gap(&mut self.jitter) },
-            failures: backoff(self.jitter.u64(..)),
-            spare_after: None,
-            written_at: None,
-            dirty: true,
-            doubtful: false,
             // Used when the store knows of it, so that whoever comes after a crash finds it.
             awaited: true,
+            ..Active::fresh((guid, claim.next_version()), (form, Kind::Own), now, failures)
         };
         self.state = State::Active(Box::new(active));
     }

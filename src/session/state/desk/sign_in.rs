@@ -10,8 +10,7 @@ use super::{ASK_AGAIN, DeskEffect, Leave, SignIn, answer_sign_in, no_answer};
 use crate::cc::{Guid, Meaning, SignInForm};
 use crate::session::journal::{SessionEvent, SignOutCause};
 use crate::session::state::{
-    Active, DOUBT_COOLING, Effect, Error, MAXTIME, Pulse, Session, State, Why, backoff, may_have_worked, meaning,
-    upstream,
+    Active, DOUBT_COOLING, Effect, Error, MAXTIME, Session, State, Why, backoff, may_have_worked, meaning, upstream,
 };
 use crate::session::store::{Cooling, Entry, Kind, Trouble};
 use crate::upstream::DeskAnswer;
@@ -153,27 +152,13 @@ impl Session {
             return;
         };
         answer_sign_in(Ok(answer), effects);
+        let failures = backoff(self.jitter.u64(..));
         self.state = State::Active(Box::new(Active {
-            guid,
-            form,
-            kind: Kind::Desk,
-            version: claim.next_version(),
-            alive_at: now,
-            issued_at: now,
-            rotates_every: None,
-            poll_takes: Duration::ZERO,
-            idle_since: Some(now),
-            right_missing_told: false,
             // No download makes a fresh session of it: a `000-003` is about the right.
             decides: true,
-            pulse: Pulse::Stopped,
-            failures: backoff(self.jitter.u64(..)),
-            spare_after: None,
-            written_at: None,
-            dirty: true,
-            doubtful: false,
             // Downloads use it when the store knows of it, as one of ours.
             awaited: self.wanted,
+            ..Active::fresh((guid, claim.next_version()), (form, Kind::Desk), now, failures)
         }));
         if self.stopping {
             self.hand_over_told(now, effects);

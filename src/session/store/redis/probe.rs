@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::link::{Fault, Link};
 use super::scripts::Scripts;
 use super::{Config, ConnectError, Keys, Metrics, Operation, foreign};
@@ -24,14 +22,11 @@ pub async fn probe(config: &Config, context: &str) -> Result<(), ConnectError> {
     let prefix = format!("{{{}}}", config.prefix);
     let mut script = scripts.probe.key(format!("{prefix}:about"));
     script.arg(&prefix).arg(context);
-    // The first call may spend its time on connecting.
-    let mut answer = Err(Fault::OURS);
-    for _ in 0..2 {
+    let mut answer = link.call(Operation::Beat, &script).await;
+    if answer.is_err() {
+        // The first call may have spent its time on connecting.
+        tokio::time::sleep(config.timeout).await;
         answer = link.call(Operation::Beat, &script).await;
-        if answer.is_ok() {
-            break;
-        }
-        let _ = timeout(config.timeout, std::future::pending::<()>()).await;
     }
     let mut answer = answer.map_err(ConnectError::Unavailable)?;
     match answer.word.as_str() {
