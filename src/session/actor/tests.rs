@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::session::{BarCause, SignIn};
+use crate::session::{BarCause, SessionEvent, SignIn};
 
 mod desk;
 mod world;
@@ -443,4 +443,32 @@ async fn r17_no_output_shows_a_guid_or_a_password() {
     assert!(!shown.contains("planted"), "{shown}");
     assert!(!shown.contains(PASSWORD), "{shown}");
     assert!(!page.contains("1001"), "no agent in a label: {page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_knows_when_its_guid_was_replaced() {
+    let world = World::new();
+    world.gateway.set(|gateway| gateway.rotates = true);
+    let lease = world.sessions.lease(agent(1001)).await.expect("a lease");
+    assert!(lease.is_fresh());
+    sleep(60 * SECOND).await;
+    assert!(!lease.is_fresh(), "whoever sends it now asks first");
+    let (old, renewed) = (lease.tag(), lease.renewed().await.expect("the newer"));
+    assert!(renewed.is_fresh() && renewed.tag() != old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_is_told_whether_the_gateway_signed_the_agent_out() {
+    let world = World::new();
+    drop(world.sessions.lease(agent(1001)).await.expect("a lease"));
+    let shown = world.sessions.show(agent(1001)).await.expect("known");
+    assert_eq!((shown.state, shown.since), ("active", Timestamp::UNIX_EPOCH), "by the clock that stands");
+    world.gateway.set(|gateway| gateway.sign_out_faults.push_back(Fault::Code("100-010")));
+    let refused = world.sessions.sign_out(agent(1001)).await.expect_err("it talks");
+    assert_eq!(refused.code(), "sign_out_failed");
+    world.gateway.release(agent(1001));
+    drop(world.sessions.lease(agent(1001)).await.expect("another session"));
+    world.sessions.sign_out(agent(1001)).await.expect("signed out");
+    let none = world.sessions.sign_out(agent(1001)).await.expect_err("nobody is signed in");
+    assert_eq!(none.code(), "session_not_owned");
 }

@@ -1,6 +1,7 @@
 //! Agents' own apps at the actors' door, with the clock in hand.
 
 use super::*;
+use crate::session::store::Kind;
 use crate::upstream::{DeskAnswer, DeskSignIn};
 
 fn body(form: SignInForm) -> DeskSignIn {

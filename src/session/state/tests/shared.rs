@@ -392,3 +392,47 @@ fn that_it_signs_in_tells_nobody_of_the_session_that_came_of_it() {
     assert_eq!(shared.written(), ["write live"], "the answer to what was written before");
     assert_eq!(shared.step(Event::Stored(Err(store::Error::Superseded))), ["sign out"], "nobody else can");
 }
+
+#[test]
+fn a_seek_without_an_answer_is_repeated_though_nobody_waits_any_more() {
+    let mut shared = Shared::new();
+    shared.want();
+    assert_eq!(shared.step(Event::Sought(Err(away()))), ["refuse store_unavailable"]);
+    assert!(!shared.session.is_done(), "the agent may be ours");
+    assert_eq!(shared.wake(), ["seek"]);
+    let effects = shared.owned(FENCE, live(5, 3));
+    assert_eq!(effects, ["record Resumed { kind: Own }", "grant 100.0", "write live"], "what was left is not lost");
+
+    let mut shared = Shared::new();
+    shared.want();
+    shared.step(Event::Sought(Err(away())));
+    shared.wake();
+    assert_eq!(shared.owned(FENCE, None), ["release"], "nobody wants a sign-in");
+    shared.written();
+    assert!(shared.session.is_done());
+}
+
+#[test]
+fn a_borrower_looks_for_its_owner_within_a_second() {
+    let mut shared = Shared::borrower();
+    for _ in 0..5 {
+        let before = shared.now;
+        assert_eq!(shared.wake(), ["seek"]);
+        assert!(shared.now - before < Duration::from_secs(1), "{:?}", shared.now - before);
+        shared.theirs(FENCE, live(5, 0));
+    }
+}
+
+#[test]
+fn a_session_that_lives_is_told_in_place_of_its_sign_in() {
+    let mut shared = Shared::new();
+    shared.want();
+    shared.owned(FENCE, None);
+    shared.effects(Event::AccountRead(Ok(account("a", false))));
+    let fresh = Fresh { guid: guid(1), must_change_password: false };
+    assert_eq!(shared.step(Event::SignInAnswered(Ok(fresh))), ["record SignedIn { form: Platform }"]);
+    let effects = shared.step(Event::Stored(Err(away())));
+    assert_eq!(effects, ["grant 100.0"], "whoever waits does not wait for the store");
+    let told = std::iter::repeat_with(|| shared.wake()).take(3).flatten().find(|name| name.starts_with("write"));
+    assert_eq!(told.as_deref(), Some("write live"), "and not that it signs in");
+}

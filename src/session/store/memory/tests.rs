@@ -175,6 +175,8 @@ async fn a_foreign_or_garbage_file_or_line_is_passed_over() {
     }
     fs::write(&path, [0xff, 0xfe, b'\n', 0xff]).expect("written");
     assert!(!found(restart(folder.path(), 1)).await);
+    let aside = fs::read(folder.path().join("state.unused")).expect("kept aside");
+    assert_eq!(aside, [0xff, 0xfe, b'\n', 0xff], "it may be something else of somebody's");
 }
 
 #[tokio::test]
