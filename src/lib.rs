@@ -11,7 +11,7 @@
 //! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! cc clock ready yaml net | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
+//! cc clock ready yaml net | tlog trail | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
 pub mod admin;
@@ -34,5 +34,7 @@ pub mod session;
 #[cfg(feature = "demo")]
 pub mod sim;
 pub mod telemetry;
+pub mod tlog;
+pub mod trail;
 pub mod upstream;
 pub mod yaml;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
@@ -23,7 +23,7 @@ use super::line::{Draft, Ledger};
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
-use super::status::Status;
+use super::status::{Progress, Status};
 use super::writer::{Line, Message, Opening, Writer};
 use super::{Config, Error, Metrics, StartError, Why};
 
@@ -98,6 +98,7 @@ impl Log {
         let (queue, messages) = unbounded_channel();
         let status = Arc::new(Status::new(condition));
         writer.look_around(&status);
+        status.durable(recovered.next_seq.saturating_sub(1));
         let writer_status = Arc::clone(&status);
         let thread = std::thread::Builder::new().name("audit".to_owned());
         // Its owner is the channel: it ends at the stop message, or when all senders are gone.
@@ -186,6 +187,11 @@ impl Log {
     /// Whether an entry can be opened now, as far as is known.
     pub fn is_writable(&self) -> bool {
         self.shared.status.why_not().is_none()
+    }
+
+    /// How far the log has come: for shipping what is durable.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.shared.status.progress()
     }
 
     /// Ends the log: takes no more entries, waits until all are closed or the deadline has passed, writes what is queued

@@ -46,6 +46,7 @@ pub use log::{Ended, Log};
 pub use metrics::Metrics;
 pub use segment::{Damage, Disk, Storage};
 pub use start_error::StartError;
+pub use status::{Progress, Signed};
 
 /// Where and how the log is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,29 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::ready::Condition;
 
 use super::Why;
+
+/// How far the log has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last sequence number that is durable; 0: none. All before it are durable, void or missing.
+    pub durable: u64,
+    /// The newest signed checkpoint, which is durable too.
+    pub checkpoint: Option<Signed>,
+}
+
+/// A signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Leaves: the number of the last record that it is over.
+    pub size: u64,
+    /// The signed note.
+    pub note: std::sync::Arc<str>,
+}
 
 /// The log's state, shared by its handles, its ticker and its writer.
 #[derive(Debug)]
@@ -14,6 +34,7 @@ pub(super) struct Status {
     condition: Condition,
     /// A tick is on its way and the writer has not come round to it. Bounds the queue to one tick.
     tick_pending: AtomicBool,
+    progress: watch::Sender<Progress>,
 }
 
 /// What is wrong, each with words for an operator. The first one that is set wins.
@@ -29,7 +50,21 @@ impl Status {
     /// Ready at once: the start has written its first records.
     pub(super) fn new(condition: Condition) -> Self {
         condition.holds();
-        Self { faults: Mutex::default(), condition, tick_pending: AtomicBool::new(false) }
+        Self {
+            faults: Mutex::default(),
+            condition,
+            tick_pending: AtomicBool::new(false),
+            progress: watch::Sender::default(),
+        }
+    }
+
+    /// How far the log has come, for whoever follows it.
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(super) fn durable(&self, seq: u64) {
+        self.progress.send_modify(|progress| progress.durable = seq);
     }
 
     /// What keeps the log from taking an entry.

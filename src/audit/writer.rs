@@ -254,6 +254,7 @@ impl<S: Storage> Writer<S> {
                     self.ledger.told(lost);
                 }
                 self.acknowledge(count);
+                status.durable(self.durable);
                 true
             }
             Err(fault) => {
