@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::session::store;
-use crate::{audit, authn, config, net, policy, serve};
+use crate::{audit, authn, net, policy, serve};
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +39,6 @@ pub enum StartError {
     /// The policy can't be used.
     #[error("the policy cannot be used")]
     Policy(#[from] policy::Error),
-    /// The key that is to sign the audit log can't be used.
-    #[error("the audit log's signing key cannot be used: {0}")]
-    SigningKey(config::Problem),
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),

@@ -103,7 +103,7 @@ impl App {
             gateway,
             relay: relay::Relay {
                 idle_timeout: config.upstream.idle_timeout,
-                digest: parts::digest(config.audit.digest),
+                digest: config.audit.log().digest,
                 stop: cut.clone(),
                 metrics: Arc::new(relay::Metrics::register(&registry)?),
             },

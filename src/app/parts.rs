@@ -55,27 +55,8 @@ pub(super) fn audit(
     ready: &Ready,
     registry: &Registry,
 ) -> Result<audit::Log, StartError> {
-    if let Some(problem) = config::check_signing_key(&config.audit) {
-        return Err(StartError::SigningKey(problem));
-    }
-    let log = audit::Config {
-        dir: config.audit.dir.clone(),
-        write_timeout: config.audit.write_timeout,
-        entries_max: config.audit.entries_max,
-        digest: digest(config.audit.digest),
-        segment_bytes_max: config.audit.segment_bytes_max,
-        free_bytes_min: config.audit.free_bytes_min,
-    };
+    let log = config.audit.log();
     Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
-}
-
-/// The audit log's name for a digest.
-pub(super) const fn digest(digest: config::Digest) -> audit::Digest {
-    match digest {
-        config::Digest::Sha256 => audit::Digest::Sha256,
-        config::Digest::Blake3 => audit::Digest::Blake3,
-        config::Digest::None => audit::Digest::None,
-    }
 }
 
 /// Opens the store of the sessions: reads its files, and connects where it is shared.

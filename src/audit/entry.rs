@@ -51,6 +51,8 @@ pub struct OpenEntry {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) id: EntryId,
+    /// The number of its `authorized`; 0 until that is durable.
+    pub(super) seq: u64,
     pub(super) authorized: Authorized,
     pub(super) session: SessionUse,
     /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
@@ -100,7 +102,8 @@ impl Serialize for EntryId {
 
 impl OpenEntry {
     /// For the writer, when the record is durable.
-    pub(super) const fn new(facts: Box<Facts>, live: Live) -> Self {
+    pub(super) fn new(mut facts: Box<Facts>, seq: u64, live: Live) -> Self {
+        facts.seq = seq;
         Self { facts, live: Some(live) }
     }
 

@@ -2,24 +2,18 @@
 
 use std::io;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::segment::{self, Damage};
+use super::segment::Damage;
+use crate::trail::{Range, segment_name};
 
 /// What the gap record will say.
 #[derive(Debug)]
 pub(super) struct Gap {
     reason: &'static str,
     void_first: u64,
-    missing: Option<Range>,
+    pub(super) missing: Option<Range>,
     segment: String,
-}
-
-/// Sequence numbers, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Range {
-    pub(super) first: u64,
-    pub(super) last: u64,
 }
 
 /// The record `audit.gap`.
@@ -63,7 +57,7 @@ impl Gap {
             reason: fault.word(),
             void_first: durable.saturating_add(1),
             missing: gone.then_some(Range { first: segment_first, last: durable }),
-            segment: segment::name(segment_first),
+            segment: segment_name(segment_first),
         }
     }
 

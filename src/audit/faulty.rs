@@ -1,6 +1,7 @@
 //! A storage that fails on purpose, over a real one. Only for tests.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -23,7 +24,7 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Plan {
     form: Form,
-    /// Number of the first call that fails, counted from 1 over rotate, append and sync.
+    /// Number of the first call that fails, counted from 1 over all that change something.
     first: usize,
     /// How many fail, from that one on.
     count: usize,
@@ -62,9 +63,14 @@ impl Plan {
         Self::new(Form::Fail(io::ErrorKind::Other), usize::MAX, 0)
     }
 
+    /// How many calls there were.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     /// Whether the fault was never reached.
     pub(super) fn is_unused(&self) -> bool {
-        self.calls.load(Ordering::SeqCst) < self.first
+        self.calls() < self.first
     }
 
     fn fails(&self) -> bool {
@@ -84,7 +90,7 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    fn run(&mut self, work: impl Fn(&mut Disk, bool) -> io::Result<()>) -> io::Result<()> {
+    fn run(&mut self, mut work: impl FnMut(&mut Disk, bool) -> io::Result<()>) -> io::Result<()> {
         if !self.plan.fails() {
             return work(&mut self.disk, true);
         }
@@ -119,6 +125,35 @@ impl Storage for Faulty {
 
     fn check(&mut self) -> Result<(), Damage> {
         self.disk.check()
+    }
+
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.run(|disk, whole| disk.create(path, if whole { bytes } else { &bytes[..bytes.len() / 2] }))
+    }
+
+    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
+        self.run(|disk, _| disk.sync_file(path))
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.run(|disk, _| disk.rename(from, to))
+    }
+
+    fn splice(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let mut end = 0;
+        self.run(|disk, whole| {
+            end = disk.splice(path, offset, if whole { bytes } else { &bytes[..bytes.len() / 2] })?;
+            Ok(())
+        })?;
+        Ok(end)
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.run(|disk, _| disk.remove(path))
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        self.run(|disk, _| disk.sync_names())
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

@@ -19,7 +19,9 @@ use super::end::End;
 use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
 use super::event::{Event, Refusal};
 use super::flood::Flood;
+use super::keys::Keys;
 use super::line::{Draft, Ledger};
+use super::notary::Notary;
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
@@ -90,15 +92,17 @@ impl Log {
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         let runtime = Handle::try_current().map_err(|error| StartError::Thread(io::Error::other(error)))?;
-        let recovered = recover(&config.dir)?;
+        let keys = Keys::read(config)?;
+        let mut recovered = recover(&config.dir, &keys, false)?;
         let ledger = Ledger::new(metrics);
-        let mut writer = Writer::new(storage, config, recovered.next_seq, Arc::clone(&ledger));
-        writer.begin(&recovered, clock.now()).map_err(|source| StartError::io(&config.dir, source))?;
+        let notary = Notary::new(Arc::clone(&keys.signer), recovered.take_beginning());
+        let mut writer = Writer::new(storage, config, notary, recovered.next_seq, Arc::clone(&ledger));
+        writer.begin(&keys, &recovered, clock.now()).map_err(|source| StartError::io(&config.dir, source))?;
 
         let (queue, messages) = unbounded_channel();
         let status = Arc::new(Status::new(condition));
         writer.look_around(&status);
-        status.durable(recovered.next_seq.saturating_sub(1));
+        status.durable(writer.durable());
         let writer_status = Arc::clone(&status);
         let thread = std::thread::Builder::new().name("audit".to_owned());
         // Its owner is the channel: it ends at the stop message, or when all senders are gone.
@@ -242,6 +246,7 @@ impl Shared {
         let timed_out = Arc::new(AtomicBool::new(false));
         let facts = Facts {
             id,
+            seq: 0,
             authorized,
             session,
             attempts: 0,
@@ -294,13 +299,13 @@ impl Shared {
     /// and the next start gives the entry its `unknown`.
     pub(super) fn end(&self, facts: &Facts, end: &End, slot: OwnedSemaphorePermit) {
         if let Some(draft) = self.draft(end.outcome.as_str(), &EndRecord::new(facts, end)) {
-            self.send(Line { draft, permit: Some(slot), ends_entry: true, durable: None });
+            self.send(Line { draft, permit: Some(slot), ends: Some(facts.seq), durable: None });
         }
     }
 
     fn note(&self, draft: Draft) {
         if let Ok(permit) = Arc::clone(&self.notes).try_acquire_owned() {
-            self.send(Line { draft, permit: Some(permit), ends_entry: false, durable: None });
+            self.send(Line { draft, permit: Some(permit), ends: None, durable: None });
         }
     }
 
@@ -309,7 +314,7 @@ impl Shared {
         let Some(draft) = self.draft("denied", asked) else { return };
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.notes).acquire_owned()).await else { return };
         let (durable, wait) = oneshot::channel();
-        self.send(Line { draft, permit: Some(permit), ends_entry: false, durable: Some(durable) });
+        self.send(Line { draft, permit: Some(permit), ends: None, durable: Some(durable) });
         if matches!(self.status.why_not(), Some(Why::Broken | Why::Stalled)) {
             return;
         }

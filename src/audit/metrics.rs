@@ -12,6 +12,9 @@ pub struct Metrics {
     pub(super) open_entries: IntGauge,
     records_lost: IntCounter,
     pub(super) disk_free: IntGauge,
+    pub(super) checkpoint_time: IntGauge,
+    pub(super) checkpoint_failures: IntCounter,
+    pub(super) unsigned: IntGauge,
 }
 
 /// What became of a record.
@@ -53,7 +56,19 @@ impl Metrics {
             open_entries: IntGauge::new("ccgate_audit_open_entries", "Durable entries without a durable end.")?,
             records_lost: IntCounter::new("ccgate_audit_records_lost_total", "Audit records that are gone.")?,
             disk_free: IntGauge::new("ccgate_audit_disk_free_bytes", "Free space of the audit volume.")?,
+            checkpoint_time: IntGauge::new(
+                "ccgate_audit_checkpoint_timestamp_seconds",
+                "When all that was durable had last been signed.",
+            )?,
+            checkpoint_failures: IntCounter::new(
+                "ccgate_audit_checkpoint_failures_total",
+                "Checkpoints that could not be written; the next one is over the same records.",
+            )?,
+            unsigned: IntGauge::new("ccgate_audit_unsigned_records", "Durable records that no checkpoint is over.")?,
         };
+        registry.register(Box::new(metrics.checkpoint_time.clone()))?;
+        registry.register(Box::new(metrics.checkpoint_failures.clone()))?;
+        registry.register(Box::new(metrics.unsigned.clone()))?;
         registry.register(Box::new(metrics.records.clone()))?;
         registry.register(Box::new(metrics.write_duration.clone()))?;
         registry.register(Box::new(metrics.open_entries.clone()))?;

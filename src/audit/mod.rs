@@ -24,9 +24,11 @@ mod fault;
 #[cfg(test)]
 mod faulty;
 mod flood;
+mod keys;
 mod line;
 mod log;
 mod metrics;
+mod notary;
 mod record;
 mod recover;
 mod segment;
@@ -53,6 +55,14 @@ pub use status::{Progress, Signed};
 pub struct Config {
     /// The directory of the segments. It must exist, and no other process may write there.
     pub dir: PathBuf,
+    /// The key that signs the log: Ed25519, PKCS#8 PEM.
+    pub signing_key_file: PathBuf,
+    /// Verifier keys that signed before, one a line. A checkpoint by any other key stops the start.
+    pub verifier_keys_file: Option<PathBuf>,
+    /// The log's name, and its key's; `None`: the directory's, a random one where it is new.
+    pub origin: Option<String>,
+    /// Between two checkpoints, at least; 250 ms is what the writer can keep.
+    pub checkpoint_interval: Duration,
     /// How long an opener waits for its record to be durable before it is refused.
     pub write_timeout: Duration,
     /// Entries open at once, at least 1. Each holds its place from `authorized` until its end is durable.
@@ -61,6 +71,10 @@ pub struct Config {
     pub digest: Digest,
     /// A segment that is as long as this, in bytes, gets a successor. One batch can exceed it.
     pub segment_bytes_max: u64,
+    /// A segment that is as old as this gets a successor, at the next number that begins a tile; twice as old, at once.
+    pub segment_age_max: Duration,
+    /// Segments whose last record is older are removed; `None`: never.
+    pub retention: Option<Duration>,
     /// Below this much free space, in bytes, no entry is opened; ends are still written.
     pub free_bytes_min: u64,
 }
@@ -93,6 +107,8 @@ pub enum Why {
     Broken,
     /// The writer has not answered for longer than the write timeout: the disk hangs.
     Stalled,
+    /// So many records could not be signed that no more may come.
+    Unsigned,
     /// Free space is below the configured minimum.
     DiskLow,
     /// As many entries as are allowed at once stayed open for the whole wait.
@@ -109,6 +125,7 @@ impl std::fmt::Display for Why {
             Self::TimedOut => "the record was not durable in time",
             Self::Broken => "it cannot be written",
             Self::Stalled => "the disk does not answer",
+            Self::Unsigned => "it cannot be signed",
             Self::DiskLow => "the disk is nearly full",
             Self::Full => "too many entries are open",
             Self::TooLong => "the record is too long",

@@ -1,27 +1,43 @@
-//! At start: reads all segments, moves aside what does not count, and finds the entries that a crash left open. No
-//! network; it changes nothing but what it moves aside.
+//! At start: finds the newest checkpoint, reads the records from where it says, and compares. A log that is not the one
+//! that was signed does not start. No network; it changes nothing but what it moves aside and what it makes anew.
 //!
-//! Memory is bounded by one line and the entries open at once, whatever the log's size.
+//! ```text
+//! newest signed note -> tree from tiles -> records from `scan_from` on -> root as signed? -> tail that nobody signed
+//!                          | tiles are torn or wrong              | no
+//!                          v                                      v
+//!                   all records are read              the line is named, or the tiles are made anew
+//! ```
 
-use std::borrow::Cow;
+mod aside;
+mod losses;
+mod notes;
+mod scan;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub(super) use aside::Moved;
+use losses::Explained;
+pub(super) use losses::Losses;
+use notes::Notes;
+pub(super) use scan::Carried;
+use scan::Scan;
 
 use super::entry::EntryId;
-use super::fault::Range;
-use super::line::LINE_BYTES_MAX;
+use super::keys::Keys;
+use super::notary::Beginning;
 use super::record::micros_utc;
-use super::segment;
 use super::start_error::StartError;
+use crate::tlog::{Checkpoint, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
+use crate::trail::{ErasedLine, Segment, TileDir, TileError, leaf_of, segments};
 
 /// What the start found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recovered {
     /// The first free sequence number.
     pub(super) next_seq: u64,
@@ -29,32 +45,22 @@ pub(super) struct Recovered {
     pub(super) open: BTreeMap<EntryId, Carried>,
     /// What was moved aside.
     pub(super) moved: Vec<Moved>,
-}
-
-/// What an `unknown` end repeats of its `authorized`.
-#[derive(Debug, Serialize)]
-pub(super) struct Carried {
-    request_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    issuer: String,
-    subject: String,
-    agent: String,
-    reference: String,
-}
-
-/// Bytes that stood behind the last line that counts.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Moved {
-    segment: String,
-    kept_in: String,
-    bytes: u64,
+    /// The tree over all of it.
+    pub(super) beginning: Beginning,
+    /// All tiles had to be made anew.
+    pub(super) tiles_made_anew: bool,
+    /// Records that are to be erased, as far as records that were read say so.
+    pub(super) erased: Vec<ErasedLine>,
+    /// What is lost, where that was to be accepted.
+    pub(super) losses: Losses,
 }
 
 /// The record `audit.opened`: a process has taken the directory.
 #[derive(Serialize)]
 pub(super) struct Opened<'a> {
     pub(super) segment: &'a str,
+    pub(super) origin: &'a str,
+    pub(super) key: String,
 }
 
 /// The record `audit.recovered`.
@@ -62,6 +68,8 @@ pub(super) struct Opened<'a> {
 pub(super) struct RepairRecord<'a> {
     entries_without_end: usize,
     moved: &'a [Moved],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tiles_made_anew: bool,
 }
 
 /// The record `unknown`.
@@ -75,11 +83,20 @@ pub(super) struct UnknownEnd<'a> {
     recovered_at: Timestamp,
 }
 
+impl Recovered {
+    /// The tree, for the one who goes on with it.
+    pub(super) fn take_beginning(&mut self) -> Beginning {
+        let nothing = Beginning { tree: Tree::new(), tiles: Vec::new(), signed: None, notes_end: 0 };
+        std::mem::replace(&mut self.beginning, nothing)
+    }
+}
+
 impl<'a> RepairRecord<'a> {
     /// `None` where nothing was to be repaired.
     pub(super) fn of(recovered: &'a Recovered) -> Option<Self> {
-        let repaired = !(recovered.open.is_empty() && recovered.moved.is_empty());
-        repaired.then_some(Self { entries_without_end: recovered.open.len(), moved: &recovered.moved })
+        let Recovered { open, moved, tiles_made_anew, .. } = recovered;
+        let repaired = !(open.is_empty() && moved.is_empty()) || *tiles_made_anew;
+        repaired.then_some(Self { entries_without_end: open.len(), moved, tiles_made_anew: *tiles_made_anew })
     }
 }
 
@@ -89,243 +106,149 @@ impl<'a> UnknownEnd<'a> {
     }
 }
 
-/// As much of a record as the recovery reads. An erased one may have no more than its `seq`.
-#[derive(Deserialize)]
-struct Seen<'a> {
-    seq: u64,
-    #[serde(default)]
-    v: Option<u64>,
-    #[serde(borrow, default)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    entry: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    request_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    trace_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    who: Option<SeenWho<'a>>,
-    #[serde(borrow, default)]
-    what: Option<SeenWhat<'a>>,
-    #[serde(default)]
-    void: Option<Range>,
-    #[serde(default)]
-    missing: Option<Range>,
-}
-
-#[derive(Deserialize)]
-struct SeenWho<'a> {
-    #[serde(borrow)]
-    issuer: Cow<'a, str>,
-    #[serde(borrow)]
-    subject: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct SeenWhat<'a> {
-    #[serde(borrow)]
-    agent: Cow<'a, str>,
-    /// A call about a seat has none.
-    #[serde(borrow, default)]
-    reference: Option<Cow<'a, str>>,
-}
-
-/// Reads and repairs the log in a directory that the caller has locked.
-pub(super) fn recover(dir: &Path) -> Result<Recovered, StartError> {
-    let segments = segments(dir)?;
-    let voids = voids(&segments)?;
-    let mut scan = Scan { voids, last: None, recovered: Recovered::default() };
-    for (first, path) in &segments {
-        if let Some(offset) = scan.segment(*first, path)? {
-            let moved = move_aside(dir, path, offset).map_err(|source| StartError::io(path, source))?;
-            scan.recovered.moved.push(moved);
-        }
+/// Reads and repairs the log in a directory that the caller has locked. With `tolerant`, losses are found instead of ending
+/// the start.
+pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recovered, StartError> {
+    let segments = segments(dir).map_err(|source| StartError::io(dir, source))?;
+    let notes = Notes::read(dir, &keys.trusted, tolerant)?;
+    if notes.newest.is_none() && keys.is_known_here() && !segments.is_empty() && !tolerant {
+        return Err(StartError::Unsigned { path: dir.to_path_buf() });
     }
-    if let Some((_, path)) = segments.last().filter(|(_, path)| path.exists()) {
+    let attempt = Attempt { dir, segments: &segments, notes: &notes, tolerant };
+    let mut tiles_made_anew = false;
+    let scan = match attempt.from(notes.scan_from) {
+        Err(StartError::Root { .. } | StartError::Tile { .. }) if notes.scan_from > 1 && !tolerant => {
+            tiles_made_anew = true;
+            attempt.from(1)
+        }
+        scan => scan,
+    };
+    let scan = scan.map_err(|error| attempt.place_of(error))?;
+    if let Some(last) = segments.last().filter(|last| last.path.exists()) {
         // What a killed process wrote may not be durable yet, and what is written from now on builds on it.
-        File::open(path).and_then(|file| file.sync_all()).map_err(|source| StartError::io(path, source))?;
+        let synced = File::open(&last.path).and_then(|file| file.sync_all());
+        synced.map_err(|source| StartError::io(&last.path, source))?;
     }
-    let Scan { last, mut recovered, voids } = scan;
+    let Scan { last, tree, stale, open, moved, erased, losses, explained, .. } = scan;
     // Numbers that failed are not used again, even where no line of theirs is left.
-    let used = voids.iter().map(|void| void.last).chain(last).max().unwrap_or(0);
-    recovered.next_seq = used.saturating_add(1);
-    Ok(recovered)
+    let next_seq = last.max(explained.last()).saturating_add(1);
+    let signed = notes.newest.as_ref().map(|checkpoint| checkpoint.size);
+    let beginning = Beginning { tree, tiles: stale, signed, notes_end: notes.end };
+    let losses = losses.unwrap_or_default();
+    Ok(Recovered { next_seq, open, moved, beginning, tiles_made_anew, erased, losses })
 }
 
-/// The segments, oldest first.
-fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, StartError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|source| StartError::io(dir, source))? {
-        let entry = entry.map_err(|source| StartError::io(dir, source))?;
-        if let Some(first) = entry.file_name().to_str().and_then(segment::first_seq) {
-            found.push((first, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
+/// A reading of the records.
+struct Attempt<'a> {
+    dir: &'a Path,
+    segments: &'a [Segment],
+    notes: &'a Notes,
+    tolerant: bool,
 }
 
-/// The numbers that do not count. A gap record that names some is always the first line of its segment.
-fn voids(segments: &[(u64, PathBuf)]) -> Result<Vec<Range>, StartError> {
-    let mut voids = Vec::new();
-    for (_, path) in segments {
-        let mut line = Vec::new();
-        let read = File::open(path)
-            .and_then(|file| BufReader::new(file.take(LINE_BYTES_MAX as u64 + 1)).read_until(b'\n', &mut line));
-        read.map_err(|source| StartError::io(path, source))?;
-        if line.ends_with(b"\n")
-            && let Ok(seen) = serde_json::from_slice::<Seen<'_>>(&line)
-            && seen.event.as_deref() == Some("audit.gap")
-        {
-            voids.extend(seen.void);
+impl<'a> Attempt<'a> {
+    /// Reads from the first record of the tile that holds `scan_from`.
+    fn from(&self, scan_from: u64) -> Result<Scan<'a>, StartError> {
+        let tiles = TileDir::new(self.dir);
+        let explained = Explained::read(self.segments)?;
+        let failed = |source| StartError::Tile { path: self.dir.to_path_buf(), source };
+        let width = u64::from(TILE_WIDTH);
+        let pruned = self.segments.first().map_or(0, |first| first.first.saturating_sub(1));
+        let from = if self.tolerant { 1 } else { scan_from };
+        let base = (from.saturating_sub(1) / width * width).max(if pruned > 0 { pruned / width * width } else { 0 });
+        let mut tree = Tree::load(base, |id| edge(&tiles, id)).map_err(failed)?;
+        // Records between the tile's first and the oldest that is there are known by their leaves alone.
+        let mut full = Vec::new();
+        for index in base..pruned.max(base) {
+            let place = u16::try_from(index % width).unwrap_or_default();
+            let tile = tiles.tile(TileId { level: 0, index: index / width, width: place.saturating_add(1) });
+            let leaf = tile.map_err(failed)?.hashes.last().copied();
+            tree.push(leaf.ok_or_else(|| StartError::Root { path: self.dir.to_path_buf() })?, &mut full);
         }
-    }
-    Ok(voids)
-}
-
-/// A walk over all lines in their order.
-struct Scan {
-    voids: Vec<Range>,
-    last: Option<u64>,
-    recovered: Recovered,
-}
-
-impl Scan {
-    /// Reads one segment. Returns where the bytes begin that do not count, if there are any.
-    fn segment(&mut self, first: u64, path: &Path) -> Result<Option<u64>, StartError> {
-        let failed = |source| StartError::io(path, source);
-        let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
-        let (mut offset, mut number, mut line) = (0_u64, 0_u64, Vec::new());
-        loop {
-            line.clear();
-            number = number.saturating_add(1);
-            let wrong = |problem| StartError::Line { path: path.to_path_buf(), line: number, problem };
-            let limit = LINE_BYTES_MAX as u64 + 1;
-            let read = reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(failed)?;
-            if read == 0 {
-                return Ok(None);
-            }
-            if !line.ends_with(b"\n") {
-                // A torn tail has no line feed; a file system may have padded it with zeros of any length.
-                let torn = !has_line_feed(&mut reader).map_err(failed)?;
-                return if torn { Ok(Some(offset)) } else { Err(wrong("the line is too long for a record")) };
-            }
-            let seen: Seen<'_> = match serde_json::from_slice(&line) {
-                Ok(seen) => seen,
-                // What a failed batch left need not even be whole lines.
-                Err(_) if self.is_void(self.last.map_or(first, |last| last.saturating_add(1))) => {
-                    return Ok(Some(offset));
-                }
-                Err(_) => return Err(wrong("this is no record")),
-            };
-            if self.is_void(seen.seq) {
-                // A batch that failed is the last thing in its segment.
-                return Ok(Some(offset));
-            }
-            if number == 1 && seen.seq != first {
-                return Err(wrong("the first record is not the one that the file is named after"));
-            }
-            self.line(&seen).map_err(wrong)?;
-            offset = offset.saturating_add(read as u64);
+        let signed = self.notes.newest.as_ref();
+        if signed.is_some_and(|signed| signed.size == tree.size() && signed.root != tree.root()) {
+            return Err(StartError::Root { path: self.dir.to_path_buf() });
         }
+        // The oldest segment that is read is the last one that begins before the first record that is.
+        let skipped =
+            self.segments.partition_point(|segment| segment.first <= base.saturating_add(1)).saturating_sub(1);
+        let read = self.segments.get(skipped..).unwrap_or_default();
+        self.check_ends(skipped, &explained)?;
+        let last = read.first().map_or(base, |first| first.first.saturating_sub(1));
+        let losses = self.tolerant.then(Losses::default);
+        let (stale, open, moved, erased) = (full, BTreeMap::new(), Vec::new(), Vec::new());
+        let mut scan = Scan { dir: self.dir, tiles, explained, signed, losses, last, tree, stale, open, moved, erased };
+        scan.walk(read)?;
+        Ok(scan)
     }
 
-    fn is_void(&self, seq: u64) -> bool {
-        self.voids.iter().any(|void| (void.first..=void.last).contains(&seq))
-    }
-
-    fn line(&mut self, seen: &Seen<'_>) -> Result<(), &'static str> {
-        if seen.v.is_some_and(|version| version > 1) {
-            return Err("the record is of a newer version of ccgate");
-        }
-        let expected = self.last.map_or(seen.seq, |last| last.saturating_add(1));
-        if seen.seq < expected {
-            return Err("the sequence number was used before");
-        }
-        if seen.seq > expected && !explains(seen, expected) {
-            return Err("records before this line are missing, and no gap record says why");
-        }
-        self.last = Some(seen.seq);
-        let entry = seen.entry.as_deref().and_then(EntryId::parse);
-        match (seen.event.as_deref(), entry) {
-            (Some("authorized"), Some(entry)) => {
-                self.recovered.open.insert(entry, Carried::of(seen));
+    /// Whether the segments that are not read join: each ends with the number before the next one's first.
+    fn check_ends(&self, count: usize, explained: &Explained) -> Result<(), StartError> {
+        for pair in self.segments.windows(2).take(count) {
+            let [segment, next] = pair else { continue };
+            let failed = |source| StartError::io(&segment.path, source);
+            let last = last_number(&segment.path, next.first).map_err(failed)?;
+            let told = |seq: u64| explained.is_void(seq) || explained.is_accepted(seq) || explained.is_missing(seq);
+            let from = last.map_or(segment.first, |last| last.saturating_add(1));
+            if (from..next.first).any(|seq| !told(seq)) {
+                return Err(StartError::Between { path: segment.path.clone(), first: from, last: next.first - 1 });
             }
-            (Some("finished" | "aborted" | "failed" | "unknown"), Some(entry)) => {
-                self.recovered.open.remove(&entry);
-            }
-            _ => {}
         }
         Ok(())
     }
-}
 
-/// Whether a gap record tells of all numbers from `expected` up to its own.
-fn explains(seen: &Seen<'_>, expected: u64) -> bool {
-    let first = seen.missing.iter().chain(&seen.void).map(|range| range.first).min();
-    let last = seen.missing.iter().chain(&seen.void).map(|range| range.last).max();
-    seen.event.as_deref() == Some("audit.gap")
-        && first.is_some_and(|first| first <= expected)
-        && last.and_then(|last| last.checked_add(1)) == Some(seen.seq)
-}
+    /// Makes of a wrong root the line that is not the one that was signed, where the tiles tell.
+    fn place_of(&self, error: StartError) -> StartError {
+        let (StartError::Root { .. }, Some(signed)) = (&error, &self.notes.newest) else { return error };
+        self.altered_line(signed).unwrap_or(error)
+    }
 
-impl Carried {
-    fn of(seen: &Seen<'_>) -> Self {
-        let text = |text: Option<&Cow<'_, str>>| text.map(ToString::to_string).unwrap_or_default();
-        Self {
-            request_id: text(seen.request_id.as_ref()),
-            trace_id: seen.trace_id.as_ref().map(ToString::to_string),
-            issuer: text(seen.who.as_ref().map(|who| &who.issuer)),
-            subject: text(seen.who.as_ref().map(|who| &who.subject)),
-            agent: text(seen.what.as_ref().map(|what| &what.agent)),
-            reference: text(seen.what.as_ref().and_then(|what| what.reference.as_ref())),
+    fn altered_line(&self, signed: &Checkpoint) -> Option<StartError> {
+        let tiles = TileDir::new(self.dir);
+        for segment in self.segments {
+            let mut lines = crate::trail::Lines::new(File::open(&segment.path).ok()?);
+            while let Ok(crate::trail::Piece::Line(line)) = lines.next_piece() {
+                let Ok(head) = serde_json::from_slice::<crate::trail::Head<'_>>(line) else { break };
+                let (leaf, index) = (leaf_of(line, &head), head.seq.saturating_sub(1));
+                if index >= signed.size {
+                    break;
+                }
+                let place = u16::try_from(index % u64::from(TILE_WIDTH)).unwrap_or_default();
+                let id = TileId { level: 0, index: index / u64::from(TILE_WIDTH), width: place.saturating_add(1) };
+                if tiles.tile(id).is_ok_and(|tile| tile.hashes.last() != Some(&leaf)) {
+                    let problem = "the record is not the one that was signed";
+                    return Some(StartError::Line { path: segment.path.clone(), line: lines.number(), problem });
+                }
+            }
         }
+        None
     }
 }
 
-fn has_line_feed(reader: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        let bytes = reader.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(false);
-        }
-        if bytes.contains(&b'\n') {
-            return Ok(true);
-        }
-        let count = bytes.len();
-        reader.consume(count);
+/// A tile of the tree's right edge. One that is torn is made of the tiles below it; leaves can't be.
+fn edge(tiles: &TileDir, id: TileId) -> Result<Tile, TileError> {
+    let found = tiles.tile(id);
+    if found.is_ok() || id.level == 0 {
+        return found;
     }
+    let first = id.index.saturating_mul(u64::from(TILE_WIDTH));
+    let below = (first..first.saturating_add(u64::from(id.width)))
+        .map(|index| tiles.tile(TileId::full(id.level.saturating_sub(1), index)).map(|tile| tile.subtree(8, 0)));
+    let hashes = below.collect::<Result<Option<Vec<_>>, _>>()?;
+    hashes.map_or(found, |hashes| Ok(Tile { id, hashes }))
 }
 
-/// Moves a segment's bytes from `offset` on to `<segment>.torn-N`.
-fn move_aside(dir: &Path, path: &Path, offset: u64) -> io::Result<Moved> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let (kept_in, mut copy) = torn_file(dir, name)?;
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let bytes = io::copy(&mut file, &mut copy)?;
-    copy.sync_all()?;
-    segment::sync_dir(dir)?;
-    // A crash before this line leaves the bytes in both places, and the next start moves them once more.
-    if offset == 0 {
-        fs::remove_file(path)?;
-        segment::sync_dir(dir)?;
-    } else {
-        file.set_len(offset)?;
-        file.sync_all()?;
-    }
-    Ok(Moved { segment: name.to_owned(), kept_in, bytes })
-}
-
-/// The first `<segment>.torn-N` that does not exist yet.
-fn torn_file(dir: &Path, segment: &str) -> io::Result<(String, File)> {
-    for number in 1..=u16::MAX {
-        let name = format!("{segment}.torn-{number}");
-        match OpenOptions::new().write(true).create_new(true).mode(0o640).open(dir.join(&name)) {
-            Ok(file) => return Ok((name, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::other("there are too many torn files"))
+/// The last number below `end` in the last 128 KiB of a segment; `None`: there is none.
+fn last_number(path: &Path, end: u64) -> io::Result<Option<u64>> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(128 * 1_024);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(128 * 1_024).read_to_end(&mut bytes)?;
+    let numbers = bytes.rsplit(|byte| *byte == b'\n').filter_map(|line| {
+        let head: crate::trail::Head<'_> = serde_json::from_slice(line).ok()?;
+        (head.seq < end).then_some(head.seq)
+    });
+    Ok(numbers.max())
 }

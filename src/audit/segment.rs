@@ -1,11 +1,12 @@
 //! The files. It knows nothing of records: bytes, their durability, and whether the file is still the one it was.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::start_error::StartError;
+use crate::trail::segment_name;
 
 /// The name of the lock file.
 const LOCK: &str = "audit.lock";
@@ -28,6 +29,25 @@ pub trait Storage: Send + 'static {
 
     /// Free space for this process, in bytes.
     fn free_bytes(&mut self) -> io::Result<u64>;
+
+    /// Writes a whole file anew, by its path below the directory, whose folders are made. Not durable.
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes a file's bytes durable. After an error the file is not to be used again.
+    fn sync_file(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file another's place.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Appends to a file at an offset, after having cut off what stands behind it; at its end, where it is shorter. Not
+    /// durable. Gives the new end.
+    fn splice(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<u64>;
+
+    /// Removes a file, or a folder with all that is in it. It is no error that it is not there.
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in the directory durable.
+    fn sync_names(&mut self) -> io::Result<()>;
 }
 
 /// What happened to a segment behind the writer's back.
@@ -105,7 +125,7 @@ impl Storage for Disk {
             old.leave();
         }
         self.keep_lock()?;
-        let segment = Segment::create(self.dir.join(name(first)))?;
+        let segment = Segment::create(self.dir.join(segment_name(first)))?;
         // A crash here leaves an empty segment or none: the next start takes over an empty one of the same name.
         match sync_dir(&self.dir) {
             Ok(()) => self.current = Some(segment),
@@ -138,6 +158,50 @@ impl Storage for Disk {
     fn free_bytes(&mut self) -> io::Result<u64> {
         let volume = rustix::fs::statvfs(&self.dir)?;
         Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let path = self.dir.join(path);
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&path);
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
+                open()?
+            }
+            opened => opened?,
+        };
+        file.write_all(bytes)
+    }
+
+    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
+        File::open(self.dir.join(path))?.sync_all()
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn splice(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let path = self.dir.join(path);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+        let found = file.metadata()?.len();
+        let offset = offset.min(found);
+        if found > offset {
+            file.set_len(offset)?;
+        }
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)?;
+        Ok(offset.saturating_add(bytes.len() as u64))
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let path = self.dir.join(path);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        sync_dir(&self.dir)
     }
 }
 
@@ -174,17 +238,6 @@ impl Segment {
             let _ = self.file.set_len(self.synced);
         }
     }
-}
-
-/// The file name of the segment whose first record has this sequence number. Names sort as numbers do.
-pub(super) fn name(first: u64) -> String {
-    format!("audit-{first:020}.jsonl")
-}
-
-/// The sequence number in a segment's file name; `None` for any other file.
-pub(super) fn first_seq(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?;
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
 /// Makes the names in a directory durable.

@@ -3,6 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::tlog::{CheckpointError, KeyError};
+use crate::trail::{KeysError, TileError};
+
+/// The way on.
+const NEXT: &str =
+    "restore the directory from a copy, or accept the loss with `ccgate audit accept-loss`, which says so in the log";
+
 /// Why [`Log::start`](super::Log::start) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -44,7 +51,7 @@ pub enum StartError {
     },
     /// A line in the middle of a segment is not a record of this log.
     #[error(
-        "{path}, line {line}: {problem}: restore the file from a copy, or move it away and keep it as evidence",
+        "{path}, line {line}: {problem}: {NEXT}",
         path = path.display()
     )]
     Line {
@@ -54,6 +61,109 @@ pub enum StartError {
         line: u64,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The key can't be read.
+    #[error("audit.signing_key_file {path} cannot be read: make one with `openssl genpkey -algorithm ed25519`", path = path.display())]
+    SigningKeyUnread {
+        /// The key file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The key is none, or its name is none.
+    #[error("audit.signing_key_file {path} cannot sign: make one with `openssl genpkey -algorithm ed25519`", path = path.display())]
+    SigningKey {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: KeyError,
+    },
+    /// A list of keys can't be used.
+    #[error("a list of verifier keys cannot be used: mend it, or restore it from a copy")]
+    Keys {
+        /// What is wrong.
+        #[source]
+        source: KeysError,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for the log's name: set audit.origin")]
+    Random,
+    /// The directory belongs to another replica.
+    #[error(
+        "{path} holds the log {found}, not {wanted}: give each replica its own directory, or set audit.origin to {found}",
+        path = path.display()
+    )]
+    OtherLog {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+    /// The newest checkpoint is by a key that nobody vouches for.
+    #[error(
+        "the newest checkpoint in {path} is signed by {by}, which is neither audit.signing_key_file nor in \
+         audit.verifier_keys_file: put that key's line there (audit.pub has it) if the key was replaced",
+        path = path.display()
+    )]
+    KeyUnknown {
+        /// The file.
+        path: PathBuf,
+        /// The key's name and id.
+        by: String,
+    },
+    /// The newest checkpoint is not one of this log.
+    #[error("the newest checkpoint in {path} does not count: {NEXT}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CheckpointError,
+    },
+    /// There are records and no checkpoint.
+    #[error("the checkpoints of the log in {path} are gone: {NEXT}", path = path.display())]
+    Unsigned {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Records that were signed are gone from the end.
+    #[error("{path}: {signed} records were signed, and the last one that is there is {found}: {NEXT}", path = path.display())]
+    Fewer {
+        /// The directory.
+        path: PathBuf,
+        /// How many the newest checkpoint is over.
+        signed: u64,
+        /// The last one.
+        found: u64,
+    },
+    /// Records are gone from the middle.
+    #[error("the records {first} to {last} behind {path} are gone, and no gap record says why: {NEXT}", path = path.display())]
+    Between {
+        /// The segment before them.
+        path: PathBuf,
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// The tree over the records is not the one that was signed, and its tiles do not tell where.
+    #[error("the records in {path} are not those that were signed: {NEXT}", path = path.display())]
+    Root {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A tile that can't be made anew is not there.
+    #[error("a tile of the log in {path} cannot be had: restore it from a copy, or begin a new directory", path = path.display())]
+    Tile {
+        /// The directory.
+        path: PathBuf,
+        /// Which, and why.
+        #[source]
+        source: TileError,
     },
     /// The system failed in another way.
     #[error("{path} cannot be used: see the cause below", path = path.display())]

@@ -43,6 +43,7 @@ struct Faults {
     stopped: bool,
     broken: Option<String>,
     stalled: bool,
+    unsigned: Option<String>,
     disk_low: Option<String>,
 }
 
@@ -74,6 +75,7 @@ impl Status {
             Faults { stopped: true, .. } => Some(Why::Stopped),
             Faults { broken: Some(_), .. } => Some(Why::Broken),
             Faults { stalled: true, .. } => Some(Why::Stalled),
+            Faults { unsigned: Some(_), .. } => Some(Why::Unsigned),
             Faults { disk_low: Some(_), .. } => Some(Why::DiskLow),
             Faults { .. } => None,
         }
@@ -89,6 +91,14 @@ impl Status {
 
     pub(super) fn disk_low(&self, reason: Option<String>) {
         self.change(|faults| faults.disk_low = reason);
+    }
+
+    pub(super) fn unsigned(&self, reason: Option<String>) {
+        self.change(|faults| faults.unsigned = reason);
+    }
+
+    pub(super) fn signed(&self, signed: Signed) {
+        self.progress.send_modify(|progress| progress.checkpoint = Some(signed));
     }
 
     pub(super) fn stalled(&self) {
@@ -114,6 +124,7 @@ impl Status {
             Faults { stopped: true, .. } => self.condition.wait_for("the audit log is shut down"),
             Faults { broken: Some(reason), .. } => self.condition.wait_for(reason),
             Faults { stalled: true, .. } => self.condition.wait_for("the audit volume does not answer"),
+            Faults { unsigned: Some(reason), .. } => self.condition.wait_for(reason),
             Faults { disk_low: Some(reason), .. } => self.condition.wait_for(reason),
             Faults { .. } => self.condition.holds(),
         }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::faulty::{Faulty, Plan};
-use super::segment::{Disk, first_seq};
+use super::segment::Disk;
 use super::{
     Class, Config, Delivery, Digest, End, Ended, Error, Log, Metrics, OpenEntry, Outcome, SessionUse, StartError,
     UpstreamAnswer, Why,
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::policy::Authorized;
 use crate::ready::Ready;
 use crate::route::{Arrival, Download, RequestId, Source, TraceParent};
+use crate::trail::{first_seq, segment_name};
 
 /// A log in a directory of its own, with what can be seen of it from outside.
 struct World {
@@ -104,12 +105,46 @@ impl World {
 fn config(dir: &Path) -> Config {
     Config {
         dir: dir.to_path_buf(),
+        signing_key_file: key_file(),
+        verifier_keys_file: None,
+        origin: Some("ccgate.example/audit".to_owned()),
+        checkpoint_interval: Duration::from_millis(250),
+        segment_age_max: Duration::from_secs(86_400),
+        retention: None,
         write_timeout: Duration::from_secs(2),
         entries_max: 1_024,
         digest: Digest::Sha256,
         segment_bytes_max: 1 << 20,
         free_bytes_min: 0,
     }
+}
+
+/// What a start finds in a directory.
+fn found(dir: &Path) -> Result<super::recover::Recovered, StartError> {
+    super::recover::recover(dir, &super::keys::Keys::read(&config(dir))?, false)
+}
+
+/// What is not as it was signed, of all records.
+fn losses(dir: &Path) -> super::recover::Losses {
+    let keys = super::keys::Keys::read(&config(dir)).expect("keys");
+    super::recover::recover(dir, &keys, true).expect("it is read").losses
+}
+
+/// The key of all logs here, in a file of this process alone.
+fn key_file() -> std::path::PathBuf {
+    static FILE: std::sync::LazyLock<tempfile::NamedTempFile> = std::sync::LazyLock::new(new_key);
+    FILE.path().to_path_buf()
+}
+
+fn new_key() -> tempfile::NamedTempFile {
+    use base64::Engine as _;
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let der = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
+    std::io::Write::write_all(&mut file, pem.as_bytes()).expect("written");
+    file
 }
 
 fn agent(number: u32) -> AgentId {
@@ -243,7 +278,7 @@ async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
     }
     check(&lines(dir.path()));
     assert_eq!(events(&lines(dir.path()))[1..4], ["authorized", "aborted", "stopped"]);
-    let mode = std::fs::metadata(dir.path().join(super::segment::name(1))).expect("a segment").permissions().mode();
+    let mode = std::fs::metadata(dir.path().join(segment_name(1))).expect("a segment").permissions().mode();
     assert_eq!(mode & 0o137, 0, "{mode:o}");
 }
 

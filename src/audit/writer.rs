@@ -1,4 +1,5 @@
-//! The one thread that writes: a batch, one write, one `fdatasync`, then the answers. It has no clock and no network.
+//! The one thread that writes: a batch, one write, one `fdatasync`, then the answers, then the tree. It has no clock and no
+//! network.
 //!
 //! ```text
 //!            write, sync or check failed; a panic
@@ -7,10 +8,13 @@
 //!    +-- a new segment holds the gap record, kept ---+  tried at each tick; never a second sync on a failed file
 //! ```
 
-use std::collections::VecDeque;
+mod upkeep;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,13 +24,17 @@ use tokio::time::Instant;
 
 use super::entry::{Facts, Live, OpenEntry};
 use super::fault::{Fault, Gap, GapRecord};
+use super::keys::Keys;
 use super::line::{Draft, Ledger, Salts};
 use super::log::Ended;
+use super::notary::Notary;
 use super::record::{Asked, Stopped};
 use super::recover::{Opened, Recovered, RepairRecord, UnknownEnd};
-use super::segment::{self, Storage};
+use super::segment::Storage;
 use super::status::Status;
 use super::{Config, Why};
+use crate::tlog::TILE_WIDTH;
+use crate::trail::segment_name;
 
 /// Records made durable together, at most.
 const BATCH_MAX: usize = 1_024;
@@ -39,6 +47,7 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 pub(super) enum Message {
     Open(Box<Opening>),
     Line(Line),
+    Erase(Box<Erasing>),
     /// Look at the file and the disk, and mend what is broken.
     Tick {
         at: Timestamp,
@@ -65,9 +74,18 @@ pub(super) struct Line {
     pub(super) draft: Draft,
     /// Its place in the queue's bound, given back when it is durable or lost.
     pub(super) permit: Option<OwnedSemaphorePermit>,
-    pub(super) ends_entry: bool,
-    /// Told when it is durable; dropped when that can take long.
-    pub(super) durable: Option<oneshot::Sender<()>>,
+    /// The number of the `authorized` that it is the end of.
+    pub(super) ends: Option<u64>,
+    /// Told its number when it is durable; dropped when that can take long.
+    pub(super) durable: Option<oneshot::Sender<u64>>,
+}
+
+/// An order to erase records.
+#[derive(Debug)]
+pub(super) struct Erasing {
+    pub(super) draft: Draft,
+    /// Told the order's number when it is signed. From then on the records' segments are not written any more.
+    pub(super) signed: oneshot::Sender<Result<u64, Why>>,
 }
 
 #[derive(Debug)]
@@ -80,21 +98,30 @@ enum Queued {
 #[derive(Debug)]
 pub(super) struct Writer<S> {
     storage: S,
+    notary: Notary,
     salts: Salts,
+    /// The last batch.
     buffer: Vec<u8>,
+    /// The number of its first line.
+    buffer_first: u64,
     queue: VecDeque<Queued>,
+    /// Orders to erase, which wait for what is queued. Their senders bound them.
+    erasing: VecDeque<Box<Erasing>>,
     /// The number of the next line that is encoded. A line that failed keeps its number for ever.
     next_seq: u64,
     /// The last number that was acknowledged.
     durable: u64,
     segment_first: u64,
     segment_bytes: u64,
-    segment_bytes_max: u64,
-    free_bytes_min: u64,
+    segment_begun: Timestamp,
+    /// When segments were last looked through for old ones.
+    pruned_at: Timestamp,
+    config: Config,
     health: Health,
     /// The latest time that a message brought.
     now: Timestamp,
-    entries_open: u64,
+    /// The numbers of the `authorized` of entries without an end.
+    open: BTreeSet<u64>,
     ledger: Arc<Ledger>,
 }
 
@@ -104,46 +131,72 @@ enum Health {
     Broken(Gap),
 }
 
+use upkeep::KeyChanged;
+
 impl<S: Storage> Writer<S> {
-    pub(super) fn new(storage: S, config: &Config, next_seq: u64, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(storage: S, config: &Config, notary: Notary, next_seq: u64, ledger: Arc<Ledger>) -> Self {
         Self {
             storage,
+            notary,
             salts: Salts::default(),
             buffer: Vec::new(),
+            buffer_first: next_seq,
             queue: VecDeque::new(),
+            erasing: VecDeque::new(),
             next_seq,
             durable: next_seq.saturating_sub(1),
             segment_first: next_seq,
             segment_bytes: 0,
-            segment_bytes_max: config.segment_bytes_max,
-            free_bytes_min: config.free_bytes_min,
+            segment_begun: Timestamp::UNIX_EPOCH,
+            pruned_at: Timestamp::UNIX_EPOCH,
+            config: config.clone(),
             health: Health::Healthy,
             now: Timestamp::UNIX_EPOCH,
-            entries_open: 0,
+            open: BTreeSet::new(),
             ledger,
         }
     }
 
     /// Begins a segment and writes what the start has to say: that it began, what was repaired, and the ends that a crash
     /// left out. A crash in here leaves some ends unwritten; the next start finds those entries open again.
-    pub(super) fn begin(&mut self, recovered: &Recovered, now: Timestamp) -> io::Result<()> {
+    pub(super) fn begin(&mut self, keys: &Keys, recovered: &Recovered, now: Timestamp) -> io::Result<()> {
         self.now = now;
-        let segment = segment::name(self.next_seq);
-        self.push_own("audit.opened", &Opened { segment: &segment });
+        // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
+        // with. A crash in between leaves the name in the checkpoint.
+        self.notary.sign(&mut self.storage, now, None)?;
+        keys.list(&mut self.storage)?;
+        let segment = segment_name(self.next_seq);
+        let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
+        self.push_own("audit.opened", &Opened { segment: &segment, origin, key });
+        if let Some(replaced) = keys.replaced() {
+            self.push_own("audit.key_changed", &KeyChanged::new(replaced, keys.signer.verifier()));
+        }
         if let Some(repair) = RepairRecord::of(recovered) {
             self.push_own("audit.recovered", &repair);
         }
         for (entry, carried) in &recovered.open {
             self.push_own("unknown", &UnknownEnd::new(*entry, carried, now));
         }
-        let mut fresh = true;
-        while !self.queue.is_empty() {
+        self.begin_with(None)
+    }
+
+    /// Begins a segment with a record and what is queued.
+    fn begin_with(&mut self, head: Option<&Draft>) -> io::Result<()> {
+        let (mut head, mut fresh) = (head, true);
+        while fresh || !self.queue.is_empty() {
             let count = self.batch_len();
-            self.commit(None, count, fresh).map_err(Fault::into_io)?;
+            self.commit(head.take(), count, fresh).map_err(Fault::into_io)?;
             self.acknowledge(count);
+            self.hash();
             fresh = false;
         }
+        self.notary.sign(&mut self.storage, self.now, None)?;
         Ok(())
+    }
+
+    /// The last number that was acknowledged.
+    pub(super) const fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// Runs until the stop message, or until nobody can send any more.
@@ -175,6 +228,10 @@ impl<S: Storage> Writer<S> {
                     self.now = line.draft.at();
                     self.queue.push_back(Queued::Line(line));
                 }
+                Message::Erase(erasing) => {
+                    self.now = erasing.draft.at();
+                    self.erasing.push_back(erasing);
+                }
                 Message::Tick { at } => (self.now, ticked) = (at, true),
                 Message::Stop { at, reply } => (self.now, stop) = (at, Some(reply)),
             }
@@ -195,27 +252,22 @@ impl<S: Storage> Writer<S> {
             self.look_around(status);
         }
         match self.health {
-            Health::Healthy => self.flush(status),
+            Health::Healthy => {
+                self.flush(status);
+                while let Some(erasing) = self.erasing.pop_front() {
+                    self.erase(*erasing, status);
+                }
+                if ticked {
+                    self.sign_if_due(status);
+                    self.prune_if_due(status);
+                }
+            }
             Health::Broken(_) => {
                 self.refuse_opens();
                 if ticked {
                     self.mend(status);
                 }
             }
-        }
-    }
-
-    /// Notices on an idle log, too, that the disk fills up or that the file is gone.
-    pub(super) fn look_around(&mut self, status: &Status) {
-        if let Ok(free) = self.storage.free_bytes() {
-            self.ledger.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
-            let min = self.free_bytes_min;
-            status.disk_low((free < min).then(|| format!("the audit volume has {free} bytes free, less than {min}")));
-        }
-        if matches!(self.health, Health::Healthy)
-            && let Err(damage) = self.storage.check()
-        {
-            self.fail(&Fault::Damage(damage), status);
         }
     }
 
@@ -228,25 +280,35 @@ impl<S: Storage> Writer<S> {
             if head.is_none() && self.queue.is_empty() {
                 return;
             }
-            self.write(head, lost, false, status);
+            self.write(head, lost, status);
         }
     }
 
     /// Tries a new segment.
     fn mend(&mut self, status: &Status) {
         let Health::Broken(gap) = &self.health else { return };
+        if gap.missing.is_some() && self.notary.unsigned() > 0 && !self.sign(status) {
+            // The next start takes the leaves of records that are gone from the tiles, so they must be there first.
+            return;
+        }
+        let Health::Broken(gap) = &self.health else { return };
         let lost = self.ledger.untold();
         let record = gap.record(lost, self.next_seq);
         let Some(head) = Draft::own("audit.gap", self.now, &record, &self.ledger) else { return };
-        if self.write(Some(head), lost, true, status) {
+        // That record alone: each try that fails uses up the numbers of its batch.
+        if self.write_batch(Some(head), 0, lost, true, status) {
             status.broken(None);
             self.flush(status);
         }
     }
 
     /// One batch, with a record of the writer's own before it.
-    fn write(&mut self, head: Option<Draft>, lost: u64, fresh: bool, status: &Status) -> bool {
+    fn write(&mut self, head: Option<Draft>, lost: u64, status: &Status) -> bool {
         let count = self.batch_len();
+        self.write_batch(head, count, lost, false, status)
+    }
+
+    fn write_batch(&mut self, head: Option<Draft>, count: usize, lost: u64, fresh: bool, status: &Status) -> bool {
         match self.commit(head.as_ref(), count, fresh) {
             Ok(()) => {
                 if let Some(head) = head {
@@ -255,6 +317,7 @@ impl<S: Storage> Writer<S> {
                 }
                 self.acknowledge(count);
                 status.durable(self.durable);
+                self.hash();
                 true
             }
             Err(fault) => {
@@ -266,14 +329,18 @@ impl<S: Storage> Writer<S> {
 
     /// Makes a batch durable. The order is the promise; each comment says what a crash at the line below it leaves.
     fn commit(&mut self, head: Option<&Draft>, count: usize, fresh: bool) -> Result<(), Fault> {
+        // A panic can have kept the last batch out of the tree.
+        self.hash();
         let (begun, first) = (Instant::now(), self.next_seq);
-        self.encode(head, count)?;
-        let bytes = self.buffer.len() as u64;
-        let full = self.segment_bytes > 0 && self.segment_bytes.saturating_add(bytes) > self.segment_bytes_max;
-        if fresh || full {
+        if fresh || self.rotates() {
             // Nothing of this batch. The old segment is whole; a new one may be there, empty.
             self.storage.rotate(first).map_err(Fault::Rotate)?;
-            (self.segment_first, self.segment_bytes) = (first, 0);
+            (self.segment_first, self.segment_bytes, self.segment_begun) = (first, 0, self.now);
+        }
+        if let Err(fault) = self.encode(head, count) {
+            // Nothing is written, so no number is used up.
+            self.next_seq = first;
+            return Err(fault);
         }
         // Any part of the batch, perhaps a torn line. No opener has been told yes, so nothing was fetched; the next start
         // moves the torn line aside and gives each whole `authorized` its `unknown`.
@@ -286,7 +353,7 @@ impl<S: Storage> Writer<S> {
         // would declare these records void.
         self.durable = self.next_seq.saturating_sub(1);
         self.health = Health::Healthy;
-        self.segment_bytes = self.segment_bytes.saturating_add(bytes);
+        self.segment_bytes = self.segment_bytes.saturating_add(self.buffer.len() as u64);
         self.ledger.metrics.wrote(begun.elapsed());
         Ok(())
     }
@@ -294,12 +361,20 @@ impl<S: Storage> Writer<S> {
     fn encode(&mut self, head: Option<&Draft>, count: usize) -> Result<(), Fault> {
         self.buffer.clear();
         self.buffer.shrink_to(BATCH_BYTES_MAX);
+        self.buffer_first = self.next_seq;
         for draft in head.into_iter().chain(self.queue.iter().take(count).map(Queued::draft)) {
             let salt = self.salts.next().map_err(|_unspecified| Fault::Random)?;
             draft.write(self.next_seq, salt, &mut self.buffer).map_err(Fault::Append)?;
             self.next_seq = self.next_seq.saturating_add(1);
         }
         Ok(())
+    }
+
+    /// Takes the last durable batch into the tree. After the acknowledgement: nobody waits for it.
+    fn hash(&mut self) {
+        if self.notary.size() < self.durable {
+            self.notary.extend(self.buffer_first, &self.buffer);
+        }
     }
 
     /// How many of the queued records make the next batch.
@@ -310,30 +385,58 @@ impl<S: Storage> Writer<S> {
             bytes = bytes.saturating_add(queued.draft().len());
             before == 0 || bytes <= BATCH_BYTES_MAX
         };
-        self.queue.iter().take(BATCH_MAX).take_while(fits).count()
+        // A segment that is to have a successor ends with a tile.
+        let room = if self.outgrown() { self.to_tile_end().max(1) } else { BATCH_MAX };
+        self.queue.iter().take(BATCH_MAX.min(room)).take_while(fits).count()
+    }
+
+    /// Records that are missing to the end of a tile; 0: the next one begins a tile.
+    fn to_tile_end(&self) -> usize {
+        let width = u64::from(TILE_WIDTH);
+        let place = self.next_seq.saturating_sub(1) % width;
+        usize::try_from(width.saturating_sub(place) % width).unwrap_or_default()
+    }
+
+    fn outgrown(&self) -> bool {
+        self.segment_bytes >= self.config.segment_bytes_max || self.segment_age() >= self.config.segment_age_max
+    }
+
+    /// Whether the next record begins a segment: where it begins a tile, or where that takes too long.
+    fn rotates(&self) -> bool {
+        let overdue = self.segment_age() / 2 >= self.config.segment_age_max;
+        self.segment_bytes > 0 && self.outgrown() && (self.to_tile_end() == 0 || overdue)
+    }
+
+    fn segment_age(&self) -> Duration {
+        let age = self.now.duration_since(self.segment_begun);
+        if age.is_negative() { Duration::ZERO } else { age.unsigned_abs() }
     }
 
     fn acknowledge(&mut self, count: usize) {
-        for queued in self.queue.drain(..count.min(self.queue.len())) {
+        let count = count.min(self.queue.len());
+        let first = self.next_seq.saturating_sub(count as u64);
+        for (seq, queued) in (first..).zip(self.queue.drain(..count)) {
             match queued {
                 Queued::Open(opening) => {
                     let Opening { draft, facts, live, reply } = *opening;
-                    self.entries_open = self.entries_open.saturating_add(1);
+                    self.open.insert(seq);
                     draft.written();
                     // An opener that is gone hands the entry back, and its drop queues the end.
-                    drop(reply.send(Ok(OpenEntry::new(facts, live))));
+                    drop(reply.send(Ok(OpenEntry::new(facts, seq, live))));
                 }
                 Queued::Line(line) => {
-                    self.entries_open = self.entries_open.saturating_sub(u64::from(line.ends_entry));
+                    if let Some(authorized) = line.ends {
+                        self.open.remove(&authorized);
+                    }
                     line.draft.written();
                     drop(line.permit);
                     if let Some(durable) = line.durable {
-                        let _ = durable.send(());
+                        let _ = durable.send(seq);
                     }
                 }
             }
         }
-        self.ledger.metrics.open_entries.set(i64::try_from(self.entries_open).unwrap_or(i64::MAX));
+        self.ledger.metrics.open_entries.set(i64::try_from(self.open.len()).unwrap_or(i64::MAX));
     }
 
     fn fail(&mut self, fault: &Fault, status: &Status) {
@@ -353,7 +456,7 @@ impl<S: Storage> Writer<S> {
                     let refusal = Asked::unavailable(&facts.authorized);
                     if let Some(denied) = Draft::or_lost("denied", draft.at(), &refusal, &self.ledger) {
                         let permit = Some(live.slot);
-                        let line = Line { draft: denied, permit, ends_entry: false, durable: None };
+                        let line = Line { draft: denied, permit, ends: None, durable: None };
                         self.queue.push_back(Queued::Line(line));
                     }
                     draft.refused();
@@ -370,7 +473,7 @@ impl<S: Storage> Writer<S> {
         // From here on nobody can send. What came in between is written, too.
         messages.close();
         self.drain(&mut messages, status);
-        let open = self.entries_open;
+        let open = self.open.len() as u64;
         let before = self.durable;
         self.guarded(status, |writer| {
             if matches!(writer.health, Health::Broken(_)) {
@@ -378,6 +481,7 @@ impl<S: Storage> Writer<S> {
             }
             writer.push_own("stopped", &Stopped { entries_open: open });
             writer.flush(status);
+            writer.sign(status);
         });
         let complete = self.queue.is_empty() && self.durable > before;
         // What could not be written counts itself as lost, and the lock is given back before anybody is told.
@@ -399,7 +503,7 @@ impl<S: Storage> Writer<S> {
     /// Queues a record of the writer's own. There are few of them, so they need no place.
     fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
         if let Some(draft) = Draft::or_lost(event, self.now, fields, &self.ledger) {
-            self.queue.push_back(Queued::Line(Line { draft, permit: None, ends_entry: false, durable: None }));
+            self.queue.push_back(Queued::Line(Line { draft, permit: None, ends: None, durable: None }));
         }
     }
 }

@@ -37,14 +37,6 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check.problems
 }
 
-/// What keeps the audit log's signing key, where one is named, from being used: the start is refused then, so that a log
-/// is never begun under another key than the operator meant.
-pub fn check_signing_key(audit: &Audit) -> Option<Problem> {
-    let mut check = Check::default();
-    check.signing_key(audit);
-    check.problems.into_iter().find(|problem| problem.severity == Severity::Error)
-}
-
 /// Reads a secret from a file of its own: one line of at most 4096 bytes; one newline at its end is not part of it.
 ///
 /// # Errors
@@ -166,6 +158,7 @@ impl Check {
     fn audit(&mut self, audit: &Audit) {
         self.written("audit.dir", &audit.dir);
         self.signing_key(audit);
+        self.verifier_keys(audit);
     }
 
     /// A folder that is there and can be written.
@@ -179,16 +172,32 @@ impl Check {
     }
 
     fn signing_key(&mut self, audit: &Audit) {
-        if let Some(file) = &audit.signing_key_file
-            && let Some(bytes) = self.bytes("audit.signing_key_file", file, Shown::Nothing)
-        {
+        let file = &audit.signing_key_file;
+        if let Some(bytes) = self.bytes("audit.signing_key_file", file, Shown::Nothing) {
             let key = PrivatePkcs8KeyDer::from_pem_slice(&bytes).ok();
-            let good = key.is_some_and(|key| Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).is_ok());
+            let good =
+                key.is_some_and(|key| Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der()).is_ok());
             if !good {
                 let next = "make one with `openssl genpkey -algorithm ed25519`";
                 self.fail("audit.signing_key_file", "the file holds no Ed25519 key (PKCS#8, PEM)", next);
             }
             self.private("audit.signing_key_file", file);
+        }
+    }
+
+    /// Keys that signed the log before.
+    fn verifier_keys(&mut self, audit: &Audit) {
+        if let Some(file) = &audit.verifier_keys_file
+            && let Some(bytes) = self.bytes("audit.verifier_keys_file", file, Shown::Nothing)
+        {
+            let read = std::str::from_utf8(&bytes).map(crate::trail::parse_keys);
+            let line = match read {
+                Ok(Ok(_)) => return,
+                Ok(Err((line, _))) => line,
+                Err(_) => 1,
+            };
+            let next = "put one verifier key a line there, as audit.pub has them";
+            self.fail("audit.verifier_keys_file", format!("line {line} of the file is no verifier key"), next);
         }
     }
 

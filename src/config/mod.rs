@@ -21,7 +21,7 @@ mod units;
 use std::io::Read as _;
 use std::path::Path;
 
-pub use files::{check, check_signing_key, read_secret};
+pub use files::{check, read_secret};
 pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
 pub use schema::schema;

@@ -244,13 +244,27 @@ impl Parser<'_> {
     }
 
     fn audit(&mut self, raw: raw::Audit, entries_max: usize) -> Audit {
+        // What C2SP allows in a key's name, less what a path or an id would be harder to read with.
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+        if raw.origin.as_ref().is_some_and(|origin| !origin.chars().all(fits)) {
+            self.fail(
+                "audit.origin",
+                "a name is of letters, digits and . _ - / :",
+                "take the replica's name, as in gate.example/ccgate-0",
+            );
+        }
         Audit {
             dir: self.file("audit.dir", raw.dir),
-            signing_key_file: raw.signing_key_file.map(|file| self.file("audit.signing_key_file", file)),
+            signing_key_file: self.file("audit.signing_key_file", raw.signing_key_file),
+            verifier_keys_file: raw.verifier_keys_file.map(|file| self.file("audit.verifier_keys_file", file)),
+            origin: raw.origin,
+            checkpoint_interval: raw.checkpoint_interval.get(),
             write_timeout: raw.write_timeout.get(),
             entries_max,
             digest: raw.digest,
             segment_bytes_max: raw.segment_size.bytes(),
+            segment_age_max: raw.segment_age.get(),
+            retention: raw.retention.map(super::units::Duration::get),
             free_bytes_min: raw.free_space_min.bytes(),
         }
     }

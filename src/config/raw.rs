@@ -301,9 +301,19 @@ pub(super) struct Policy {
 pub(super) struct Audit {
     /// Folder of the log: one process writes it, on a volume that survives it.
     pub(super) dir: PathBuf,
-    /// File with the key that is to sign the log: Ed25519, PKCS#8, PEM. Read and checked at start, not used yet.
+    /// File with the key that signs the log: Ed25519, PKCS#8, PEM.
     #[schemars(extend("x-secret" = true))]
-    pub(super) signing_key_file: Option<PathBuf>,
+    pub(super) signing_key_file: PathBuf,
+    /// File with the verifier keys that signed before, one a line, as `audit.pub` in the log's folder has them. A log that
+    /// was last signed by any other key stops the start.
+    pub(super) verifier_keys_file: Option<PathBuf>,
+    /// The log's name in its checkpoints, different for each replica; without it that of the folder, a random one where it
+    /// is new.
+    #[schemars(length(min = 1, max = 128))]
+    pub(super) origin: Option<String>,
+    /// How often the log is signed, where there is something new.
+    #[schemars(extend("x-min" = "250ms", "x-max" = "60s"))]
+    pub(super) checkpoint_interval: Duration,
     /// How long a request waits for its record to be durable, before it gets 503.
     #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
     pub(super) write_timeout: Duration,
@@ -312,6 +322,12 @@ pub(super) struct Audit {
     /// A new file is begun when one has grown to so much.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "4GiB"))]
     pub(super) segment_size: Size,
+    /// A new file is begun when one is so old.
+    #[schemars(extend("x-min" = "1m", "x-max" = "8760h"))]
+    pub(super) segment_age: Duration,
+    /// Files whose last record is older are removed, and the log says so; without it they stay for ever.
+    #[schemars(extend("x-min" = "1h", "x-max" = "87600h"))]
+    pub(super) retention: Option<Duration>,
     /// With less free space on the volume no new download is let through; the ends of running ones are still written.
     #[schemars(extend("x-min" = "0B", "x-max" = "1TiB"))]
     pub(super) free_space_min: Size,
@@ -321,10 +337,15 @@ impl Default for Audit {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("/var/lib/ccgate/audit"),
-            signing_key_file: None,
+            signing_key_file: PathBuf::from("/etc/ccgate/audit.key"),
+            verifier_keys_file: None,
+            origin: None,
+            checkpoint_interval: Duration::from_secs(1),
             write_timeout: Duration::from_secs(2),
             digest: Digest::Sha256,
             segment_size: Size::from_mib(64),
+            segment_age: Duration::from_secs(24 * 3_600),
+            retention: None,
             free_space_min: Size::from_mib(64),
         }
     }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::raw::Algorithm;
 pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
-use crate::{authn, policy};
+use crate::{audit, authn, policy};
 
 /// A whole configuration; every rule that needs no file but its own has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +212,14 @@ pub struct Callback {
 pub struct Audit {
     /// Folder of the log.
     pub dir: PathBuf,
-    /// Key that is to sign the log; read and checked at start, not used yet.
-    pub signing_key_file: Option<PathBuf>,
+    /// Key that signs the log.
+    pub signing_key_file: PathBuf,
+    /// Verifier keys that signed before.
+    pub verifier_keys_file: Option<PathBuf>,
+    /// The log's name; `None`: the folder's.
+    pub origin: Option<String>,
+    /// Between two checkpoints, at least.
+    pub checkpoint_interval: Duration,
     /// How long a request waits for its record to be durable.
     pub write_timeout: Duration,
     /// Entries open at once: `server.max_downloads`.
@@ -222,8 +228,42 @@ pub struct Audit {
     pub digest: Digest,
     /// A new segment is begun at this size, in bytes.
     pub segment_bytes_max: u64,
+    /// A new segment is begun at this age.
+    pub segment_age_max: Duration,
+    /// Older segments are removed; `None`: never.
+    pub retention: Option<Duration>,
     /// With fewer free bytes no new entry is opened.
     pub free_bytes_min: u64,
+}
+
+impl Audit {
+    /// What the log itself is to know.
+    pub fn log(&self) -> audit::Config {
+        audit::Config {
+            dir: self.dir.clone(),
+            signing_key_file: self.signing_key_file.clone(),
+            verifier_keys_file: self.verifier_keys_file.clone(),
+            origin: self.origin.clone(),
+            checkpoint_interval: self.checkpoint_interval,
+            write_timeout: self.write_timeout,
+            entries_max: self.entries_max,
+            digest: self.digest.into(),
+            segment_bytes_max: self.segment_bytes_max,
+            segment_age_max: self.segment_age_max,
+            retention: self.retention,
+            free_bytes_min: self.free_bytes_min,
+        }
+    }
+}
+
+impl From<Digest> for audit::Digest {
+    fn from(digest: Digest) -> Self {
+        match digest {
+            Digest::Sha256 => Self::Sha256,
+            Digest::Blake3 => Self::Blake3,
+            Digest::None => Self::None,
+        }
+    }
 }
 
 /// The program's own log.

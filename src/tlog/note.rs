@@ -249,6 +249,11 @@ impl fmt::Display for Note {
 }
 
 impl Signature {
+    /// The key that it says it is of: `<name>+<id>`.
+    pub fn key(&self) -> String {
+        format!("{}+{}", self.name, hex(self.id))
+    }
+
     /// Reads a line. `None`: it is none.
     pub fn parse(line: &str) -> Option<Self> {
         let (name, bytes) = line.strip_prefix(SIGNED)?.split_once(' ')?;

@@ -38,6 +38,12 @@ impl TileId {
         self.width >= TILE_WIDTH
     }
 
+    /// The index of the first leaf below it.
+    pub fn first_leaf(&self) -> u64 {
+        let leaves = 1_u64.checked_shl(8 * (u32::from(self.level) + 1)).unwrap_or(0);
+        self.index.saturating_mul(leaves)
+    }
+
     /// The path below the log's directory: `tile/<level>/<index>[.p/<width>]`, the index in groups of three digits of which
     /// all but the last begin with `x`.
     pub fn path(&self) -> PathBuf {

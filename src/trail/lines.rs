@@ -61,6 +61,11 @@ impl<R: Read> Lines<R> {
         self.offset
     }
 
+    /// Where the next piece begins.
+    pub const fn offset_of_next(&self) -> u64 {
+        self.offset.saturating_add(self.line.len() as u64)
+    }
+
     /// The number of the last piece, from 1.
     pub const fn number(&self) -> u64 {
         self.number

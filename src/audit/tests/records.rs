@@ -18,6 +18,7 @@ fn normal(line: &str) -> String {
         (&value["entry"], "ENTRY"),
         (&value["ts"], "TIME"),
         (&value["recovered_at"], "TIME"),
+        (&value["key"], "KEY"),
         (&value["session"]["guid_tag"], "GUIDTAG"),
         (&value["guid_tag"], "GUIDTAG"),
     ];
@@ -26,6 +27,7 @@ fn normal(line: &str) -> String {
             let length = match form {
                 "TIME" => "2026-11-22T12:00:00.000000Z".len(),
                 "GUIDTAG" => 16,
+                "KEY" => 8,
                 _ => 32,
             };
             assert_eq!(found.len(), length, "{form}: {found}");

@@ -1,0 +1,184 @@
+//! What the writer does beside writing: it looks at the disk, signs, removes what is old, and makes room for an erasure. Nobody
+//! waits for it but who asked for it.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Draft, Erasing, Health, Writer};
+use crate::audit::Why;
+use crate::audit::fault::Fault;
+use crate::audit::notary::TILES_WAITING_MAX;
+use crate::audit::segment::Storage;
+use crate::audit::status::Status;
+use crate::tlog::VerifierKey;
+use crate::trail::{Range, Segment, segments};
+
+/// How often segments are looked through for old ones, in seconds.
+const PRUNE_INTERVAL: i64 = 3_600;
+
+/// The record `audit.pruned`: these records are removed, because they are old.
+#[derive(Serialize)]
+struct Pruned {
+    #[serde(flatten)]
+    range: Range,
+    segments: usize,
+}
+
+/// The record `audit.key_changed`.
+#[derive(Serialize)]
+pub(super) struct KeyChanged {
+    old: String,
+    new: String,
+}
+
+impl KeyChanged {
+    pub(super) fn new(old: &VerifierKey, new: &VerifierKey) -> Self {
+        Self { old: old.to_string(), new: new.to_string() }
+    }
+}
+
+impl<S: Storage> Writer<S> {
+    /// Notices on an idle log, too, that the disk fills up or that the file is gone.
+    pub(in crate::audit) fn look_around(&mut self, status: &Status) {
+        if let Ok(free) = self.storage.free_bytes() {
+            self.ledger.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+            let min = self.config.free_bytes_min;
+            status.disk_low((free < min).then(|| format!("the audit volume has {free} bytes free, less than {min}")));
+        }
+        if matches!(self.health, Health::Healthy)
+            && let Err(damage) = self.storage.check()
+        {
+            self.fail(&Fault::Damage(damage), status);
+        }
+    }
+
+    pub(super) fn sign_if_due(&mut self, status: &Status) {
+        if self.notary.is_due(self.now, self.config.checkpoint_interval) {
+            self.sign(status);
+        }
+    }
+
+    /// Signs what there is. Returns whether all of it is signed now.
+    pub(super) fn sign(&mut self, status: &Status) -> bool {
+        let signed = self.notary.sign(&mut self.storage, self.now, self.open.first().copied());
+        let metrics = &self.ledger.metrics;
+        match &signed {
+            Ok(Some(signed)) => {
+                // Whoever has the key could write another history into these files. What is printed is out of reach.
+                tracing::info!(size = signed.size, note = %signed.note, "audit checkpoint");
+                status.signed(signed.clone());
+                metrics.checkpoint_time.set(self.now.as_second());
+            }
+            Ok(None) => metrics.checkpoint_time.set(self.now.as_second()),
+            Err(error) => {
+                tracing::warn!(%error, "the audit log cannot be signed now: it is tried again");
+                metrics.checkpoint_failures.inc();
+            }
+        }
+        metrics.unsigned.set(i64::try_from(self.notary.unsigned()).unwrap_or(i64::MAX));
+        let full = || format!("the audit log cannot be signed: more than {TILES_WAITING_MAX} tiles wait");
+        status.unsigned(self.notary.is_full().then(full));
+        signed.is_ok()
+    }
+
+    /// Writes an order to erase as the first record of a segment, so that the records that it names are in others.
+    pub(super) fn erase(&mut self, erasing: Erasing, status: &Status) {
+        let Erasing { draft, signed } = erasing;
+        let healthy = matches!(self.health, Health::Healthy);
+        if !healthy {
+            draft.refused();
+            let _ = signed.send(Err(Why::Broken));
+            return;
+        }
+        // A failed write keeps no order: it counts itself as lost, and whoever gave it is told.
+        if self.write_batch(Some(draft), 0, 0, true, status) {
+            let seq = self.durable;
+            let _ = signed.send(if self.sign(status) { Ok(seq) } else { Err(Why::Unsigned) });
+        } else {
+            let _ = signed.send(Err(Why::Broken));
+        }
+    }
+
+    pub(super) fn prune_if_due(&mut self, status: &Status) {
+        let since = self.now.duration_since(self.pruned_at).as_secs();
+        if self.config.retention.is_none() || (0..PRUNE_INTERVAL).contains(&since) {
+            return;
+        }
+        self.pruned_at = self.now;
+        if let Err(error) = self.prune(status) {
+            tracing::warn!(%error, "old audit segments cannot be removed now: it is tried again in an hour");
+        }
+    }
+
+    /// Removes the segments whose last record is older than may be. First that is recorded and signed: a verifier tells
+    /// it from a theft by that record alone.
+    fn prune(&mut self, status: &Status) -> io::Result<()> {
+        let old = self.old_segments()?;
+        let (Some(first), Some(end)) = (old.first(), old.last()) else { return Ok(()) };
+        let (range, segments) = (Range { first: first.0.first, last: end.1.saturating_sub(1) }, old.len());
+        let told = Pruned { range, segments };
+        let Some(head) = Draft::own("audit.pruned", self.now, &told, &self.ledger) else { return Ok(()) };
+        let told = self.write_batch(Some(head), 0, 0, false, status) && self.sign(status);
+        if !told {
+            return Ok(());
+        }
+        // A crash from here on leaves segments that the next pruning removes.
+        for (segment, _) in &old {
+            for path in with_torn(&segment.path)? {
+                self.storage.remove(&path)?;
+            }
+        }
+        self.storage.sync_names()
+    }
+
+    /// The oldest segments, each with the first number of the next one.
+    fn old_segments(&self) -> io::Result<Vec<(Segment, u64)>> {
+        let Some(retention) = self.config.retention else { return Ok(Vec::new()) };
+        let all = segments(&self.config.dir)?;
+        let mut old = Vec::new();
+        for pair in all.windows(2) {
+            let [segment, next] = pair else { break };
+            let in_use = next.first > self.segment_first || self.open.first().is_some_and(|open| *open < next.first);
+            let Some(ended) = first_time(&next.path)? else { break };
+            let age = self.now.duration_since(ended);
+            if in_use || age.is_negative() || age.unsigned_abs() <= retention {
+                break;
+            }
+            old.push((segment.clone(), next.first));
+        }
+        Ok(old)
+    }
+}
+
+#[derive(Deserialize)]
+struct Stamped {
+    ts: jiff::Timestamp,
+}
+
+/// The time of a segment's first record; `None`: it has none.
+fn first_time(path: &Path) -> io::Result<Option<jiff::Timestamp>> {
+    let mut line = Vec::new();
+    BufReader::with_capacity(4_096, File::open(path)?).read_until(b'\n', &mut line)?;
+    Ok(serde_json::from_slice::<Stamped>(&line).ok().map(|stamped| stamped.ts))
+}
+
+/// A segment's name and those of the files that hold what was moved out of it.
+fn with_torn(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some((dir, name)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let found = entry?.file_name();
+        if found.to_str().is_some_and(|found| found.starts_with(name)) {
+            names.push(PathBuf::from(found));
+        }
+    }
+    // The segment goes last: as long as it is there, the rest is found.
+    names.sort();
+    names.reverse();
+    Ok(names)
+}
