@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde::Serialize;
+
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
@@ -60,6 +62,15 @@ pub enum Event {
         /// SHA-256 of the certificate that it showed, in hex.
         certificate: Option<String>,
     },
+    /// Somebody reads the log.
+    Read {
+        /// With which command.
+        command: String,
+        /// What was asked for, as it was typed; at most 1,000 characters are recorded.
+        arguments: String,
+        /// Who.
+        by: Person,
+    },
     /// The configuration changed, or should have.
     Config {
         /// What happened to it.
@@ -71,6 +82,23 @@ pub enum Event {
         /// Why it was refused. Never a value of it.
         reason: Option<String>,
     },
+}
+
+/// Who does something to the log, as far as it can be known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Person {
+    /// The name that they give; nobody vouches for it. At most 200 characters are recorded.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_name")]
+    pub name: Option<String>,
+    /// The user id of the process that writes the record itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The other end of the connection, where they came through the admin plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
+    /// SHA-256 of the certificate that they showed there, in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// What happened to a session.
@@ -118,6 +146,10 @@ pub enum ConfigChange {
     Refused,
 }
 
+fn cut_name<S: serde::Serializer>(name: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(super::record::cut(name.as_deref().unwrap_or_default()))
+}
+
 impl Event {
     /// The event's name in its record.
     pub const fn name(&self) -> &'static str {
@@ -138,6 +170,7 @@ impl Event {
             },
             Self::Admin { deed: AdminDeed::SessionsRead, .. } => "admin.sessions_read",
             Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",
+            Self::Read { .. } => "audit.read",
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",
         }

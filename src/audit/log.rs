@@ -1,6 +1,7 @@
 //! The handle that the rest of the program has. It queues and waits; it does no IO itself.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::policy::{Authorized, Denied, NotYourSeat};
 use crate::ready;
 
+use super::deeds::carry_out;
 use super::end::End;
 use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
 use super::event::{Event, Refusal};
@@ -26,7 +28,7 @@ use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
 use super::status::{Progress, Status};
-use super::writer::{Line, Message, Opening, Writer};
+use super::writer::{Erasing, Line, Message, Opening, Writer};
 use super::{Config, Error, Metrics, StartError, Why};
 
 /// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
@@ -56,6 +58,7 @@ pub(super) struct Shared {
     ledger: Arc<Ledger>,
     flood: Flood,
     clock: Clock,
+    dir: PathBuf,
     write_timeout: Duration,
     entries_max: u32,
     /// Owns the ticker, which ends with it.
@@ -97,7 +100,9 @@ impl Log {
         let ledger = Ledger::new(metrics);
         let notary = Notary::new(Arc::clone(&keys.signer), recovered.take_beginning());
         let mut writer = Writer::new(storage, config, notary, recovered.next_seq, Arc::clone(&ledger));
-        writer.begin(&keys, &recovered, clock.now()).map_err(|source| StartError::io(&config.dir, source))?;
+        writer.begin(&keys, &recovered, clock.now(), None).map_err(|source| StartError::io(&config.dir, source))?;
+        // What a crash kept from being carried out.
+        carry_out(&config.dir, &recovered.erased).map_err(|source| StartError::io(&config.dir, source))?;
 
         let (queue, messages) = unbounded_channel();
         let status = Arc::new(Status::new(condition));
@@ -120,6 +125,7 @@ impl Log {
             ledger,
             flood: Flood::default(),
             clock,
+            dir: config.dir.clone(),
             write_timeout: config.write_timeout,
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
             _ticker: ticker,
@@ -186,6 +192,49 @@ impl Log {
         if let Some(draft) = draft {
             self.shared.note(draft);
         }
+    }
+
+    /// As [`Log::note`], and waits until the record is durable. Gives its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], at the latest after the write timeout. The record may become durable later all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call leaves the record in the queue.
+    pub async fn tell(&self, event: Event) -> Result<u64, Error> {
+        let shared = &self.shared;
+        let refused = |why| Err(Error::Unavailable(why));
+        if let Some(why) = shared.status.why_not() {
+            return refused(why);
+        }
+        let deadline = Instant::now() + shared.write_timeout;
+        let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::TooLong) };
+        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&shared.notes).acquire_owned()).await else {
+            return refused(Why::Full);
+        };
+        let (durable, wait) = oneshot::channel();
+        shared.send(Line { draft, permit: Some(permit), ends: None, durable: Some(durable) });
+        match timeout_at(deadline, wait).await {
+            Ok(Ok(seq)) => Ok(seq),
+            Ok(Err(_dropped)) => refused(Why::Broken),
+            Err(_elapsed) => refused(Why::TimedOut),
+        }
+    }
+
+    /// The log's directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    pub(super) fn own_draft(&self, event: &'static str, fields: &impl serde::Serialize) -> Option<Draft> {
+        Draft::own(event, self.shared.clock.now(), fields, &self.shared.ledger)
+    }
+
+    /// An order that cannot be sent is dropped, and whoever gave it is told so.
+    pub(super) fn send_erasing(&self, erasing: Erasing) {
+        let _ = self.shared.queue.send(Message::Erase(Box::new(erasing)));
     }
 
     /// Whether an entry can be opened now, as far as is known.

@@ -17,6 +17,7 @@
 //!   that opens the next segment; such lines do not count, and the next start moves them aside.
 //! - Invariant: no record is dropped without `ccgate_audit_records_lost_total` (a draft that is dropped counts itself).
 
+mod deeds;
 mod end;
 mod entry;
 mod event;
@@ -41,9 +42,10 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use deeds::{ERASED_AT_ONCE_MAX, EraseError, Erasure, Loss, accept_loss};
 pub use end::{By, Class, Delivery, End, FailReason, Outcome, UpstreamAnswer};
 pub use entry::{EntryId, OpenEntry, SessionUse};
-pub use event::{AdminDeed, ConfigChange, Event, Refusal, SessionChange};
+pub use event::{AdminDeed, ConfigChange, Event, Person, Refusal, SessionChange};
 pub use log::{Ended, Log};
 pub use metrics::Metrics;
 pub use segment::{Damage, Disk, Storage};

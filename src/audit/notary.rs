@@ -36,8 +36,10 @@ pub(super) struct Notary {
     unsynced: VecDeque<TileId>,
     /// The first leaf of the tiles of which a sync failed. It is not tried again: the next start makes them anew.
     doubted: Option<u64>,
-    /// The unfinished tiles on the disk.
+    /// The unfinished tiles of the last checkpoint.
     partial: Vec<TileId>,
+    /// Whether this process has written them.
+    partial_written: bool,
     /// Leaves under the last checkpoint.
     signed: Option<u64>,
     signed_at: Timestamp,
@@ -58,7 +60,7 @@ pub(super) struct Beginning {
 impl Notary {
     pub(super) fn new(signer: Arc<Signer>, beginning: Beginning) -> Self {
         let Beginning { tree, tiles, signed, notes_end } = beginning;
-        let partial = tree.partial_tiles().iter().map(|tile| tile.id).collect();
+        let partial = TileId::partial_of(signed.unwrap_or(0));
         Self {
             signer,
             tree,
@@ -66,6 +68,7 @@ impl Notary {
             unsynced: VecDeque::new(),
             doubted: None,
             partial,
+            partial_written: false,
             signed,
             signed_at: Timestamp::UNIX_EPOCH,
             notes_end,
@@ -149,9 +152,10 @@ impl Notary {
             self.waiting.pop_front();
         }
         let tiles = self.tree.partial_tiles();
-        for tile in tiles.iter().filter(|tile| !self.partial.contains(&tile.id) || self.signed.is_none()) {
+        for tile in tiles.iter().filter(|tile| !(self.partial_written && self.partial.contains(&tile.id))) {
             put(storage, &tile.id.path(), &tile.encode(), false)?;
         }
+        self.partial_written = true;
         let before = std::mem::replace(&mut self.partial, tiles.iter().map(|tile| tile.id).collect());
         for old in before.iter().filter(|old| !self.partial.contains(old)) {
             // A grown one serves in its place, and so does the full one, which has no folder beside it.

@@ -22,6 +22,9 @@ use super::{Digest, UpstreamAnswer};
 /// Characters that a record keeps of a text that somebody else chose: the upstream's message, a range.
 const TEXT_CHARS_MAX: usize = 200;
 
+/// Characters that a record keeps of a command's arguments.
+const ARGUMENTS_CHARS_MAX: usize = 1_000;
+
 /// A request: the fields that `authorized` and `denied` share.
 #[derive(Serialize)]
 pub(super) struct Asked<'a> {
@@ -399,6 +402,11 @@ pub(super) enum Noted<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<&'a str>,
     },
+    Read {
+        command: &'a str,
+        arguments: &'a str,
+        by: &'a super::event::Person,
+    },
     Config {
         config_hash: &'a str,
         generation: u64,
@@ -422,6 +430,9 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
                 from: From { peer: *peer, forwarded: None },
                 certificate: certificate.as_deref(),
             },
+            Event::Read { command, arguments, by } => {
+                Self::Read { command: cut(command), arguments: cut_to(arguments, ARGUMENTS_CHARS_MAX), by }
+            }
             Event::Config { hash, generation, reason, .. } => {
                 Self::Config { config_hash: hash, generation: *generation, reason: reason.as_deref() }
             }
@@ -436,8 +447,12 @@ pub(super) struct Stopped {
     pub(super) entries_open: u64,
 }
 
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(TEXT_CHARS_MAX).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
+pub(super) fn cut(text: &str) -> &str {
+    cut_to(text, TEXT_CHARS_MAX)
+}
+
+fn cut_to(text: &str, chars: usize) -> &str {
+    text.char_indices().nth(chars).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
 struct OwnerText(Owner);

@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod records;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -8,6 +8,7 @@
 //!    +-- a new segment holds the gap record, kept ---+  tried at each tick; never a second sync on a failed file
 //! ```
 
+mod message;
 mod upkeep;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -19,10 +20,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::entry::{Facts, Live, OpenEntry};
+pub(super) use message::{Erasing, Line, Message, Opening};
+use message::Queued;
+use upkeep::KeyChanged;
+
+use super::entry::OpenEntry;
 use super::fault::{Fault, Gap, GapRecord};
 use super::keys::Keys;
 use super::line::{Draft, Ledger, Salts};
@@ -41,58 +46,6 @@ const BATCH_MAX: usize = 1_024;
 
 /// Bytes written at once, at most, but for a single record: it bounds the one buffer.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// What reaches the writer.
-#[derive(Debug)]
-pub(super) enum Message {
-    Open(Box<Opening>),
-    Line(Line),
-    Erase(Box<Erasing>),
-    /// Look at the file and the disk, and mend what is broken.
-    Tick {
-        at: Timestamp,
-    },
-    /// Write what is queued and the stop record, then end.
-    Stop {
-        at: Timestamp,
-        reply: oneshot::Sender<Ended>,
-    },
-}
-
-/// An entry that is to be opened.
-#[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) draft: Draft,
-    pub(super) facts: Box<Facts>,
-    pub(super) live: Live,
-    pub(super) reply: oneshot::Sender<Result<OpenEntry, Why>>,
-}
-
-/// Any other record.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) draft: Draft,
-    /// Its place in the queue's bound, given back when it is durable or lost.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
-    /// The number of the `authorized` that it is the end of.
-    pub(super) ends: Option<u64>,
-    /// Told its number when it is durable; dropped when that can take long.
-    pub(super) durable: Option<oneshot::Sender<u64>>,
-}
-
-/// An order to erase records.
-#[derive(Debug)]
-pub(super) struct Erasing {
-    pub(super) draft: Draft,
-    /// Told the order's number when it is signed. From then on the records' segments are not written any more.
-    pub(super) signed: oneshot::Sender<Result<u64, Why>>,
-}
-
-#[derive(Debug)]
-enum Queued {
-    Open(Box<Opening>),
-    Line(Line),
-}
 
 /// The writer's state. Invariant: `durable < next_seq`, and no line with a number up to `durable` is written again.
 #[derive(Debug)]
@@ -131,8 +84,6 @@ enum Health {
     Broken(Gap),
 }
 
-use upkeep::KeyChanged;
-
 impl<S: Storage> Writer<S> {
     pub(super) fn new(storage: S, config: &Config, notary: Notary, next_seq: u64, ledger: Arc<Ledger>) -> Self {
         Self {
@@ -159,7 +110,15 @@ impl<S: Storage> Writer<S> {
 
     /// Begins a segment and writes what the start has to say: that it began, what was repaired, and the ends that a crash
     /// left out. A crash in here leaves some ends unwritten; the next start finds those entries open again.
-    pub(super) fn begin(&mut self, keys: &Keys, recovered: &Recovered, now: Timestamp) -> io::Result<()> {
+    ///
+    /// `head` comes before all of it.
+    pub(super) fn begin(
+        &mut self,
+        keys: &Keys,
+        recovered: &Recovered,
+        now: Timestamp,
+        head: Option<&Draft>,
+    ) -> io::Result<()> {
         self.now = now;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
@@ -177,7 +136,7 @@ impl<S: Storage> Writer<S> {
         for (entry, carried) in &recovered.open {
             self.push_own("unknown", &UnknownEnd::new(*entry, carried, now));
         }
-        self.begin_with(None)
+        self.begin_with(head)
     }
 
     /// Begins a segment with a record and what is queued.
@@ -481,6 +440,14 @@ impl<S: Storage> Writer<S> {
             }
             writer.push_own("stopped", &Stopped { entries_open: open });
             writer.flush(status);
+        });
+        // One more try where that failed, whatever way.
+        self.guarded(status, |writer| {
+            if matches!(writer.health, Health::Broken(_)) {
+                writer.mend(status);
+            }
+        });
+        self.guarded(status, |writer| {
             writer.sign(status);
         });
         let complete = self.queue.is_empty() && self.durable > before;
@@ -504,15 +471,6 @@ impl<S: Storage> Writer<S> {
     fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
         if let Some(draft) = Draft::or_lost(event, self.now, fields, &self.ledger) {
             self.queue.push_back(Queued::Line(Line { draft, permit: None, ends: None, durable: None }));
-        }
-    }
-}
-
-impl Queued {
-    const fn draft(&self) -> &Draft {
-        match self {
-            Self::Open(opening) => &opening.draft,
-            Self::Line(line) => &line.draft,
         }
     }
 }

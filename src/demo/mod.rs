@@ -55,6 +55,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// No key for the audit log.
+    #[error("no key for the audit log can be made")]
+    Key(#[source] rcgen::Error),
     /// The files of the demo cannot be removed.
     #[error("cannot remove {}", .path.display())]
     Remove {

@@ -80,6 +80,8 @@ impl Site {
             write(&folder.join(person.header_file()), &format!("Authorization: Bearer {token}\n"))?;
             tokens.push((person.subject, token));
         }
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(Error::Key)?;
+        write(&folder.join("audit.key"), &key.serialize_pem())?;
         write(&folder.join("upstream-ca.pem"), sim.ca_pem())?;
         let config = folder.join("ccgate.yaml");
         write(&config, &configuration(&sim.url(), &issuer.name()))?;
@@ -187,6 +189,7 @@ sessions:
   accounts_dir: accounts
 audit:
   dir: audit
+  signing_key_file: audit.key
   free_space_min: 1MiB
 "
     )

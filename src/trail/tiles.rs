@@ -37,14 +37,17 @@ impl TileDir {
 
     fn read(&self, id: TileId) -> Result<Tile, TileError> {
         let wrong = |source| TileError { path: id.path(), source };
+        let mut why = io::ErrorKind::NotFound;
         for path in self.candidates(id) {
-            match fs::read(&path) {
-                Ok(bytes) => return Tile::decode(id, &bytes).ok_or(wrong(io::ErrorKind::UnexpectedEof.into())),
+            match fs::read(&path).map(|bytes| Tile::decode(id, &bytes)) {
+                Ok(Some(tile)) => return Ok(tile),
+                // A crash tore it, or it is being replaced. Another one can have the hashes, too.
+                Ok(None) => why = io::ErrorKind::UnexpectedEof,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(wrong(error)),
             }
         }
-        Err(wrong(io::ErrorKind::NotFound.into()))
+        Err(wrong(why.into()))
     }
 
     /// Where the hashes can be: in the tile itself, in the full one, in a partial one that has grown since.

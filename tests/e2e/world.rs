@@ -71,6 +71,7 @@ impl World {
         for folder in ["accounts", "audit"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
+        std::fs::write(dir.path().join("audit.key"), signing_key()).unwrap();
         let config = json!({
             "version": 1,
             "server": { "listen": "127.0.0.1:0", "drain": { "delay": "0s", "timeout": "10s" } },
@@ -80,7 +81,7 @@ impl World {
                 "issuer": ISSUER, "audiences": [AUDIENCE], "algorithms": ["ES256"], "jwks_file": "jwks.json",
             }] },
             "sessions": { "accounts_dir": "accounts" },
-            "audit": { "dir": "audit" },
+            "audit": { "dir": "audit", "signing_key_file": "audit.key" },
             "log": { "level": "trace" },
         });
         let sim = sim::Config {
@@ -91,6 +92,11 @@ impl World {
         let world = Builder { dir, sim, config, issuer: Issuer::new("k1"), env: Vec::new() };
         world.agents([1001, 1002])
     }
+}
+
+/// A new key for an audit log, as `openssl genpkey -algorithm ed25519` makes one.
+pub fn signing_key() -> String {
+    rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
 }
 
 impl Builder {

@@ -1,0 +1,71 @@
+//! What reaches the writer and what waits in it. No logic.
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::audit::Why;
+use crate::audit::entry::{Facts, Live, OpenEntry};
+use crate::audit::line::Draft;
+use crate::audit::log::Ended;
+
+/// What reaches the writer.
+#[derive(Debug)]
+pub(in crate::audit) enum Message {
+    Open(Box<Opening>),
+    Line(Line),
+    Erase(Box<Erasing>),
+    /// Look at the file and the disk, and mend what is broken.
+    Tick {
+        at: Timestamp,
+    },
+    /// Write what is queued and the stop record, then end.
+    Stop {
+        at: Timestamp,
+        reply: oneshot::Sender<Ended>,
+    },
+}
+
+/// An entry that is to be opened.
+#[derive(Debug)]
+pub(in crate::audit) struct Opening {
+    pub(in crate::audit) draft: Draft,
+    pub(in crate::audit) facts: Box<Facts>,
+    pub(in crate::audit) live: Live,
+    pub(in crate::audit) reply: oneshot::Sender<Result<OpenEntry, Why>>,
+}
+
+/// Any other record.
+#[derive(Debug)]
+pub(in crate::audit) struct Line {
+    pub(in crate::audit) draft: Draft,
+    /// Its place in the queue's bound, given back when it is durable or lost.
+    pub(in crate::audit) permit: Option<OwnedSemaphorePermit>,
+    /// The number of the `authorized` that it is the end of.
+    pub(in crate::audit) ends: Option<u64>,
+    /// Told its number when it is durable; dropped when that can take long.
+    pub(in crate::audit) durable: Option<oneshot::Sender<u64>>,
+}
+
+/// An order to erase records.
+#[derive(Debug)]
+pub(in crate::audit) struct Erasing {
+    pub(in crate::audit) draft: Draft,
+    /// Told the order's number when it is signed. From then on the records' segments are not written any more.
+    pub(in crate::audit) signed: oneshot::Sender<Result<u64, Why>>,
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Open(Box<Opening>),
+    Line(Line),
+}
+
+impl Queued {
+    pub(super) const fn draft(&self) -> &Draft {
+        match self {
+            Self::Open(opening) => &opening.draft,
+            Self::Line(line) => &line.draft,
+        }
+    }
+}
