@@ -163,7 +163,9 @@ fn what_is_commented_out_in_the_reference_is_good_too() {
         let (server, admin) = (&config.server, &config.admin);
         assert!(server.tls.is_some() && admin.tls.is_some() && config.policy.dir.is_some(), "{text}");
         assert!(config.sessions.callback.is_some() && config.sessions.store != Store::Memory(None), "{text}");
-        assert!(config.upstream.client.tls.client_cert.is_some() && config.audit.signing_key_file.ends_with("audit.key"));
+        assert!(
+            config.upstream.client.tls.client_cert.is_some() && config.audit.signing_key_file.ends_with("audit.key")
+        );
     }
 }
 

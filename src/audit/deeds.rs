@@ -186,7 +186,8 @@ fn replace(dir: &Path, path: &Path, erased: &[&ErasedLine]) -> io::Result<()> {
     while let Piece::Line(line) = lines.next_piece()? {
         let head: Option<Head<'_>> = serde_json::from_slice(line).ok();
         let head = head.filter(|head| head.tombstone().is_none());
-        let told = head.and_then(|head| erased.iter().find(|told| told.seq == head.seq && told.leaf == leaf_of(line, &head)));
+        let told =
+            head.and_then(|head| erased.iter().find(|told| told.seq == head.seq && told.leaf == leaf_of(line, &head)));
         match told {
             Some(ErasedLine { seq, leaf }) => {
                 changed = true;

@@ -23,8 +23,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(super) use message::{Erasing, Line, Message, Opening};
 use message::Queued;
+pub(super) use message::{Erasing, Line, Message, Opening};
 use upkeep::KeyChanged;
 
 use super::entry::OpenEntry;

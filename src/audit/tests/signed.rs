@@ -142,7 +142,8 @@ fn accept(config: &Config) -> Result<Option<Loss>, StartError> {
 
 /// The segment that holds a record, its text, and the line's place in it.
 fn place(dir: &Path, seq: u64) -> (std::path::PathBuf, Vec<String>, usize) {
-    let (first, text) = segments(dir).range(..=seq).next_back().map(|(first, text)| (*first, text.clone())).expect("it");
+    let (first, text) =
+        segments(dir).range(..=seq).next_back().map(|(first, text)| (*first, text.clone())).expect("it");
     let lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     (dir.join(segment_name(first)), lines, usize::try_from(seq - first).expect("small"))
 }
@@ -176,11 +177,15 @@ async fn fewer_records_than_were_signed_stop_the_start_until_the_loss_is_accepte
     let (path, lines, at) = place(dir.path(), all - 4);
     fs::write(&path, lines[..=at].concat()).expect("cut");
     let error = start(&config).expect_err("records are gone").to_string();
-    assert!(error.contains(&format!("{all} records were signed, and the last one that is there is {}", all - 4)), "{error}");
+    assert!(
+        error.contains(&format!("{all} records were signed, and the last one that is there is {}", all - 4)),
+        "{error}"
+    );
     let loss = accept(&config).expect("it is accepted").expect("a loss");
     assert_eq!(loss.missing, Some(Range { first: all - 3, last: all }));
     let log = start(&config).expect("it starts");
-    let seq = log.tell(super::super::Event::Started { version: "0", config_hash: String::new() }).await.expect("durable");
+    let seq =
+        log.tell(super::super::Event::Started { version: "0", config_hash: String::new() }).await.expect("durable");
     assert!(seq > all + 1, "no number is used twice");
     stopped(log).await;
     stopped(start(&config).expect("it starts again")).await;
@@ -297,7 +302,9 @@ async fn an_erased_record_leaves_its_hash_and_a_signed_order() {
     let seq = world.log.erase(order(&[2, 3])).await.expect("erased");
     assert_eq!(subject_of(world.dir.path()), 4);
     write(&world, 2).await;
-    for (records, expected) in [(vec![], "1 to 500 records"), (vec![99], "no record 99"), (vec![seq], "tells of the log itself")] {
+    for (records, expected) in
+        [(vec![], "1 to 500 records"), (vec![99], "no record 99"), (vec![seq], "tells of the log itself")]
+    {
         let error = world.log.erase(order(&records)).await.expect_err("it cannot be").to_string();
         assert!(error.contains(expected), "{error}");
     }
@@ -340,8 +347,8 @@ async fn old_segments_are_removed_whole_after_a_signed_record_of_it() {
     fs::write(dir.path().join(format!("{}.torn-1", segment_name(1))), "torn").expect("written");
     let log = start(&config).expect("it starts");
     let deadline = Instant::now() + Duration::from_secs(5);
-    while segments(dir.path()).len() > 1 {
-        assert!(Instant::now() < deadline, "{:?}", segments(dir.path()).into_keys());
+    while crate::trail::segments(dir.path()).expect("a folder").len() > 1 {
+        assert!(Instant::now() < deadline, "{:?}", walk(dir.path()));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     log.open(authorized("req-1"), session()).await.expect("an entry").close(finished());
