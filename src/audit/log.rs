@@ -33,9 +33,6 @@ const NOTES_MAX: usize = 4_096;
 /// How often the writer is woken without work: it then looks at its file and, where it is broken, tries a new one.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Bytes of an `authorized` record's own fields at most: its end repeats some of them and needs up to 8 KiB more.
-const OPENING_BYTES_MAX: usize = super::line::LINE_BYTES_MAX - 12 * 1_024;
-
 /// The audit log. Clones share one writer, which ends when the last of them and the last entry are gone.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -250,9 +247,10 @@ impl Shared {
             asking: None,
             timed_out: Arc::clone(&timed_out),
         };
-        let Some(draft) = self.opening_draft(&facts) else {
+        // Its texts are cut so that it fits: nothing but a defect of ours makes no draft of it.
+        let Some(draft) = self.draft("authorized", &Asked::authorized(&facts)) else {
             self.unavailable(&facts.authorized);
-            return Err(Why::TooLong);
+            return Err(Why::Broken);
         };
         let (reply, mut answer) = oneshot::channel();
         let opening = Opening { draft, facts: Box::new(facts), live, reply };
@@ -272,15 +270,6 @@ impl Shared {
         answer.close();
         // The writer may have answered between the deadline and the close.
         answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
-    }
-
-    fn opening_draft(&self, facts: &Facts) -> Option<Draft> {
-        let draft = Draft::new("authorized", self.clock.now(), &Asked::authorized(facts), &self.ledger)?;
-        if draft.len() <= OPENING_BYTES_MAX {
-            return Some(draft);
-        }
-        draft.refused();
-        None
     }
 
     /// Records that an entry could not be opened. Never waits: the caller has waited already.

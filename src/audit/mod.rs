@@ -15,8 +15,10 @@
 //! - Invariant: exactly one end for each `authorized` that counts, whatever fails.
 //! - Invariant: a sequence number is never used twice. Numbers whose lines failed are named `void` by the gap record
 //!   that opens the next segment; such lines do not count, and the next start moves them aside.
+//! - Invariant: every record fits into a line. Texts that somebody else chose are cut, and the record names its cut fields.
 //! - Invariant: no record is dropped without `ccgate_audit_records_lost_total` (a draft that is dropped counts itself).
 
+mod cut;
 mod end;
 mod entry;
 mod event;
@@ -97,8 +99,6 @@ pub enum Why {
     DiskLow,
     /// As many entries as are allowed at once stayed open for the whole wait.
     Full,
-    /// The record would be longer than a line may be (some 53,000 bytes).
-    TooLong,
     /// The log was shut down.
     Stopped,
 }
@@ -111,7 +111,6 @@ impl std::fmt::Display for Why {
             Self::Stalled => "the disk does not answer",
             Self::DiskLow => "the disk is nearly full",
             Self::Full => "too many entries are open",
-            Self::TooLong => "the record is too long",
             Self::Stopped => "it was shut down",
         })
     }

@@ -1,5 +1,6 @@
 //! The world of the log's tests, and the plain way through it.
 
+mod bounds;
 mod crash;
 mod faults;
 mod records;
@@ -330,21 +331,6 @@ async fn a_start_that_cannot_be_names_the_path_and_the_next_step() {
         let error = World::start(Arc::clone(&dir), config, plan).err().expect("it does not start").to_string();
         assert!(error.contains(expected) && error.contains(&dir.path().display().to_string()), "{error}");
     }
-}
-
-#[tokio::test]
-async fn an_entry_whose_end_could_be_too_long_for_a_line_is_refused() {
-    let world = World::new();
-    let roles = "x".repeat(60_000);
-    let caller = Caller::for_test(Some(agent(4977)), &[&roles], Inspects::default(), &[]);
-    let authorized = Authorized::for_test(caller, download(), arrival("req-1"));
-    let refused = world.log.open(authorized, session()).await.expect_err("too long");
-    assert_eq!(refused, Error::Unavailable(Why::TooLong));
-    assert!(world.log.is_writable(), "it is that request's fault alone");
-    world.open().await.expect("an entry").close(finished());
-    assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true });
-    check(&world.lines());
-    assert_eq!(events(&world.lines())[1..3], ["denied", "authorized"], "the refusal is short enough");
 }
 
 #[tokio::test]
