@@ -14,7 +14,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CUSTOM = {("monitoring.coreos.com/v1", "PodMonitor"): "podmonitor.json"}
-UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Sign-out and the last audit records, after the drain.
 AFTER_DRAIN_SECONDS = 9
 
@@ -36,7 +36,7 @@ def schema_errors(thing, versions):
 
 
 def seconds(duration):
-    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h)", str(duration)).groups()
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h|d)", str(duration)).groups()
     return int(number) * UNITS[unit]
 
 

@@ -14,7 +14,7 @@ const POLICY: &str = "ccgate: the policy cannot be used\n  because the policy is
 const UPSTREAM: &str = "ccgate: the connection to the upstream cannot be set up\n  because ";
 
 const BAD_CONFIGURATION: &str = "DIR/ccgate.yaml: 5 problems
-  line 6: server.drain.delay: \"soon\" is not a duration: a whole number and ms, s, m or h, as in 250ms, 30s, 5m, 24h
+  line 6: server.drain.delay: \"soon\" is not a duration: a whole number and ms, s, m, h or d, as in 250ms, 30s, 5m, 24h, 90d
   line 9: server.max_downloads: 0 is not a whole number from 1 to 65536
   line 15: upstream.url: \"http://10.0.0.1\" is not https: the gateway is never asked without TLS
   line 22: auth.issuers[0].audiences: empty; name at least one audience: a token for somebody else must not get in
