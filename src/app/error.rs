@@ -42,6 +42,9 @@ pub enum StartError {
     /// The key that is to sign the audit log can't be used.
     #[error("the audit log's signing key cannot be used: {0}")]
     SigningKey(config::Problem),
+    /// The keys of the audit log's pseudonyms can't be used.
+    #[error("audit.pseudonym_key_file cannot be used")]
+    Pseudonyms(#[source] audit::PseudonymError),
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),

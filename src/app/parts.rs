@@ -58,6 +58,7 @@ pub(super) fn audit(
     if let Some(problem) = config::check_signing_key(&config.audit) {
         return Err(StartError::SigningKey(problem));
     }
+    let pseudonyms = config.audit.pseudonym_key_file.as_deref().map(audit::Pseudonyms::read).transpose();
     let log = audit::Config {
         dir: config.audit.dir.clone(),
         write_timeout: config.audit.write_timeout,
@@ -65,6 +66,7 @@ pub(super) fn audit(
         digest: digest(config.audit.digest),
         segment_bytes_max: config.audit.segment_bytes_max,
         free_bytes_min: config.audit.free_bytes_min,
+        pseudonyms: pseudonyms.map_err(StartError::Pseudonyms)?,
     };
     Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
 }

@@ -20,6 +20,7 @@ use super::entry::{EntryId, Facts, Live, OpenEntry, SessionUse};
 use super::event::{Event, Refusal};
 use super::flood::Flood;
 use super::line::{Draft, Ledger};
+use super::pseudonym::Pseudonyms;
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     flood: Flood,
     clock: Clock,
     write_timeout: Duration,
+    pseudonyms: Option<Pseudonyms>,
     entries_max: u32,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
@@ -114,6 +116,7 @@ impl Log {
             flood: Flood::default(),
             clock,
             write_timeout: config.write_timeout,
+            pseudonyms: config.pseudonyms.clone(),
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
             _ticker: ticker,
         };
@@ -151,12 +154,12 @@ impl Log {
     ///
     /// A caller that leaves while the queue is full (4,096 records) loses the record, which is counted.
     pub async fn denied(&self, denied: &Denied) {
-        self.shared.record(&Asked::denied(denied)).await;
+        self.shared.record(&Asked::denied(denied, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records that somebody reached for another's seat. It waits as [`Log::denied`] does, and is not cancel safe as it.
     pub async fn not_your_seat(&self, refused: &NotYourSeat) {
-        self.shared.record(&Asked::not_your_seat(refused)).await;
+        self.shared.record(&Asked::not_your_seat(refused, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.
@@ -164,7 +167,7 @@ impl Log {
     /// Of requests whose token was not verified, 100 a second get a record of their own; the next record then says how
     /// many were left out, so that nobody without a token can fill the volume.
     pub async fn refused(&self, refusal: Refusal<'_>) {
-        let mut asked = Asked::refused(refusal);
+        let mut asked = Asked::refused(refusal, self.shared.pseudonyms.as_ref());
         if refusal.caller.is_none() && refusal.authorized.is_none() {
             let Some(left_out) = self.shared.flood.admit(self.shared.clock.now()) else { return };
             asked.left_out = left_out;
@@ -246,6 +249,7 @@ impl Shared {
             taken: false,
             asking: None,
             timed_out: Arc::clone(&timed_out),
+            pseudonyms: self.pseudonyms.clone(),
         };
         // Its texts are cut so that it fits: nothing but a defect of ours makes no draft of it.
         let Some(draft) = self.draft("authorized", &Asked::authorized(&facts)) else {
@@ -274,7 +278,7 @@ impl Shared {
 
     /// Records that an entry could not be opened. Never waits: the caller has waited already.
     fn unavailable(&self, authorized: &Authorized) {
-        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized)) {
+        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized, self.pseudonyms.as_ref())) {
             self.note(draft);
         }
     }

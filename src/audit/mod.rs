@@ -29,6 +29,7 @@ mod flood;
 mod line;
 mod log;
 mod metrics;
+mod pseudonym;
 mod record;
 mod recover;
 mod segment;
@@ -46,12 +47,13 @@ pub use entry::{EntryId, OpenEntry, SessionUse};
 pub use event::{AdminDeed, ConfigChange, Event, Refusal, SessionChange};
 pub use log::{Ended, Log};
 pub use metrics::Metrics;
+pub use pseudonym::{PseudonymError, Pseudonyms};
 pub use segment::{Damage, Disk, Storage};
 pub use start_error::StartError;
 pub use status::{Progress, Signed};
 
 /// Where and how the log is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The directory of the segments. It must exist, and no other process may write there.
     pub dir: PathBuf,
@@ -65,6 +67,8 @@ pub struct Config {
     pub segment_bytes_max: u64,
     /// Below this much free space, in bytes, no entry is opened; ends are still written.
     pub free_bytes_min: u64,
+    /// Turns subjects and recordings into pseudonyms; `None`: records name them.
+    pub pseudonyms: Option<Pseudonyms>,
 }
 
 /// A digest of the bytes handed to the client.

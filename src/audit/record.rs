@@ -19,6 +19,7 @@ use crate::route::{Arrival, Download, Purpose, RequestId, Seat, Source};
 use super::cut::{Cuts, WORDS_CHARS_MAX};
 use super::entry::{EntryId, Facts, SessionUse};
 use super::event::Refusal;
+use super::pseudonym::Pseudonyms;
 
 pub(super) use ended::Ended;
 pub(super) use noted::{Noted, Stopped};
@@ -92,7 +93,7 @@ struct What<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<&'a str>,
+    call_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<OwnerText>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,18 +130,20 @@ struct Session {
 impl<'a> Asked<'a> {
     /// The record `authorized`.
     pub(super) fn authorized(facts: &'a Facts) -> Self {
-        let Facts { id, authorized, session, .. } = facts;
-        Self { entry: Some(*id), session: Some(Session::from(*session)), ..Self::allowed(authorized) }
+        let Facts { id, authorized, session, pseudonyms, .. } = facts;
+        let session = Some(Session::from(*session));
+        Self { entry: Some(*id), session, ..Self::allowed(authorized, pseudonyms.as_ref()) }
     }
 
     /// An `authorized` that did not become durable in time or at all, as a record `denied`.
-    pub(super) fn unavailable(authorized: &'a Authorized) -> Self {
-        Self { code: Some("audit_unavailable"), ..Self::allowed(authorized) }
+    pub(super) fn unavailable(authorized: &'a Authorized, pseudonyms: Option<&Pseudonyms>) -> Self {
+        Self { code: Some("audit_unavailable"), ..Self::allowed(authorized, pseudonyms) }
     }
 
     /// The record `denied` for the policy's no.
-    pub(super) fn denied(denied: &'a Denied) -> Self {
-        let mut asked = Self::request(denied.arrival(), Some(denied.caller()), Some(denied.download()));
+    pub(super) fn denied(denied: &'a Denied, pseudonyms: Option<&Pseudonyms>) -> Self {
+        let (caller, download) = (denied.caller(), denied.download());
+        let mut asked = Self::request(denied.arrival(), Some(caller), Some(download), pseudonyms);
         asked.decision = Some(Decision {
             effect: "deny",
             rule: denied.rule().map(|rule| asked.cut.name(RULE, rule.as_str())),
@@ -152,22 +155,22 @@ impl<'a> Asked<'a> {
     }
 
     /// The record `denied` for a call about somebody else's seat.
-    pub(super) fn not_your_seat(refused: &'a NotYourSeat) -> Self {
+    pub(super) fn not_your_seat(refused: &'a NotYourSeat, pseudonyms: Option<&Pseudonyms>) -> Self {
         let reason = Some(NotYourSeat::REASON);
         let decision = Decision { effect: "deny", rule: None, reason, policy_hash: refused.policy_hash() };
         Self {
             decision: Some(decision),
             code: reason,
             what: Some(What::seat(refused.seat())),
-            ..Self::request(refused.arrival(), Some(refused.caller()), None)
+            ..Self::request(refused.arrival(), Some(refused.caller()), None, pseudonyms)
         }
     }
 
     /// The record `denied` for any other refusal.
-    pub(super) fn refused(refusal: Refusal<'a>) -> Self {
+    pub(super) fn refused(refusal: Refusal<'a>, pseudonyms: Option<&Pseudonyms>) -> Self {
         let caller = refusal.authorized.map(Authorized::caller).or(refusal.caller);
         let download = refusal.authorized.map(Authorized::download).or(refusal.download);
-        let mut asked = Self::request(refusal.arrival, caller, download);
+        let mut asked = Self::request(refusal.arrival, caller, download, pseudonyms);
         asked.decision = refusal.authorized.map(|authorized| Decision::allow(authorized, &mut asked.cut));
         asked.code = Some(refusal.code);
         asked.retcode = refusal.retcode.map(crate::cc::Retcode::as_str);
@@ -175,14 +178,19 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    fn allowed(authorized: &'a Authorized) -> Self {
-        let mut asked =
-            Self::request(authorized.arrival(), Some(authorized.caller()), Some(authorized.download()));
+    fn allowed(authorized: &'a Authorized, pseudonyms: Option<&Pseudonyms>) -> Self {
+        let (caller, download) = (authorized.caller(), authorized.download());
+        let mut asked = Self::request(authorized.arrival(), Some(caller), Some(download), pseudonyms);
         asked.decision = Some(Decision::allow(authorized, &mut asked.cut));
         asked
     }
 
-    fn request(arrival: &'a Arrival, caller: Option<&'a Caller>, download: Option<&'a Download>) -> Self {
+    fn request(
+        arrival: &'a Arrival,
+        caller: Option<&'a Caller>,
+        download: Option<&'a Download>,
+        pseudonyms: Option<&Pseudonyms>,
+    ) -> Self {
         let Source { peer, forwarded } = arrival.source;
         let mut cut = Cuts::default();
         Self {
@@ -191,8 +199,8 @@ impl<'a> Asked<'a> {
             trace_id: arrival.trace.as_ref().map(crate::route::TraceParent::trace_id),
             arrived_at: arrival.at,
             from: From { peer, forwarded },
-            who: caller.map(|caller| Who::new(caller, &mut cut)),
-            what: download.map(What::new),
+            who: caller.map(|caller| Who::new(caller, pseudonyms, &mut cut)),
+            what: download.map(|download| What::new(download, pseudonyms)),
             why: Why::new(caller, download, &mut cut),
             decision: None,
             session: None,
@@ -205,11 +213,16 @@ impl<'a> Asked<'a> {
 }
 
 impl<'a> Who<'a> {
-    fn new(caller: &'a Caller, cut: &mut Cuts) -> Self {
+    fn new(caller: &'a Caller, pseudonyms: Option<&Pseudonyms>, cut: &mut Cuts) -> Self {
+        let subject = subject(caller, "who.subject", pseudonyms, cut);
         Self {
             issuer: cut.name("who.issuer", caller.issuer()),
-            subject: cut.name("who.subject", caller.subject()),
-            client_id: caller.client_id().map(|id| cut.name("who.client_id", id)),
+            client_id: caller.client_id().map(|id| match pseudonyms {
+                // A program's own token: its client is its subject.
+                Some(_) if id == caller.subject() => subject.clone(),
+                _ => cut.name("who.client_id", id),
+            }),
+            subject,
             agent: caller.agent(),
             roles: cut.roles("who.roles", caller.roles()),
             token_tag: caller.token_tag(),
@@ -218,14 +231,17 @@ impl<'a> Who<'a> {
 }
 
 impl<'a> What<'a> {
-    fn new(download: &'a Download) -> Self {
+    fn new(download: &'a Download, pseudonyms: Option<&Pseudonyms>) -> Self {
         let file = download.file();
         Self {
             operation: file.operation().as_str(),
             kind: Some(file.kind().as_str()),
             agent: download.agent(),
-            reference: Some(file.reference()),
-            call_id: file.call_id().map(crate::cc::CallId::as_str),
+            reference: Some(reference(download, pseudonyms)),
+            call_id: file.call_id().map(|id| match pseudonyms {
+                Some(pseudonyms) => Cow::Owned(pseudonyms.call(id.as_str())),
+                None => Cow::Borrowed(id.as_str()),
+            }),
             owner: Some(OwnerText(file.owner())),
             vdn: file.vdn(),
             recorded_on: file.recorded_on(),
@@ -278,6 +294,25 @@ impl std::convert::From<SessionUse> for Session {
     fn from(session: SessionUse) -> Self {
         Self { agent: session.agent, guid_tag: session.tag, kind: session.kind }
     }
+}
+
+/// Who, as records name them.
+fn subject<'a>(
+    caller: &'a Caller,
+    path: &'static str,
+    pseudonyms: Option<&Pseudonyms>,
+    cut: &mut Cuts,
+) -> Cow<'a, str> {
+    match pseudonyms {
+        Some(pseudonyms) => Cow::Owned(pseudonyms.subject(caller.issuer(), caller.subject())),
+        None => cut.name(path, caller.subject()),
+    }
+}
+
+/// Which recording, as records name it. It is never cut: its grammar bounds it to some 300 characters.
+fn reference(download: &Download, pseudonyms: Option<&Pseudonyms>) -> String {
+    let reference = download.file().reference();
+    pseudonyms.map_or_else(|| reference.clone(), |pseudonyms| pseudonyms.reference(&reference))
 }
 
 struct OwnerText(Owner);

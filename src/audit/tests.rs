@@ -3,6 +3,7 @@
 mod bounds;
 mod crash;
 mod faults;
+mod pseudonyms;
 mod records;
 
 use std::collections::BTreeMap;
@@ -110,6 +111,7 @@ fn config(dir: &Path) -> Config {
         digest: Digest::Sha256,
         segment_bytes_max: 1 << 20,
         free_bytes_min: 0,
+        pseudonyms: None,
     }
 }
 

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 use super::problem::{Problem, Severity};
 use super::sections::{Audit, Config, Upstream};
+use crate::audit::Pseudonyms;
 use crate::authn::{self, KeySource, KeysError, check_key_file};
 use crate::net::{ServerTls, TlsError};
 use crate::policy;
@@ -166,6 +167,7 @@ impl Check {
     fn audit(&mut self, audit: &Audit) {
         self.written("audit.dir", &audit.dir);
         self.signing_key(audit);
+        self.pseudonym_keys(audit);
     }
 
     /// A folder that is there and can be written.
@@ -190,6 +192,17 @@ impl Check {
             }
             self.private("audit.signing_key_file", file);
         }
+    }
+
+    fn pseudonym_keys(&mut self, audit: &Audit) {
+        let path = "audit.pseudonym_key_file";
+        let Some(file) = &audit.pseudonym_key_file else { return };
+        let Some(bytes) = self.bytes(path, file, Shown::Nothing) else { return };
+        if let Err(error) = Pseudonyms::parse(&bytes) {
+            let next = "make a key with `openssl rand -base64 32`; one a line, the first makes pseudonyms";
+            self.fail(path, error.to_string(), next);
+        }
+        self.private(path, file);
     }
 
     /// A certificate chain and its key, which must belong together.

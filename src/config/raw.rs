@@ -304,6 +304,12 @@ pub(super) struct Audit {
     /// File with the key that is to sign the log: Ed25519, PKCS#8, PEM. Read and checked at start, not used yet.
     #[schemars(extend("x-secret" = true))]
     pub(super) signing_key_file: Option<PathBuf>,
+    /// File with the key that turns subjects and recordings into pseudonyms; without it, records name them.
+    ///
+    /// One key a line, base64 of 32 bytes: the first makes pseudonyms, queries search by all. Neither the signing key's file
+    /// nor in `dir`.
+    #[schemars(extend("x-secret" = true))]
+    pub(super) pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable, before it gets 503.
     #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
     pub(super) write_timeout: Duration,
@@ -322,6 +328,7 @@ impl Default for Audit {
         Self {
             dir: PathBuf::from("/var/lib/ccgate/audit"),
             signing_key_file: None,
+            pseudonym_key_file: None,
             write_timeout: Duration::from_secs(2),
             digest: Digest::Sha256,
             segment_size: Size::from_mib(64),

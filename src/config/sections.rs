@@ -214,6 +214,8 @@ pub struct Audit {
     pub dir: PathBuf,
     /// Key that is to sign the log; read and checked at start, not used yet.
     pub signing_key_file: Option<PathBuf>,
+    /// Keys that turn subjects and recordings into pseudonyms: another file than the signing key's, and not in `dir`.
+    pub pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable.
     pub write_timeout: Duration,
     /// Entries open at once: `server.max_downloads`.

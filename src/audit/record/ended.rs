@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::Session;
+use super::{Session, reference, subject};
 use crate::audit::cut::{Cuts, WORDS_CHARS_MAX};
 use crate::audit::end::{Delivery, End};
 use crate::audit::entry::{EntryId, Facts};
@@ -66,7 +66,8 @@ struct Delivered<'a> {
 
 impl<'a> Ended<'a> {
     pub(in crate::audit) fn new(facts: &'a Facts, end: &'a End) -> Self {
-        let Facts { id, authorized, session, attempts, .. } = facts;
+        let Facts { id, authorized, session, attempts, pseudonyms, .. } = facts;
+        let pseudonyms = pseudonyms.as_ref();
         let arrival = authorized.arrival();
         let mut cut = Cuts::default();
         Self {
@@ -74,14 +75,14 @@ impl<'a> Ended<'a> {
             request_id: &arrival.request_id,
             trace_id: arrival.trace.as_ref().map(crate::route::TraceParent::trace_id),
             issuer: cut.name("issuer", authorized.caller().issuer()),
-            subject: cut.name("subject", authorized.caller().subject()),
+            subject: subject(authorized.caller(), "subject", pseudonyms, &mut cut),
             agent: authorized.agent(),
-            reference: authorized.download().file().reference(),
+            reference: reference(authorized.download(), pseudonyms),
             session: Session::from(*session),
             attempts: *attempts,
             outcome: end.outcome.as_str(),
             reason: end.outcome.reason(),
-            upstream: end.upstream.as_ref().map(|answer| Upstream::new(answer, &mut cut)),
+            upstream: end.upstream.as_ref().map(|answer| Upstream::new(answer, pseudonyms.is_none(), &mut cut)),
             delivery: Delivered::new(&end.delivery, &mut cut),
             cut,
         }
@@ -89,11 +90,13 @@ impl<'a> Ended<'a> {
 }
 
 impl<'a> Upstream<'a> {
-    fn new(answer: &'a UpstreamAnswer, cut: &mut Cuts) -> Self {
+    /// The message can name what a pseudonym stands for.
+    fn new(answer: &'a UpstreamAnswer, with_message: bool, cut: &mut Cuts) -> Self {
+        let chars_max = if with_message { WORDS_CHARS_MAX } else { 0 };
         Self {
             status: answer.status,
             retcode: answer.retcode.as_ref().map(crate::cc::Retcode::as_str),
-            message: cut.words("upstream.message", &answer.message, WORDS_CHARS_MAX),
+            message: cut.words("upstream.message", &answer.message, chars_max),
         }
     }
 }
@@ -104,9 +107,8 @@ impl<'a> Delivered<'a> {
             Some((digest, bytes)) if *digest == wanted => Some(Hex(bytes)),
             _ => None,
         };
-        let mut words = |path, text: &'a Option<String>| {
-            text.as_deref().map(|text| cut.words(path, text, WORDS_CHARS_MAX))
-        };
+        let mut words =
+            |path, text: &'a Option<String>| text.as_deref().map(|text| cut.words(path, text, WORDS_CHARS_MAX));
         Self {
             class: delivery.class.as_str(),
             upstream_bytes: delivery.upstream_bytes,

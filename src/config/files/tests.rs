@@ -292,6 +292,25 @@ fn a_signing_key_is_ed25519_in_pkcs8() {
 }
 
 #[test]
+fn pseudonym_keys_are_checked_and_not_shown() {
+    let world = World::new();
+    let key = "audit.pseudonym_key_file";
+    let good = STANDARD.encode([7; 32]);
+    world.write("names", format!("{good}\n{good}\n"));
+    assert_eq!(world.problems(&[(key, "names")]), Vec::<String>::new());
+    assert!(world.problem(&[(key, "none")]).contains("the file that it names: no such file"));
+    for bad in ["hunter2".to_owned(), pem("PRIVATE KEY", b"hunter2"), STANDARD.encode([7; 31])] {
+        world.write("names", bad);
+        let next = "make a key with `openssl rand -base64 32`; one a line, the first makes pseudonyms";
+        let what = "line 1 of the file is not the base64 of 32 bytes";
+        assert_eq!(world.problem(&[(key, "names")]), format!("--set: {key}: {what}; {next}"));
+    }
+    world.write("names", &good);
+    fs::set_permissions(world.path("names"), fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(world.problem(&[(key, "names")]).starts_with(&format!("warning: --set: {key}: every user")));
+}
+
+#[test]
 fn a_secret_is_one_line() {
     let world = World::new();
     let secret = |content: &[u8]| {
