@@ -13,7 +13,10 @@ import kubernetes_validate
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CUSTOM = {("monitoring.coreos.com/v1", "PodMonitor"): "podmonitor.json"}
+CUSTOM = {
+    ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitor.json",
+    ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrule.json",
+}
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Sign-out and the last audit records, after the drain.
 AFTER_DRAIN_SECONDS = 9
@@ -181,6 +184,7 @@ def self_test(things, versions):
     ]
     breaks = [("Deployment", *one) for one in breaks]
     breaks.append(("Service", ("spec", "publishNotReadyAddresses"), False))
+    breaks.append(("PrometheusRule", ("spec", "groups", 0, "rules", 0, "annotations"), {"summary": "no way out"}))
     found = 0
     for kind, path, value in breaks:
         broken = json.loads(json.dumps(things))

@@ -25,19 +25,29 @@ pub(super) const NAME_CHARS_MAX: usize = 512;
 pub(super) const WORDS_CHARS_MAX: usize = 200;
 /// Characters that a record keeps of why a configuration was refused.
 pub(super) const REASON_CHARS_MAX: usize = 1_000;
-/// Characters that a record keeps of one role.
+/// Characters that a record keeps of one role or team.
 const ROLE_CHARS_MAX: usize = 128;
-/// Bytes that all roles together take in a line. A token of 8 KiB, the longest that is read, has room for some 6,000 bytes
-/// of roles; escaping makes three of one byte at the most. So no role of a token is left out.
+/// Bytes that all roles and teams of a record take in a line. A token of 8 KiB, the longest that is read, has room for some
+/// 6,000 bytes of them; escaping makes three of one byte at the most. So none of a token is left out.
 const ROLES_BYTES_MAX: usize = 24 * 1_024;
 
 /// The fields of one record that were cut, by their paths.
-#[derive(Debug, Default)]
-pub(super) struct Cuts(BTreeSet<&'static str>);
+#[derive(Debug)]
+pub(super) struct Cuts {
+    paths: BTreeSet<&'static str>,
+    /// What is left of [`ROLES_BYTES_MAX`].
+    room: usize,
+}
+
+impl Default for Cuts {
+    fn default() -> Self {
+        Self { paths: BTreeSet::new(), room: ROLES_BYTES_MAX }
+    }
+}
 
 impl Cuts {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.paths.is_empty()
     }
 
     /// A name, of at most [`NAME_CHARS_MAX`] characters or cut.
@@ -49,25 +59,24 @@ impl Cuts {
     pub(super) fn words<'a>(&mut self, path: &'static str, text: &'a str, chars_max: usize) -> &'a str {
         match head(text, chars_max) {
             Some(head) => {
-                self.0.insert(path);
+                self.paths.insert(path);
                 head
             }
             None => text,
         }
     }
 
-    /// As many roles, in their order, as have room, each of at most 128 characters or cut.
+    /// As many roles or teams, in their order, as still have room, each of at most 128 characters or cut.
     pub(super) fn roles<'a>(&mut self, path: &'static str, roles: &'a BTreeSet<String>) -> Vec<Cow<'a, str>> {
-        let mut left = ROLES_BYTES_MAX;
         let mut kept = Vec::with_capacity(roles.len().min(ROLES_BYTES_MAX / 4));
         for role in roles {
             let role = self.distinct(path, role, ROLE_CHARS_MAX);
             // Two quotation marks and a comma.
-            let Some(rest) = left.checked_sub(escaped_bytes(&role) + 3) else {
-                self.0.insert(path);
+            let Some(rest) = self.room.checked_sub(escaped_bytes(&role) + 3) else {
+                self.paths.insert(path);
                 break;
             };
-            left = rest;
+            self.room = rest;
             kept.push(role);
         }
         kept
@@ -75,7 +84,7 @@ impl Cuts {
 
     fn distinct<'a>(&mut self, path: &'static str, text: &'a str, chars_max: usize) -> Cow<'a, str> {
         let Some(head) = head(text, chars_max) else { return Cow::Borrowed(text) };
-        self.0.insert(path);
+        self.paths.insert(path);
         let whole = digest(&SHA256, text.as_bytes());
         let hex: String = whole.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Cow::Owned(format!("{head}…sha256:{hex}"))
@@ -84,7 +93,7 @@ impl Cuts {
 
 impl Serialize for Cuts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
+        serializer.collect_seq(&self.paths)
     }
 }
 
@@ -133,8 +142,11 @@ mod tests {
         let tokens: BTreeSet<_> = (0..1_024).map(|n| format!("{n:02}\u{85}\u{85}")).collect();
         assert_eq!(cuts.roles("who.roles", &tokens).len(), tokens.len());
         assert!(cuts.is_empty());
+        let mut cuts = Cuts::default();
         let many: BTreeSet<_> = (0..1_000).map(|n| format!("{n:0100}")).collect();
         assert_eq!(cuts.roles("who.roles", &many).len(), ROLES_BYTES_MAX / 103);
+        assert_eq!(cuts.roles("who.teams", &many).len(), 0, "both share the room");
+        assert_eq!(serde_json::to_string(&cuts).expect("JSON"), r#"["who.roles","who.teams"]"#);
         let mut cuts = Cuts::default();
         let long = BTreeSet::from(["a".to_owned(), "r".repeat(60_000)]);
         let kept = cuts.roles("who.roles", &long);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -104,9 +105,11 @@ impl Log {
         thread.spawn(move || writer.run(messages, &writer_status)).map_err(StartError::Thread)?;
 
         let mut ticker = JoinSet::new();
-        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout);
+        let writable = ledger.metrics.writable.clone();
+        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout, writable);
         ticker.spawn_on(ticks, &runtime);
         let entries_max = config.entries_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 24));
+        ledger.metrics.entries_max.set(i64::try_from(entries_max).unwrap_or(i64::MAX));
         let shared = Shared {
             queue,
             slots: Arc::new(Semaphore::new(entries_max)),
@@ -324,13 +327,20 @@ impl Shared {
     }
 }
 
-/// Wakes the writer, and says so when it does not wake.
-async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: Clock, patience: Duration) {
+/// Wakes the writer, says so when it does not wake, and shows whether the log takes entries.
+async fn tick(
+    queue: WeakUnboundedSender<Message>,
+    status: Arc<Status>,
+    clock: Clock,
+    patience: Duration,
+    writable: IntGauge,
+) {
     let mut interval = tokio::time::interval(TICK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut sent = Instant::now();
     loop {
         interval.tick().await;
+        writable.set(i64::from(status.why_not().is_none()));
         if status.tick_sent() {
             sent = Instant::now();
             let Some(queue) = queue.upgrade() else { return };

@@ -12,6 +12,8 @@ pub struct Metrics {
     pub(super) open_entries: IntGauge,
     records_lost: IntCounter,
     pub(super) disk_free: IntGauge,
+    pub(super) writable: IntGauge,
+    pub(super) entries_max: IntGauge,
 }
 
 /// What became of a record.
@@ -53,7 +55,13 @@ impl Metrics {
             open_entries: IntGauge::new("ccgate_audit_open_entries", "Durable entries without a durable end.")?,
             records_lost: IntCounter::new("ccgate_audit_records_lost_total", "Audit records that are gone.")?,
             disk_free: IntGauge::new("ccgate_audit_disk_free_bytes", "Free space of the audit volume.")?,
+            writable: IntGauge::new("ccgate_audit_writable", "Whether the log takes entries, as far as is known.")?,
+            entries_max: IntGauge::new("ccgate_audit_open_entries_max", "Entries that may be open at once.")?,
         };
+        registry.register(Box::new(metrics.writable.clone()))?;
+        registry.register(Box::new(metrics.entries_max.clone()))?;
+        // A series that exists from the start can be alerted on before the first event.
+        metrics.records.with_label_values(&[Kind::Authorized.as_str(), Fate::Refused.as_str()]).inc_by(0);
         registry.register(Box::new(metrics.records.clone()))?;
         registry.register(Box::new(metrics.write_duration.clone()))?;
         registry.register(Box::new(metrics.open_entries.clone()))?;

@@ -80,6 +80,8 @@ struct Who<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentId>,
     roles: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    teams: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_tag: Option<&'a str>,
 }
@@ -225,6 +227,7 @@ impl<'a> Who<'a> {
             subject,
             agent: caller.agent(),
             roles: cut.roles("who.roles", caller.roles()),
+            teams: cut.roles("who.teams", caller.teams()),
             token_tag: caller.token_tag(),
         }
     }

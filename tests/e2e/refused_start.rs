@@ -62,6 +62,16 @@ async fn a_signing_key_that_is_none_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pseudonym_keys_that_are_none_are_named_by_line() {
+    let world = World::new().config(|c| c["audit"]["pseudonym_key_file"] = "names".into()).without_gateway().await;
+    let told = "ccgate: audit.pseudonym_key_file cannot be used\n  because ";
+    let missing = format!("{told}DIR/names cannot be read\n  because No such file or directory (os error 2)");
+    refused(&world, &missing).await;
+    fs::write(world.dir().join("names"), "garbage").unwrap();
+    refused(&world, &format!("{told}line 1 of the file is not the base64 of 32 bytes")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_without_rules_or_with_a_type_error_is_named() {
     let world = World::new().config(|c| c["policy"]["dir"] = "policy".into()).without_gateway().await;
     fs::create_dir(world.dir().join("policy")).unwrap();

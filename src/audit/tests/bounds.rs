@@ -23,6 +23,7 @@ struct Texts {
     subject: String,
     client: String,
     roles: Vec<String>,
+    teams: Vec<String>,
     purpose: String,
     ticket: String,
     rule: String,
@@ -54,8 +55,9 @@ fn longest_arrival() -> Arrival {
 
 impl Texts {
     fn caller(&self) -> Caller {
-        let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
-        Caller::for_test(Some(agent(999_999)), &roles, Inspects::default(), &[])
+        let [roles, teams] =
+            [&self.roles, &self.teams].map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+        Caller::for_test(Some(agent(999_999)), &roles, Inspects::default(), &teams)
             .named_for_test(&self.issuer, &self.subject, &self.client)
             .claiming_for_test(Some(&self.purpose), Some(&self.ticket))
     }
@@ -138,11 +140,12 @@ fn line(fields: &impl Serialize) -> Vec<u8> {
 async fn the_longest_record_that_there_can_be_fits_into_a_line_and_says_what_was_cut() {
     // A character of three bytes that is written in six, in every field at once; a purpose may hold it.
     let long = "\u{202e}".repeat(70_000);
-    let roles = (0..3_000).map(|n| format!("{n}{}", "\u{202e}".repeat(200))).collect();
+    let roles: Vec<_> = (0..3_000).map(|n| format!("{n}{}", "\u{202e}".repeat(200))).collect();
     let texts = Texts {
         issuer: long.clone(),
         subject: long.clone(),
         client: long.clone(),
+        teams: roles.clone(),
         roles,
         purpose: "\u{202e}".repeat(200),
         ticket: "\u{202e}".repeat(200),
@@ -151,7 +154,9 @@ async fn the_longest_record_that_there_can_be_fits_into_a_line_and_says_what_was
         range: long.clone(),
         reason: long,
     };
-    let names = ["decision.rule", "who.client_id", "who.issuer", "who.roles", "who.subject"].map(Value::from).to_vec();
+    let names = ["decision.rule", "who.client_id", "who.issuer", "who.roles", "who.subject", "who.teams"]
+        .map(Value::from)
+        .to_vec();
     let ends = ["delivery.content_range", "delivery.range", "issuer", "subject", "upstream.message"];
     let expected = [names.clone(), names.clone(), names, ends.map(Value::from).to_vec(), vec!["reason".into()]];
     for (record, expected) in texts.records().into_iter().zip(expected) {
@@ -202,12 +207,13 @@ prop_compose! {
     fn texts()(
         names in [hostile(), hostile(), hostile(), hostile()],
         roles in btree_set(hostile(), 0..4),
+        teams in btree_set(hostile(), 0..4),
         words in [hostile(), hostile(), hostile(), hostile(), hostile()],
     ) -> Texts {
         let [issuer, subject, client, rule] = names;
         let [purpose, ticket, message, range, reason] = words;
-        let roles = roles.into_iter().collect();
-        Texts { issuer, subject, client, roles, purpose, ticket, rule, message, range, reason }
+        let [roles, teams] = [roles, teams].map(|names| names.into_iter().collect());
+        Texts { issuer, subject, client, roles, teams, purpose, ticket, rule, message, range, reason }
     }
 }
 
@@ -250,11 +256,13 @@ proptest! {
             let words = |text: &String| text.parse::<Purpose>().is_ok().then(|| text.clone());
             prop_assert_eq!(asked["why"]["purpose"].as_str().map(str::to_owned), words(&texts.purpose));
             prop_assert_eq!(asked["why"]["ticket"].as_str().map(str::to_owned), words(&texts.ticket));
-            let roles = asked["who"]["roles"].as_array().expect("roles");
-            prop_assert_eq!(roles.len(), texts.roles.len());
-            for (found, role) in roles.iter().zip(&texts.roles) {
-                let head: String = role.chars().take(128).collect();
-                prop_assert!(found.as_str().expect("a role").starts_with(&head));
+            for (field, names) in [("roles", &texts.roles), ("teams", &texts.teams)] {
+                let found = asked["who"][field].as_array().map_or(&[][..], Vec::as_slice);
+                prop_assert_eq!(found.len(), names.len());
+                for (found, name) in found.iter().zip(names) {
+                    let head: String = name.chars().take(128).collect();
+                    prop_assert!(found.as_str().expect("a name").starts_with(&head));
+                }
             }
         }
         same(&failed, "issuer", &texts.issuer)?;
