@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
@@ -86,8 +87,12 @@ impl Cuts {
         let Some(head) = head(text, chars_max) else { return Cow::Borrowed(text) };
         self.paths.insert(path);
         let whole = digest(&SHA256, text.as_bytes());
-        let hex: String = whole.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Cow::Owned(format!("{head}…sha256:{hex}"))
+        let mut text = format!("{head}…sha256:");
+        for byte in whole.as_ref() {
+            // Writing to a `String` can't fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Cow::Owned(text)
     }
 }
 
