@@ -39,6 +39,9 @@ pub enum StartError {
     /// The policy can't be used.
     #[error("the policy cannot be used")]
     Policy(#[from] policy::Error),
+    /// The keys of the audit log's pseudonyms can't be used.
+    #[error("audit.pseudonym_key_file cannot be used")]
+    Pseudonyms(#[source] audit::PseudonymError),
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),

@@ -103,7 +103,7 @@ impl App {
             gateway,
             relay: relay::Relay {
                 idle_timeout: config.upstream.idle_timeout,
-                digest: config.audit.log().digest,
+                digest: config.audit.digest.into(),
                 stop: cut.clone(),
                 metrics: Arc::new(relay::Metrics::register(&registry)?),
             },

@@ -55,7 +55,8 @@ pub(super) fn audit(
     ready: &Ready,
     registry: &Registry,
 ) -> Result<audit::Log, StartError> {
-    let log = config.audit.log();
+    let pseudonyms = config.audit.pseudonym_key_file.as_deref().map(audit::Pseudonyms::read).transpose();
+    let log = config.audit.log(pseudonyms.map_err(StartError::Pseudonyms)?);
     Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
 }
 

@@ -17,6 +17,7 @@ use crate::route::Download;
 
 use super::end::{By, Delivery, End, FailReason, Outcome};
 use super::log::Shared;
+use super::pseudonym::Pseudonyms;
 
 /// The id of an entry, as its records and the `Ccgate-Audit-Id` header show it: 32 hex digits, which sort by time.
 ///
@@ -64,6 +65,7 @@ pub(super) struct Facts {
     pub(super) asking: Option<CancellationToken>,
     /// The opener was told no because its deadline passed.
     pub(super) timed_out: Arc<AtomicBool>,
+    pub(super) pseudonyms: Option<Pseudonyms>,
 }
 
 /// What closing needs: a place in the queue that was taken before the entry was opened, so that closing never waits and

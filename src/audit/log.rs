@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -24,6 +25,7 @@ use super::flood::Flood;
 use super::keys::Keys;
 use super::line::{Draft, Ledger};
 use super::notary::Notary;
+use super::pseudonym::Pseudonyms;
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
@@ -36,9 +38,6 @@ const NOTES_MAX: usize = 4_096;
 
 /// How often the writer is woken without work: it then looks at its file and, where it is broken, tries a new one.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Bytes of an `authorized` record's own fields at most: its end repeats some of them and needs up to 8 KiB more.
-const OPENING_BYTES_MAX: usize = super::line::LINE_BYTES_MAX - 12 * 1_024;
 
 /// The audit log. Clones share one writer, which ends when the last of them and the last entry are gone.
 #[derive(Debug, Clone)]
@@ -60,6 +59,7 @@ pub(super) struct Shared {
     clock: Clock,
     dir: PathBuf,
     write_timeout: Duration,
+    pseudonyms: Option<Pseudonyms>,
     entries_max: u32,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
@@ -114,9 +114,11 @@ impl Log {
         thread.spawn(move || writer.run(messages, &writer_status)).map_err(StartError::Thread)?;
 
         let mut ticker = JoinSet::new();
-        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout);
+        let writable = ledger.metrics.writable.clone();
+        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout, writable);
         ticker.spawn_on(ticks, &runtime);
         let entries_max = config.entries_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 24));
+        ledger.metrics.entries_max.set(i64::try_from(entries_max).unwrap_or(i64::MAX));
         let shared = Shared {
             queue,
             slots: Arc::new(Semaphore::new(entries_max)),
@@ -127,6 +129,7 @@ impl Log {
             clock,
             dir: config.dir.clone(),
             write_timeout: config.write_timeout,
+            pseudonyms: config.pseudonyms.clone(),
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
             _ticker: ticker,
         };
@@ -164,12 +167,12 @@ impl Log {
     ///
     /// A caller that leaves while the queue is full (4,096 records) loses the record, which is counted.
     pub async fn denied(&self, denied: &Denied) {
-        self.shared.record(&Asked::denied(denied)).await;
+        self.shared.record(&Asked::denied(denied, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records that somebody reached for another's seat. It waits as [`Log::denied`] does, and is not cancel safe as it.
     pub async fn not_your_seat(&self, refused: &NotYourSeat) {
-        self.shared.record(&Asked::not_your_seat(refused)).await;
+        self.shared.record(&Asked::not_your_seat(refused, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.
@@ -177,7 +180,7 @@ impl Log {
     /// Of requests whose token was not verified, 100 a second get a record of their own; the next record then says how
     /// many were left out, so that nobody without a token can fill the volume.
     pub async fn refused(&self, refusal: Refusal<'_>) {
-        let mut asked = Asked::refused(refusal);
+        let mut asked = Asked::refused(refusal, self.shared.pseudonyms.as_ref());
         if refusal.caller.is_none() && refusal.authorized.is_none() {
             let Some(left_out) = self.shared.flood.admit(self.shared.clock.now()) else { return };
             asked.left_out = left_out;
@@ -210,7 +213,7 @@ impl Log {
             return refused(why);
         }
         let deadline = Instant::now() + shared.write_timeout;
-        let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::TooLong) };
+        let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::Broken) };
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&shared.notes).acquire_owned()).await else {
             return refused(Why::Full);
         };
@@ -303,10 +306,12 @@ impl Shared {
             taken: false,
             asking: None,
             timed_out: Arc::clone(&timed_out),
+            pseudonyms: self.pseudonyms.clone(),
         };
-        let Some(draft) = self.opening_draft(&facts) else {
+        // Its texts are cut so that it fits: nothing but a defect of ours makes no draft of it.
+        let Some(draft) = self.draft("authorized", &Asked::authorized(&facts)) else {
             self.unavailable(&facts.authorized);
-            return Err(Why::TooLong);
+            return Err(Why::Broken);
         };
         let (reply, mut answer) = oneshot::channel();
         let opening = Opening { draft, facts: Box::new(facts), live, reply };
@@ -328,18 +333,9 @@ impl Shared {
         answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
     }
 
-    fn opening_draft(&self, facts: &Facts) -> Option<Draft> {
-        let draft = Draft::new("authorized", self.clock.now(), &Asked::authorized(facts), &self.ledger)?;
-        if draft.len() <= OPENING_BYTES_MAX {
-            return Some(draft);
-        }
-        draft.refused();
-        None
-    }
-
     /// Records that an entry could not be opened. Never waits: the caller has waited already.
     fn unavailable(&self, authorized: &Authorized) {
-        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized)) {
+        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized, self.pseudonyms.as_ref())) {
             self.note(draft);
         }
     }
@@ -385,13 +381,20 @@ impl Shared {
     }
 }
 
-/// Wakes the writer, and says so when it does not wake.
-async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: Clock, patience: Duration) {
+/// Wakes the writer, says so when it does not wake, and shows whether the log takes entries.
+async fn tick(
+    queue: WeakUnboundedSender<Message>,
+    status: Arc<Status>,
+    clock: Clock,
+    patience: Duration,
+    writable: IntGauge,
+) {
     let mut interval = tokio::time::interval(TICK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut sent = Instant::now();
     loop {
         interval.tick().await;
+        writable.set(i64::from(status.why_not().is_none()));
         if status.tick_sent() {
             sent = Instant::now();
             let Some(queue) = queue.upgrade() else { return };

@@ -253,12 +253,27 @@ impl Parser<'_> {
                 "take the replica's name, as in gate.example/ccgate-0",
             );
         }
+        let dir = self.file("audit.dir", raw.dir);
+        let signing_key_file = self.file("audit.signing_key_file", raw.signing_key_file);
+        let path = "audit.pseudonym_key_file";
+        let pseudonym_key_file = raw.pseudonym_key_file.map(|file| self.file(path, file));
+        if let Some(file) = &pseudonym_key_file {
+            if signing_key_file == *file {
+                let next = "give it a file of its own: openssl rand -base64 32";
+                self.fail(path, "the file of audit.signing_key_file, which others may have to hold", next);
+            }
+            if file.starts_with(&dir) {
+                let next = "keep it elsewhere: whoever may read the log could name everybody in it";
+                self.fail(path, "lies in audit.dir", next);
+            }
+        }
         Audit {
-            dir: self.file("audit.dir", raw.dir),
-            signing_key_file: self.file("audit.signing_key_file", raw.signing_key_file),
+            dir,
+            signing_key_file,
             verifier_keys_file: raw.verifier_keys_file.map(|file| self.file("audit.verifier_keys_file", file)),
             origin: raw.origin,
             checkpoint_interval: raw.checkpoint_interval.get(),
+            pseudonym_key_file,
             write_timeout: raw.write_timeout.get(),
             entries_max,
             digest: raw.digest,

@@ -314,6 +314,12 @@ pub(super) struct Audit {
     /// How often the log is signed, where there is something new.
     #[schemars(extend("x-min" = "250ms", "x-max" = "60s"))]
     pub(super) checkpoint_interval: Duration,
+    /// File with the key that turns subjects and recordings into pseudonyms; without it, records name them.
+    ///
+    /// One key a line, base64 of 32 bytes: the first makes pseudonyms, queries search by all. Neither the signing key's file
+    /// nor in `dir`.
+    #[schemars(extend("x-secret" = true))]
+    pub(super) pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable, before it gets 503.
     #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
     pub(super) write_timeout: Duration,
@@ -341,6 +347,7 @@ impl Default for Audit {
             verifier_keys_file: None,
             origin: None,
             checkpoint_interval: Duration::from_secs(1),
+            pseudonym_key_file: None,
             write_timeout: Duration::from_secs(2),
             digest: Digest::Sha256,
             segment_size: Size::from_mib(64),

@@ -220,6 +220,8 @@ pub struct Audit {
     pub origin: Option<String>,
     /// Between two checkpoints, at least.
     pub checkpoint_interval: Duration,
+    /// Keys that turn subjects and recordings into pseudonyms: another file than the signing key's, and not in `dir`.
+    pub pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable.
     pub write_timeout: Duration,
     /// Entries open at once: `server.max_downloads`.
@@ -237,8 +239,8 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// What the log itself is to know.
-    pub fn log(&self) -> audit::Config {
+    /// What the log itself is to know; `pseudonyms` are what `pseudonym_key_file` holds.
+    pub fn log(&self, pseudonyms: Option<audit::Pseudonyms>) -> audit::Config {
         audit::Config {
             dir: self.dir.clone(),
             signing_key_file: self.signing_key_file.clone(),
@@ -252,6 +254,7 @@ impl Audit {
             segment_age_max: self.segment_age_max,
             retention: self.retention,
             free_bytes_min: self.free_bytes_min,
+            pseudonyms,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 
 const GOOD: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'}\n\
     auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n\
-    sessions: {accounts_dir: accounts}\naudit: {dir: audit}\n";
+    sessions: {accounts_dir: accounts}\naudit: {dir: audit, signing_key_file: audit.key}\n";
 
 /// A folder with a good configuration and what it names.
 struct World {
@@ -28,6 +28,7 @@ impl World {
             fs::create_dir(world.path(folder)).expect("made");
         }
         world.write("accounts/4977.yaml", "password: hunter2\n");
+        world.write("audit.key", crate::audit::new_key_pem());
         world
     }
 
@@ -289,6 +290,25 @@ fn a_signing_key_is_ed25519_in_pkcs8() {
     world.write("audit.key", pem("PRIVATE KEY", ed25519.as_ref()));
     fs::set_permissions(world.path("audit.key"), fs::Permissions::from_mode(0o644)).expect("changed");
     assert!(world.problem(&[(key, "audit.key")]).starts_with("warning: --set: audit.signing_key_file: every user"));
+}
+
+#[test]
+fn pseudonym_keys_are_checked_and_not_shown() {
+    let world = World::new();
+    let key = "audit.pseudonym_key_file";
+    let good = STANDARD.encode([7; 32]);
+    world.write("names", format!("{good}\n{good}\n"));
+    assert_eq!(world.problems(&[(key, "names")]), Vec::<String>::new());
+    assert!(world.problem(&[(key, "none")]).contains("the file that it names: no such file"));
+    for bad in ["hunter2".to_owned(), pem("PRIVATE KEY", b"hunter2"), STANDARD.encode([7; 31])] {
+        world.write("names", bad);
+        let next = "make a key with `openssl rand -base64 32`; one a line, the first makes pseudonyms";
+        let what = "line 1 of the file is not the base64 of 32 bytes";
+        assert_eq!(world.problem(&[(key, "names")]), format!("--set: {key}: {what}; {next}"));
+    }
+    world.write("names", &good);
+    fs::set_permissions(world.path("names"), fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(world.problem(&[(key, "names")]).starts_with(&format!("warning: --set: {key}: every user")));
 }
 
 #[test]
