@@ -65,7 +65,9 @@ impl Sample {
                 sample.rotate();
             }
         }
-        sample.sign();
+        if records % per_checkpoint != 0 {
+            sample.sign();
+        }
         sample
     }
 

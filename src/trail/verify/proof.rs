@@ -74,6 +74,11 @@ impl<'d> Proof<'d> {
         self.good
     }
 
+    /// The size of the newest checkpoint that a known key has signed.
+    pub(super) const fn claimed(&self) -> u64 {
+        self.claimed
+    }
+
     /// Whether the list of checkpoints ends within a line.
     pub(super) const fn list_is_torn(&self) -> bool {
         self.signed.is_torn()

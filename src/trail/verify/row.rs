@@ -50,9 +50,6 @@ pub(super) enum What {
 pub(super) struct Order {
     #[serde(skip)]
     pub(super) kind: OrderKind,
-    /// Numbers that never counted, of `audit.gap`.
-    #[serde(default)]
-    pub(super) void: Option<Range>,
     /// Numbers that are gone, of `audit.gap` and `audit.loss_accepted`.
     #[serde(default)]
     pub(super) missing: Option<Range>,

@@ -8,7 +8,7 @@ use super::super::{Range, void_leaf};
 use super::pipeline::{Piece, Then};
 use super::proof::{Proof, Suspect};
 use super::report::{About, Damage, Kind, Report};
-use super::row::Row;
+use super::row::{Row, What};
 use super::story::{Place, Story, at};
 
 /// Lines that are asked which number the one before them stands for.
@@ -161,17 +161,35 @@ impl<'d> Walk<'d> {
                 best = Some(vote);
             }
         }
-        let next = self.segment.and_then(|segment| self.segments.get(segment + 1));
-        let by_next = next.filter(|_| last).map(|next| next.first.saturating_sub(1 + self.rows.len() as u64));
-        match best.map(|(number, _)| number).or(by_next) {
+        match best.map(|(number, _)| number).or_else(|| self.by_end(expected, last)) {
             Some(number) if number >= expected && number < self.stop => Stands::For(number),
-            Some(number) if number.saturating_add(1) == expected => Stands::ForNone,
+            Some(number) if number.saturating_add(1) == expected && !self.is_swapped(row, expected) => Stands::ForNone,
+            Some(number) if number.saturating_add(1) == expected => Stands::For(expected),
             Some(_) | None => match row.seq {
                 Some(seq) if seq < expected => Stands::ForNone,
                 Some(seq) if seq < self.stop => Stands::For(seq),
                 _ => Stands::For(expected),
             },
         }
+    }
+
+    /// The number of a line that has no readable one behind it, by where the segment ends.
+    fn by_end(&self, expected: u64, last: bool) -> Option<u64> {
+        let behind = self.rows.len() as u64;
+        let next = self.segment.and_then(|segment| self.segments.get(segment + 1));
+        match next.filter(|_| last) {
+            Some(next) => next.first.checked_sub(1 + behind),
+            None => Some(expected).filter(|expected| last && expected.saturating_add(behind) == self.proof.claimed()),
+        }
+    }
+
+    /// Whether a line that says a later number than it should is missing there.
+    fn is_swapped(&self, row: &Row, expected: u64) -> bool {
+        let Some(ahead) = row.seq.and_then(|seq| seq.checked_sub(expected)).filter(|ahead| *ahead > 0) else {
+            return false;
+        };
+        let there = usize::try_from(ahead).ok().and_then(|ahead| self.rows.get(ahead));
+        there.is_none_or(|there| there.seq != row.seq)
     }
 
     /// A line in the place of the expected number, whatever it says.
@@ -189,7 +207,11 @@ impl<'d> Walk<'d> {
             (None, None) => (Kind::Edited, "the line is no record".to_owned()),
         };
         let damage = at(kind, detail, place);
-        if !fits && tile == Some(row.leaf) {
+        // What a line says beside its leaf is not in the tree where its record was erased.
+        let erased = matches!(row.what, What::Tombstone);
+        if !fits && tile == Some(row.leaf) && erased {
+            report.damage(damage.clone());
+        } else if !fits && tile == Some(row.leaf) {
             report.damage(at(Kind::Malformed, "the line was signed like this, and is no record of this number", place));
         } else if !fits && tile.is_none() {
             report.damage(damage.clone());
