@@ -20,7 +20,7 @@ pub enum AuditCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 sound, 1 damaged, 2 usage, or a directory that cannot be read.")]
 pub struct VerifyArgs {
-    /// A verifier key (<name>+<id>+<base64>), or a file with one a line; repeatable; without it DIR/audit.pub, which whoever
+    /// A verifier key (NAME+ID+BASE64), or a file with one a line; repeatable; without it DIR/audit.pub, which whoever
     /// can change the log can change too
     #[arg(long, value_name = "PUB")]
     pub key: Vec<String>,
