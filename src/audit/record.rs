@@ -73,6 +73,8 @@ struct Who<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentId>,
     roles: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    teams: &'a BTreeSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_tag: Option<&'a str>,
 }
@@ -208,6 +210,7 @@ impl<'a> Who<'a> {
             client_id: caller.client_id(),
             agent: caller.agent(),
             roles: caller.roles(),
+            teams: caller.teams(),
             token_tag: caller.token_tag(),
         }
     }

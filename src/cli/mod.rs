@@ -1,6 +1,7 @@
 //! The commands: what can be typed, and those that need neither runtime nor network. It maps outcomes to exit codes and
 //! starts no listener.
 
+mod audit;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -22,6 +23,7 @@ use secrecy::SecretString;
 use crate::cc::AgentId;
 use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
+pub use audit::{AuditCommand, audit};
 pub use check::check;
 pub use explain::explain;
 pub use healthcheck::healthcheck;
@@ -59,6 +61,13 @@ pub enum Command {
         /// What to ask.
         #[command(subcommand)]
         command: SessionsCommand,
+    },
+    /// Ask the audit log
+    #[command(disable_help_subcommand = true)]
+    Audit {
+        /// What to ask.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Print the JSON Schema of the config file, for editors
     Schema,
@@ -210,6 +219,7 @@ pub async fn online(command: Command, out: &mut dyn Write, err: &mut dyn Write) 
         Command::Run(args) => run(&args, err).await,
         Command::Check(args) if args.online => online::online(&args, out).await,
         Command::Sessions { command } => sessions(&command, out, err).await,
+        Command::Audit { command } => audit(&command, out, err).await,
         Command::Policy { command: PolicyCommand::Explain(args) } => explain(&args, out, err).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args, out, err).await,
