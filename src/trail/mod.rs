@@ -17,7 +17,11 @@ mod filter;
 mod head;
 mod keys;
 mod lines;
+#[cfg(test)]
+pub(crate) mod made_log;
 mod proof_file;
+#[cfg(test)]
+mod questions;
 mod record;
 mod report;
 mod scan;
