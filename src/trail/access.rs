@@ -34,34 +34,44 @@ pub struct Access {
     /// The log that it begins in.
     pub log: Arc<str>,
     /// The caller's issuer; `None` where nobody was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// The caller's subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The agent that the caller's token names.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// In whose session.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_agent: Option<String>,
     /// The caller's roles, at the beginning.
     pub roles: Vec<String>,
     /// The caller's teams, at the beginning.
     pub teams: Vec<String>,
     /// The recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
     /// The call of the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// Audio, video or chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<String>,
     /// Whose recording it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// Requests.
     pub requests: u64,
     /// How they ended.
     pub outcomes: Outcomes,
-    /// Bytes handed to the client.
+    /// Bytes of recordings that were handed to the client.
     pub bytes: u64,
     /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Refusals before this one that have no record.
     pub left_out: u64,
@@ -95,7 +105,7 @@ pub struct Outcomes {
 }
 
 /// The first few different texts of many.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Few {
     /// The first ones, in the order of their coming.
     pub texts: Vec<String>,
@@ -106,6 +116,13 @@ pub struct Few {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
 fn micros<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.6}"))
+}
+
+impl Serialize for Few {
+    /// As a list; where there are others, its last text is `…`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.texts.iter().map(String::as_str).chain(self.more.then_some("…")))
+    }
 }
 
 impl Few {
@@ -261,7 +278,9 @@ impl Accesses {
         if let Some(reason) = reason {
             held.access.reasons.add(reason, TEXTS_MAX);
         }
-        let bytes = delivery.as_ref().map_or(0, |delivery| delivery.client_bytes);
+        // A problem has bytes too, but nothing of a recording.
+        let media = delivery.as_ref().filter(|delivery| &*delivery.class == "media");
+        let bytes = media.map_or(0, |delivery| delivery.client_bytes);
         held.access.bytes = held.access.bytes.saturating_add(bytes);
     }
 

@@ -87,7 +87,7 @@ impl MadeLog {
         self.add(seconds, "authorized", &fields)
     }
 
-    pub(crate) fn end(&mut self, seconds: i64, event: &str, entry: u32, asked: Asked<'_>, bytes: u64) -> u64 {
+    pub(crate) fn end(&mut self, seconds: i64, entry: u32, asked: Asked<'_>, (event, bytes): (&str, u64)) -> u64 {
         let Asked { issuer, subject, session, recording, .. } = asked;
         let reason = if event == "finished" { "" } else { r#","reason":"client""# };
         let fields = format!(
@@ -99,7 +99,7 @@ impl MadeLog {
     /// A download of a second.
     pub(crate) fn download(&mut self, seconds: i64, entry: u32, asked: Asked<'_>) {
         self.begin(seconds, entry, asked);
-        self.end(seconds + 1, "finished", entry, asked, 1_000);
+        self.end(seconds + 1, entry, asked, ("finished", 1_000));
     }
 
     pub(crate) fn refusal(&mut self, seconds: i64, code: &str, asked: Asked<'_>) -> u64 {
@@ -121,7 +121,7 @@ impl MadeLog {
     /// Writes the segments.
     pub(crate) fn write(&self) -> PathBuf {
         for (first, lines) in &self.segments {
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
             std::fs::write(self.path().join(segment_name(*first)), text).expect("written");
         }
         self.path().to_path_buf()
@@ -138,7 +138,9 @@ impl MadeLog {
                 &mut full,
             );
         }
-        full.iter().chain(&tree.partial_tiles()).for_each(|tile| write_tile(&dir, tile));
+        for tile in full.iter().chain(&tree.partial_tiles()) {
+            write_tile(&dir, tile);
+        }
         let signer = signer(origin);
         let note = Checkpoint { origin: origin.to_owned(), size: tree.size(), root: tree.root() }.sign(&signer);
         std::fs::write(dir.join(CHECKPOINT_FILE), note.to_string()).expect("written");

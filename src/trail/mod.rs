@@ -38,7 +38,7 @@ pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys};
 pub use lines::{LINE_BYTES_MAX, Lines, Piece};
 pub use proof_file::{PROOF_BYTES_MAX, PROOF_LINE, ProofFile, ProveError, Proved, Untrue, proofs};
 pub use record::{Decision, Delivery, Record, Role, Session, Text, What, Who, Why, entry_key};
-pub use report::{Counting, Counts, Named, Person, Report, Row};
+pub use report::{Counting, Counts, Named, Number, Person, Report, Row};
 pub use scan::{Found, Match, Scan};
 pub use segments::{Segment, first_seq, segment_name, segments};
 pub use signed::{CHECKPOINT_FILE, CHECKPOINTS_FILE, SignedLine, last_signed_lines, signed_lines};

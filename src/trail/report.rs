@@ -65,6 +65,15 @@ pub struct Named {
     pub name: String,
 }
 
+/// A name and how often it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Number {
+    /// What was counted; empty: nothing was given.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+}
+
 /// A month, or what came out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -77,21 +86,21 @@ pub struct Report {
     /// By role of the caller's token. Who has several counts in each.
     pub roles: Vec<Row<Named>>,
     /// Refused requests by code.
-    pub refusals: Vec<(String, u64)>,
+    pub refusals: Vec<Number>,
     /// Refusals of tokens that nobody could verify and that got no record of their own.
     pub refusals_left_out: u64,
     /// Accesses by purpose; empty: none was given.
-    pub purposes: Vec<(String, u64)>,
+    pub purposes: Vec<Number>,
     /// Ends that were not good, by reason.
-    pub reasons: Vec<(String, u64)>,
+    pub reasons: Vec<Number>,
     /// Agents who were thrown out of their session by a forced sign-in, and how often it was tried.
-    pub forced: Vec<(String, u64)>,
+    pub forced: Vec<Number>,
     /// Agents whom an operator signed out, and how often.
-    pub signed_out_by_operator: Vec<(String, u64)>,
+    pub signed_out_by_operator: Vec<Number>,
     /// How often somebody read the log, by command.
-    pub readings: Vec<(String, u64)>,
+    pub readings: Vec<Number>,
     /// Other records of the log about itself: losses, erasures, keys.
-    pub log_events: Vec<(String, u64)>,
+    pub log_events: Vec<Number>,
     /// Whether there was more than can be told apart: rows are missing, and numbers of recordings are too low.
     pub cut: bool,
 }
@@ -272,8 +281,8 @@ fn rows<N: Ord>(table: Table<N>) -> Vec<Row<N>> {
     rows
 }
 
-fn most(numbers: Numbers) -> Vec<(String, u64)> {
-    let mut rows: Vec<_> = numbers.into_iter().collect();
-    rows.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+fn most(numbers: Numbers) -> Vec<Number> {
+    let mut rows: Vec<_> = numbers.into_iter().map(|(name, count)| Number { name, count }).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.count));
     rows
 }

@@ -16,6 +16,7 @@ const TICK_LINES: u64 = 16_384;
 
 /// What a scan comes by.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made and taken at once, and nearly always the large one")]
 pub enum Found<'a> {
     /// A record that is asked for.
     Record(Match<'a>),
@@ -132,10 +133,8 @@ fn judge<'a>(log: &'a CountedLines, filter: &Filter, open: &mut BTreeMap<u128, b
     let begins = || filter.may_meet(line);
     // An end without its beginning, which is erased or was removed with its segment, speaks for itself.
     let candidate = !line.event.is_empty() && known.unwrap_or_else(begins);
-    let record = match candidate.then(|| serde_json::from_slice::<Record<'_>>(&line.bytes)).transpose() {
-        Ok(record) => record,
-        Err(_) => return Some(Found::Unreadable(log.unreadable(Why::NoRecord))),
-    };
+    let record = candidate.then(|| serde_json::from_slice::<Record<'_>>(&line.bytes)).transpose();
+    let Ok(record) = record else { return Some(Found::Unreadable(log.unreadable(Why::NoRecord))) };
     let met = record.filter(|record| known == Some(true) || filter.is_met_by(line, record));
     if let (Role::Begin, Some(entry)) = (role, line.entry) {
         open.insert(entry, met.is_some());

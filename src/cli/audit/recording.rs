@@ -6,7 +6,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-use crate::cc::{BASE_PATH, CallId, FileName, FilePath, FileRef, Operation, Uuid};
+use crate::cc::{BASE_PATH, CallId, FileName, FilePath, FileRef, LocationId, Operation, Uuid};
 use crate::route;
 
 /// References as they stand in the log, and beginnings of them.
@@ -50,16 +50,12 @@ fn begun(prefix: String) -> References {
 }
 
 fn file(text: &str) -> Option<References> {
-    match text.rsplit_once('@') {
-        Some((path, node)) => {
-            let (path, node): (FilePath, crate::cc::LocationId) = (path.parse().ok()?, node.parse().ok()?);
-            Some(exact(format!("file:{path}@{node}")))
-        }
-        None => {
-            let path: FilePath = text.parse().ok()?;
-            Some(References { texts: vec![format!("file:{path}")], prefixes: vec![format!("file:{path}@")] })
-        }
+    if let Some((path, node)) = text.rsplit_once('@') {
+        let (path, node): (FilePath, LocationId) = (path.parse().ok()?, node.parse().ok()?);
+        return Some(exact(format!("file:{path}@{node}")));
     }
+    let path: FilePath = text.parse().ok()?;
+    Some(References { texts: vec![format!("file:{path}")], prefixes: vec![format!("file:{path}@")] })
 }
 
 fn conference(text: &str) -> Option<References> {

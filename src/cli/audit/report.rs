@@ -1,6 +1,5 @@
 //! `ccgate audit report`: a month in numbers.
 
-use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 
@@ -10,7 +9,7 @@ use serde::Serialize;
 use super::asked::{Logs, month};
 use super::paint::{self, Table, cell};
 use super::{Answer, Error, Exit, LogArgs};
-use crate::trail::{Access, Accesses, Counting, Counts, Events, Filter, Named, Person, Report, Role, Row};
+use crate::trail::{Accesses, Counting, Counts, Events, Filter, Named, Number, Person, Report, Role, Row};
 
 /// Rows of a table that people are shown; `--json` has all.
 const ROWS_MAX: usize = 50;
@@ -52,36 +51,31 @@ pub(super) fn report(args: &ReportArgs, logs: &Logs, answer: &mut Answer<'_>) ->
         if found.role == Role::Other {
             counting.event(&found.record);
         } else {
-            never(accesses.take(found, &mut |access| count(&mut counting, &access)));
+            accesses.take(found, &mut |access| {
+                counting.access(&access);
+                Ok::<_, Error>(())
+            })?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    if accesses.finish(&mut |access| count(&mut counting, &access)).unwrap_or_default() {
+    let cut = accesses.finish(&mut |access| {
+        counting.access(&access);
+        Ok::<_, Error>(())
+    })?;
+    if cut {
         writeln!(answer.err, "ccgate: more ran at once than can be held: some accesses are counted twice")?;
     }
     let report = counting.report();
     let whole = Whole { month: &args.month, logs: names, complete, report: &report };
     if args.json {
-        writeln!(answer.out, "{}", paint::json(&whole))?
+        writeln!(answer.out, "{}", paint::json(&whole))?;
     } else {
-        print(&whole, answer)?
+        print(&whole, answer)?;
     }
     if report.cut {
         writeln!(answer.err, "ccgate: there was too much to tell all apart: rows are missing, recordings are too few")?;
     }
     Ok(if complete { Exit::Ok } else { Exit::Failed })
-}
-
-fn count(counting: &mut Counting, access: &Access) -> Result<(), Infallible> {
-    counting.access(access);
-    Ok(())
-}
-
-fn never(done: Result<(), Infallible>) {
-    match done {
-        Ok(()) => {}
-        Err(never) => match never {},
-    }
 }
 
 fn print(whole: &Whole<'_>, answer: &mut Answer<'_>) -> io::Result<()> {
@@ -177,16 +171,16 @@ fn table<N>(
     more(rows.len(), out)
 }
 
-fn numbers(title: &str, rows: &[(String, u64)], out: &mut dyn io::Write) -> io::Result<()> {
+fn numbers(title: &str, rows: &[Number], out: &mut dyn io::Write) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{title}")?;
     let shown = rows.iter().take(ROWS_MAX);
-    let width = shown.clone().map(|(_, number)| number.to_string().len()).max().unwrap_or(0);
-    for (name, number) in shown {
+    let width = shown.clone().map(|row| row.count.to_string().len()).max().unwrap_or(0);
+    for Number { name, count } in shown {
         let name = if name.is_empty() { "(none)".to_owned() } else { cell(name) };
-        writeln!(out, "{number:>width$}  {name}")?;
+        writeln!(out, "{count:>width$}  {name}")?;
     }
     more(rows.len(), out)
 }

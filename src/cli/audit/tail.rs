@@ -52,7 +52,10 @@ pub(super) async fn tail(args: &TailArgs, logs: &Logs, answer: &mut Answer<'_>) 
     let mut lines = in_order(found);
     lines.drain(..lines.len().saturating_sub(count));
     print(&lines, args.json, answer)?;
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
         answer.out.flush()?;
         sleep(LOOK_INTERVAL).await;
         let mut found = Vec::new();
@@ -62,7 +65,6 @@ pub(super) async fn tail(args: &TailArgs, logs: &Logs, answer: &mut Answer<'_>) 
         }
         print(&in_order(found), args.json, answer)?;
     }
-    Ok(Exit::Ok)
 }
 
 fn of(origin: &str, lines: Vec<Line>) -> VecDeque<Of> {

@@ -1,5 +1,6 @@
 //! Questions as a person types them, and the answers.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -41,7 +42,7 @@ fn story() -> MadeLog {
         log.download(seconds, entry, ALICE);
     }
     log.begin(410, 4, BOB);
-    log.end(500, "aborted", 4, BOB, 123_456);
+    log.end(500, 4, BOB, ("aborted", 123_456));
     log.refusal(
         600,
         "not_your_recording",
@@ -74,7 +75,8 @@ async fn people_get_a_table_and_programs_json() {
         &["tail", "-n", "3"],
         &["prove", "00000000000000000000000000000004"],
     ] {
-        all += &format!("$ ccgate audit {}\n{}\n", line.join(" "), asked(&log, line).await);
+        let out = asked(&log, line).await;
+        write!(all, "$ ccgate audit {}\n{out}\n", line.join(" ")).expect("a String takes all");
     }
     golden("audit.txt", &all);
 }
@@ -138,7 +140,7 @@ async fn r16_nothing_that_commands_a_terminal_reaches_it() {
         let hostile =
             Asked { issuer: text, subject: text, teams: text, recording: text, rule: text, purpose: text, ..ALICE };
         log.begin(0, 1, hostile);
-        log.end(1, "failed", 1, hostile, 1);
+        log.end(1, 1, hostile, ("failed", 1));
         log.refusal(2, text, hostile);
         log.add(3, "session.forced", &format!(r#""agent":"{text}","detail":"{text}""#));
         log.add(3, "audit.read", &format!(r#""command":"{text}""#));

@@ -7,7 +7,7 @@ use clap::Args;
 use super::asked::{Logs, recording};
 use super::query::{Show, accesses};
 use super::{Answer, Error, Exit, LogArgs};
-use crate::trail::Filter;
+use crate::trail::{Filter, Outcomes};
 
 /// People who are told apart.
 const PEOPLE_MAX: usize = 100_000;
@@ -32,7 +32,9 @@ pub(super) fn who_accessed(args: &WhoAccessedArgs, logs: &Logs, answer: &mut Ans
     let (mut took, mut refused) = (BTreeSet::new(), BTreeSet::new());
     let show = Show { json: args.json, outcome: None, limit: None };
     let whole = accesses(&filter, &show, logs, answer, |access| {
-        let people = if access.outcomes.denied > 0 { &mut refused } else { &mut took };
+        let Outcomes { open, unknown, .. } = access.outcomes;
+        // Nobody knows how much of it came through before the process died, or will yet.
+        let people = if access.bytes > 0 || open > 0 || unknown > 0 { &mut took } else { &mut refused };
         if people.len() < PEOPLE_MAX {
             people.insert((access.issuer.clone(), access.subject.clone()));
         }

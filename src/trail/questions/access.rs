@@ -58,7 +58,7 @@ fn a_download_that_runs_keeps_its_access_open_for_a_day() {
     let mut log = MadeLog::new();
     log.begin(0, 1, ALICE);
     log.download(3_000, 2, ALICE);
-    log.end(5_000, "finished", 1, ALICE, 9);
+    log.end(5_000, 1, ALICE, ("finished", 9));
     log.download(5_600, 3, ALICE);
     assert_eq!(requests(&log), [3]);
     let mut log = MadeLog::new();
@@ -73,7 +73,7 @@ fn a_download_that_runs_keeps_its_access_open_for_a_day() {
 fn the_next_start_is_no_sign_of_the_person() {
     let mut log = MadeLog::new();
     log.begin(0, 1, ALICE);
-    log.end(5_000, "unknown", 1, ALICE, 0);
+    log.end(5_000, 1, ALICE, ("unknown", 0));
     log.download(5_001, 2, ALICE);
     let all = accesses(&[&log], &Filter::default());
     assert_eq!(
@@ -131,7 +131,7 @@ fn an_end_without_its_beginning_speaks_for_itself() {
     let mut log = MadeLog::new();
     log.raw(format!(r#"{{"seq":1,"erased":true,"leaf":"{}"}}"#, "ab".repeat(32)));
     log.skip(1);
-    log.end(1, "finished", 1, ALICE, 77);
+    log.end(1, 1, ALICE, ("finished", 77));
     let all = accesses(&[&log], &Filter::default());
     assert_eq!(all.len(), 1);
     assert_eq!((all[0].requests, all[0].bytes, all[0].subject.as_deref()), (1, 77, Some("alice")));

@@ -106,7 +106,7 @@ fn lines_that_do_not_count_are_left_out() {
     let stray = format!(r#"{{"v":1,"seq":{seq},"ts":"2026-11-22T12:00:00.000000Z","salt":"00","event":"authorized"}}"#);
     log.raw(stray);
     log.rotate();
-    log.end(12, "finished", 5, ALICE, 1);
+    log.end(12, 5, ALICE, ("finished", 1));
     assert_eq!(found(&log, Filter { events: Events::All, ..Filter::default() }), [1, 2, 6, 7, 8, 9, 10]);
 }
 
@@ -118,7 +118,7 @@ fn what_cannot_be_read_is_named_and_passed_over() {
     log.raw(r#"{"v":1,"seq":1,"ts":"x","event":"started"}"#.to_owned());
     log.raw(r#"{"v":1,"event":"started"}"#.to_owned());
     log.raw(r#"{"v":1,"seq":2,"ts":"x","event":"authorized","entry":"zz"}"#.to_owned());
-    log.end(1, "finished", 1, ALICE, 1);
+    log.end(1, 1, ALICE, ("finished", 1));
     let (name, text) = ("audit-00000000000000000001.jsonl", "this is no record");
     let wanted = [
         format!("{name}, line 2: {text}"),

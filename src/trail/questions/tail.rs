@@ -75,8 +75,7 @@ fn rubbish_is_no_line_and_holds_nothing_up() {
     log.rotate();
     log.begin(1, 2, ALICE);
     let next = dir.join("audit-00000000000000000002.jsonl");
-    let line = format!("{{\"v\":1,\"seq\":2,\"ts\":\"t\",\"event\":\"started\"}}\n");
-    std::fs::write(next, line).expect("written");
+    std::fs::write(next, "{\"v\":1,\"seq\":2,\"ts\":\"t\",\"event\":\"started\"}\n").expect("written");
     let seen: Vec<u64> = (0..8).flat_map(|_| seqs(tail.look().expect("read"))).collect();
     assert_eq!(seen, [2]);
 }
