@@ -11,7 +11,7 @@ use super::record::Record;
 /// Rows of each table. What has no row of its own any more is counted in the total only.
 const ROWS_MAX: usize = 50_000;
 /// Pairs of a row and a recording that are remembered, for the number of different recordings. 16 bytes each.
-const PAIRS_MAX: usize = 2_000_000;
+const PAIRS_MAX: usize = 4_000_000;
 
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
