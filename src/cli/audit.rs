@@ -12,6 +12,7 @@ mod tail;
 mod told;
 mod who_accessed;
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
@@ -146,7 +147,16 @@ impl LogArgs {
                 let loaded = config::load(file, &Overrides::from_env(Vec::new())).map_err(Error::Config)?;
                 Ok(vec![loaded.config.audit.dir])
             }
-            (dirs, _) => Ok(dirs.to_vec()),
+            (dirs, _) => {
+                // A log that is read twice would tell everything twice.
+                let mut known = BTreeSet::new();
+                let twice =
+                    dirs.iter().find(|dir| !known.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf())));
+                match twice {
+                    Some(dir) => Err(Error::Option { option: "--dir", wrong: format!("{} twice", dir.display()) }),
+                    None => Ok(dirs.to_vec()),
+                }
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) fn references(text: &str) -> Option<References> {
             Some((name, _)) => name.parse::<FileName>().ok().map(|_| exact(text.to_owned())),
             None => rest.parse::<FileName>().ok().map(|name| begun(format!("chat:{name}?"))),
         },
+        // A pseudonym, as the log's own records show it.
+        "hmac" => rest.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| exact(text.to_owned())),
         "http" | "https" => url(text),
         _ if text.starts_with('/') => url(text),
         _ if text.contains('=') => query(text.trim_start_matches('?')),
@@ -147,6 +149,7 @@ mod tests {
             ("callId=1621413752-2011", "call:1621413752-2011"),
             ("callId=1621413752-2011&workNo=4977", "call:1621413752-2011"),
             ("call:1621413752-2011", "call:1621413752-2011"),
+            ("hmac:0123abcd", "hmac:0123abcd"),
             ("file:y:/90/0/20210519/4977/1642329.mp4@3", "file:Y:/90/0/20210519/4977/1642329.mp4@3"),
             (
                 "conference:279FE21D-2caa-4437-84c3-ab9e9dae20f5/379fe21d-2caa-4437-84c3-ab9e9dae20f5.1",
@@ -160,8 +163,17 @@ mod tests {
 
     #[test]
     fn what_is_no_recording_is_told() {
-        for text in ["", "file:", "file:Y:/../x", "Y:/90", "call:a/b", "hwFileName=%", "http://x/y", "conference:1/2.3"]
-        {
+        for text in [
+            "",
+            "file:",
+            "hmac:x",
+            "file:Y:/../x",
+            "Y:/90",
+            "call:a/b",
+            "hwFileName=%",
+            "http://x/y",
+            "conference:1/2.3",
+        ] {
             assert_eq!(references(text), None, "{text}");
         }
     }

@@ -106,7 +106,8 @@ async fn a_wrong_question_is_a_usage_error() {
         (&["query", "--dir", dir, "--owner", "x"], "--owner: "),
         (&["report", "--dir", dir, "--month", "2026-13"], "--month: a month as in"),
         (&["report", "--dir", dir, "--month", "2026-1"], "--month: a month as in"),
-        (&["prove", "--dir", dir, "--dir", dir, "--seq", "1"], "--seq: needs one log"),
+        (&["prove", "--dir", dir, "--dir", "/", "--seq", "1"], "--seq: needs one log"),
+        (&["query", "--dir", dir, "--dir", &format!("{dir}/.")], "--dir: "),
     ] {
         let (exit, out, err) = ask(line).await;
         assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{line:?}: {err}");

@@ -208,3 +208,27 @@ fn the_front_of_a_line_says_what_its_json_says() {
         assert_eq!(front(line.replacen(part, other, 1).as_bytes()), None, "{other}");
     }
 }
+
+#[test]
+fn no_changed_byte_hides_other_records_or_makes_a_panic() {
+    let log = story();
+    let dir = log.write();
+    let path = dir.join("audit-00000000000000000001.jsonl");
+    let whole = std::fs::read(&path).expect("read");
+    let filter = Filter { events: Events::All, ..Filter::default() };
+    for at in (0..whole.len()).step_by(3) {
+        for byte in [b'\n', b'"', b'0', 0xff, b'}'] {
+            let mut changed = whole.clone();
+            changed[at] = byte;
+            std::fs::write(&path, &changed).expect("written");
+            let mut pieces = 0;
+            let Ok(_lines) = Scan::new(vec![CountedLines::open(&dir).expect("a log")], &filter).run(|found| {
+                pieces += usize::from(!matches!(found, Found::Tick(..)));
+                Ok::<_, Infallible>(ControlFlow::Continue(()))
+            });
+            // A number that became a larger one makes those behind it look used before: they are told, too. A line feed
+            // makes two pieces of one line, or one of two; a changed number can send its line to nobody's segment.
+            assert!((6..=8).contains(&pieces), "byte {at} became {byte}: {pieces} pieces");
+        }
+    }
+}
