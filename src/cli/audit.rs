@@ -151,7 +151,7 @@ impl LogArgs {
                 // A log that is read twice would tell everything twice.
                 let mut known = BTreeSet::new();
                 let twice =
-                    dirs.iter().find(|dir| !known.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf())));
+                    dirs.iter().find(|dir| !known.insert(dir.canonicalize().unwrap_or_else(|_| (*dir).clone())));
                 match twice {
                     Some(dir) => Err(Error::Option { option: "--dir", wrong: format!("{} twice", dir.display()) }),
                     None => Ok(dirs.to_vec()),

@@ -312,6 +312,28 @@ async fn a_tail_follows_several_logs() {
     assert_eq!(order, [(Some(0), false), (Some(1), false), (Some(1), true), (Some(0), true)], "{told}");
 }
 
+#[tokio::test]
+async fn who_got_nothing_did_not_take_it() {
+    for (end, wanted) in [
+        (Some(("failed", 0)), "nobody took it, 1 person asked and did not get it\n"),
+        (Some(("failed", 1)), "1 person took it, nobody asked and did not get it\n"),
+        (Some(("unknown", 0)), "1 person took it, nobody asked and did not get it\n"),
+        (None, "1 person took it, nobody asked and did not get it\n"),
+    ] {
+        let mut log = MadeLog::new();
+        log.begin(0, 1, ALICE);
+        if let Some(end) = end {
+            log.end(1, 1, ALICE, end);
+        }
+        log.refusal(2, "agent_busy", ALICE);
+        log.write();
+        let told = asked(&log, &["who-accessed", ALICE.recording]).await;
+        assert!(told.ends_with(wanted), "{end:?}: {told}");
+    }
+    let log = story();
+    assert_eq!(asked(&log, &["who-accessed", "call:1-1"]).await, "nobody took it, nobody asked and did not get it\n");
+}
+
 #[test]
 fn numbers_of_bytes_are_short() {
     for (count, text) in

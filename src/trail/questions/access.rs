@@ -5,8 +5,14 @@ use super::super::{Access, Accesses, CountedLines, Filter, Found, Scan};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-/// The accesses of some logs.
+/// The accesses of some logs, of which there are not too many.
 pub(super) fn accesses(logs: &[&MadeLog], filter: &Filter) -> Vec<Access> {
+    let (all, cut) = accesses_or_cut(logs, filter);
+    assert!(!cut);
+    all
+}
+
+fn accesses_or_cut(logs: &[&MadeLog], filter: &Filter) -> (Vec<Access>, bool) {
     let open = logs.iter().map(|log| CountedLines::open(&log.write()).expect("a log")).collect();
     let (mut found, mut all) = (Accesses::default(), Vec::new());
     let mut done = |access| {
@@ -22,8 +28,7 @@ pub(super) fn accesses(logs: &[&MadeLog], filter: &Filter) -> Vec<Access> {
         Ok::<_, Infallible>(ControlFlow::Continue(()))
     });
     let (Ok(_lines), Ok(cut)) = (scanned, found.finish(&mut done));
-    assert!(!cut);
-    all
+    (all, cut)
 }
 
 /// Requests of each access, in the order of their beginning.
@@ -135,4 +140,18 @@ fn an_end_without_its_beginning_speaks_for_itself() {
     let all = accesses(&[&log], &Filter::default());
     assert_eq!(all.len(), 1);
     assert_eq!((all[0].requests, all[0].bytes, all[0].subject.as_deref()), (1, 77, Some("alice")));
+}
+
+#[test]
+fn more_accesses_at_once_than_can_be_held_are_told_early_and_none_is_lost() {
+    let mut log = MadeLog::new();
+    for entry in 0..20_001 {
+        log.begin(0, entry, Asked { recording: &format!("call:{entry}"), ..ALICE });
+    }
+    log.end(1, 20_000, Asked { recording: "call:20000", ..ALICE }, ("finished", 5));
+    let (all, cut) = accesses_or_cut(&[&log], &Filter::default());
+    assert!(cut);
+    assert_eq!((all.len(), all.iter().map(|access| access.requests).sum::<u64>()), (20_001, 20_001));
+    assert!(all.windows(2).all(|pair| pair[0].recording != pair[1].recording));
+    assert_eq!(all.last().map(|access| access.outcomes.finished), Some(1));
 }
