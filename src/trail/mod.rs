@@ -14,6 +14,7 @@
 mod access;
 mod counted;
 mod filter;
+mod grouping;
 mod head;
 mod keys;
 mod lines;
@@ -30,9 +31,10 @@ mod signed;
 mod tail;
 mod tiles;
 
-pub use access::{ACCESS_GAP, Access, Accesses, Few, Outcomes};
+pub use access::{Access, Few, Outcomes};
 pub use counted::{CountedLines, Line, Step, Unreadable, Why as Unread, origin};
 pub use filter::{Events, Filter, Wanted};
+pub use grouping::{ACCESS_GAP, Accesses};
 pub use head::{Erased, ErasedLine, Head, Range, leaf_of, void_leaf, void_line};
 pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys};
 pub use lines::{LINE_BYTES_MAX, Lines, Piece};
