@@ -52,7 +52,7 @@ pub use event::{AdminDeed, ConfigChange, Event, Person, Refusal, SessionChange};
 pub use log::{Ended, Log};
 pub use metrics::Metrics;
 pub use pseudonym::{PseudonymError, Pseudonyms};
-pub use segment::{Damage, Disk, Storage};
+pub use segment::{Damage, Disk, Storage, is_held, was_held};
 pub use start_error::StartError;
 pub use status::{Progress, Signed};
 

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::super::Exit;
-use super::VerifyArgs;
 use crate::tlog::VerifierKey;
 use crate::trail::verify::{Between, Damage, Error, Report, verify as verify_log};
 use crate::trail::{KEYS_FILE, KeysError, Range, read_keys};
@@ -16,6 +16,22 @@ use crate::trail::{KEYS_FILE, KeysError, Range, read_keys};
 /// How long a verification takes before its progress is shown, and how often it changes then.
 const QUIET: Duration = Duration::from_secs(1);
 const REDRAWN: Duration = Duration::from_millis(200);
+
+/// Arguments of `ccgate audit verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 sound, 1 damaged, 2 usage, or a directory that cannot be read.")]
+pub struct VerifyArgs {
+    /// A verifier key (NAME+ID+BASE64), or a file with one a line; repeatable; without it DIR/audit.pub, which whoever
+    /// can change the log can change too
+    #[arg(long, value_name = "PUB")]
+    pub key: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Directories of logs (audit.dir), of one replica each
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+}
 
 /// The answer of `--json`.
 #[derive(Serialize)]
