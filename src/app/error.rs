@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::session::store;
-use crate::{audit, authn, config, net, policy, serve};
+use crate::{audit, authn, config, net, policy, serve, ship, trail};
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,15 @@ pub enum StartError {
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),
+    /// The audit log's id, which is the name of its key, can't be read.
+    #[error("the audit log's id cannot be read (audit.dir), and what is shipped needs it")]
+    LogId(#[source] trail::KeysError),
+    /// There is no key in the list.
+    #[error("the list of the audit log's keys (audit.dir, audit.pub) is empty, and what is shipped needs the log's id")]
+    NoLogId,
+    /// The audit log can't be shipped.
+    #[error("the audit log cannot be shipped (audit.ship)")]
+    Ship(#[from] ship::StartError),
     /// The folder of the accounts is missing or can't be read.
     #[error("sessions.accounts_dir {} cannot be read", .path.display())]
     Accounts {

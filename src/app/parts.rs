@@ -18,7 +18,7 @@ use crate::session::Sessions;
 use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
 use crate::upstream::Gateway;
-use crate::{audit, authn, policy, serve, session, upstream};
+use crate::{audit, authn, policy, serve, session, ship, trail, upstream};
 
 /// Loads the policy.
 pub(super) fn policy(config: &Config, registry: &Registry) -> Result<Policy, StartError> {
@@ -65,8 +65,41 @@ pub(super) fn audit(
         digest: digest(config.audit.digest),
         segment_bytes_max: config.audit.segment_bytes_max,
         free_bytes_min: config.audit.free_bytes_min,
+        durability: match config.audit.durability {
+            config::Durability::Local => audit::Durability::Local,
+            config::Durability::Shipped => audit::Durability::Shipped,
+        },
     };
     Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
+}
+
+/// Starts shipping the audit log, where that is asked for. The log's id is the name of its newest key.
+pub(super) fn ship(
+    config: &Config,
+    log: &audit::Log,
+    clock: Clock,
+    registry: &Registry,
+) -> Result<Option<ship::Shipping>, StartError> {
+    let ship = &config.audit.ship;
+    if *ship == config::Ship::None {
+        return Ok(None);
+    }
+    let keys = trail::read_keys(&config.audit.dir.join(trail::KEYS_FILE)).map_err(StartError::LogId)?;
+    let origin = keys.first().map(|key| key.name().to_owned()).ok_or(StartError::NoLogId)?;
+    let (log, metrics) = (log.clone(), ship::Metrics::register(registry)?);
+    let shipped = ship::Config { dir: config.audit.dir.clone(), origin: origin.clone() };
+    let shipping = match ship {
+        config::Ship::None => return Ok(None),
+        config::Ship::Stdout => {
+            let sink = ship::Stdout::new(&origin).map_err(ship::StartError::Thread)?;
+            ship::Shipping::start(shipped, sink, log, clock, &metrics)?
+        }
+        config::Ship::Nats(server) => {
+            let sink = ship::Nats::new(server.clone(), &origin).map_err(ship::StartError::Sink)?;
+            ship::Shipping::start(shipped, sink, log, clock, &metrics)?
+        }
+    };
+    Ok(Some(shipping))
 }
 
 /// The audit log's name for a digest.

@@ -56,6 +56,8 @@ pub(super) struct Facts {
     /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
     pub(super) attempts: u32,
     pub(super) begun: Instant,
+    /// The number of the `authorized` record; 0 before it is durable.
+    pub(super) seq: u64,
     /// The opener has it. Before that, a drop means that the opener left.
     pub(super) taken: bool,
     /// Set while the upstream is asked: a drop means that the client left, or that this stops.
@@ -102,6 +104,16 @@ impl OpenEntry {
     /// For the writer, when the record is durable.
     pub(super) const fn new(facts: Box<Facts>, live: Live) -> Self {
         Self { facts, live: Some(live) }
+    }
+
+    /// The number of its `authorized` record.
+    pub(super) const fn seq(&self) -> u64 {
+        self.facts.seq
+    }
+
+    /// The opener is told no for the deadline, though the record is durable: dropping this gives it its end.
+    pub(super) fn timed_out(self) {
+        self.facts.timed_out.store(true, Ordering::Release);
     }
 
     /// The opener has it now.

@@ -25,7 +25,7 @@ use super::recover::recover;
 use super::segment::{Disk, Storage};
 use super::status::{Progress, Status};
 use super::writer::{Line, Message, Opening, Writer};
-use super::{Config, Error, Metrics, StartError, Why};
+use super::{Config, Durability, Error, Metrics, StartError, Why};
 
 /// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
 const NOTES_MAX: usize = 4_096;
@@ -56,6 +56,7 @@ pub(super) struct Shared {
     clock: Clock,
     write_timeout: Duration,
     entries_max: u32,
+    durability: Durability,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
 }
@@ -118,6 +119,7 @@ impl Log {
             clock,
             write_timeout: config.write_timeout,
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
+            durability: config.durability,
             _ticker: ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -194,6 +196,25 @@ impl Log {
         self.shared.status.progress()
     }
 
+    /// Whoever ships the log tells that all records up to `seq` are kept elsewhere, or will never be: with
+    /// [`Durability::Shipped`] their entries are open now.
+    pub fn shipped(&self, seq: u64) {
+        self.shared.status.shipped(seq);
+    }
+
+    /// The last record that was shipped, for whoever may remove what was. Starts with 0.
+    pub fn shipping(&self) -> watch::Receiver<u64> {
+        self.shared.status.shipping()
+    }
+
+    /// Whoever ships the log tells why nothing can be shipped now; `None`: it can. With [`Durability::Shipped`] no entry is
+    /// opened meanwhile, and the log is not ready; else it makes no difference.
+    pub fn not_shipping(&self, reason: Option<String>) {
+        if self.shared.durability == Durability::Shipped {
+            self.shared.status.not_shipping(reason);
+        }
+    }
+
     /// Ends the log: takes no more entries, waits until all are closed or the deadline has passed, writes what is queued
     /// and the stop record, and gives the directory back. Takes at most `deadline` and once the write timeout.
     pub async fn shut_down(&self, deadline: Duration) -> Ended {
@@ -246,6 +267,7 @@ impl Shared {
             session,
             attempts: 0,
             begun: Instant::now(),
+            seq: 0,
             taken: false,
             asking: None,
             timed_out: Arc::clone(&timed_out),
@@ -264,14 +286,28 @@ impl Shared {
             return Err(Why::Stopped);
         }
         if let Ok(answer) = timeout_at(deadline, &mut answer).await {
-            return answer.unwrap_or(Err(Why::Stopped)).map(OpenEntry::taken);
+            return self.shipped(answer.unwrap_or(Err(Why::Stopped))?, deadline).await.map(OpenEntry::taken);
         }
         // The order matters: were the channel closed first, the writer could find the opener gone and not yet timed out,
         // and would record that the client left.
         timed_out.store(true, Ordering::Release);
         answer.close();
         // The writer may have answered between the deadline and the close.
-        answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
+        self.shipped(answer.try_recv().unwrap_or(Err(Why::TimedOut))?, deadline).await.map(OpenEntry::taken)
+    }
+
+    /// Waits until the entry's record is shipped, where that is asked for. Cancel safe: an entry that is dropped in here
+    /// gets the end of one whose opener has left.
+    async fn shipped(&self, entry: OpenEntry, deadline: Instant) -> Result<OpenEntry, Why> {
+        if self.durability == Durability::Shipped {
+            let mut shipping = self.status.shipping();
+            // No error but the deadline's: `self` has the sender.
+            if timeout_at(deadline, shipping.wait_for(|shipped| *shipped >= entry.seq())).await.is_err() {
+                entry.timed_out();
+                return Err(Why::NotShipped);
+            }
+        }
+        Ok(entry)
     }
 
     fn opening_draft(&self, facts: &Facts) -> Option<Draft> {

@@ -63,6 +63,17 @@ pub struct Config {
     pub segment_bytes_max: u64,
     /// Below this much free space, in bytes, no entry is opened; ends are still written.
     pub free_bytes_min: u64,
+    /// When an entry is open.
+    pub durability: Durability,
+}
+
+/// When an entry is open, so that the upstream may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Its record is durable here.
+    Local,
+    /// It is, and whoever ships the log has told that the record is kept elsewhere too ([`Log::shipped`]).
+    Shipped,
 }
 
 /// A digest of the bytes handed to the client.
@@ -95,6 +106,8 @@ pub enum Why {
     Stalled,
     /// Free space is below the configured minimum.
     DiskLow,
+    /// The record was not shipped in time, or nothing can be shipped now. A durable one gets its end without the opener.
+    NotShipped,
     /// As many entries as are allowed at once stayed open for the whole wait.
     Full,
     /// The record would be longer than a line may be (some 53,000 bytes).
@@ -110,6 +123,7 @@ impl std::fmt::Display for Why {
             Self::Broken => "it cannot be written",
             Self::Stalled => "the disk does not answer",
             Self::DiskLow => "the disk is nearly full",
+            Self::NotShipped => "the record was not shipped in time",
             Self::Full => "too many entries are open",
             Self::TooLong => "the record is too long",
             Self::Stopped => "it was shut down",

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::faulty::{Faulty, Plan};
 use super::segment::{Disk, first_seq};
 use super::{
-    Class, Config, Delivery, Digest, End, Ended, Error, Log, Metrics, OpenEntry, Outcome, SessionUse, StartError,
-    UpstreamAnswer, Why,
+    Class, Config, Delivery, Digest, Durability, End, Ended, Error, Log, Metrics, OpenEntry, Outcome, SessionUse,
+    StartError, UpstreamAnswer, Why,
 };
 use crate::authn::{Caller, Inspects};
 use crate::cc::{AgentId, FileRef, Guid, GuidTagKey, Retcode};
@@ -109,6 +109,7 @@ fn config(dir: &Path) -> Config {
         digest: Digest::Sha256,
         segment_bytes_max: 1 << 20,
         free_bytes_min: 0,
+        durability: Durability::Local,
     }
 }
 

@@ -314,10 +314,12 @@ impl<S: Storage> Writer<S> {
     }
 
     fn acknowledge(&mut self, count: usize) {
-        for queued in self.queue.drain(..count.min(self.queue.len())) {
+        let first = self.next_seq.saturating_sub(count as u64);
+        for (seq, queued) in (first..).zip(self.queue.drain(..count.min(self.queue.len()))) {
             match queued {
                 Queued::Open(opening) => {
-                    let Opening { draft, facts, live, reply } = *opening;
+                    let Opening { draft, mut facts, live, reply } = *opening;
+                    facts.seq = seq;
                     self.entries_open = self.entries_open.saturating_add(1);
                     draft.written();
                     // An opener that is gone hands the entry back, and its drop queues the end.

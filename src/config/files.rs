@@ -2,6 +2,7 @@
 //! nothing of what they hold, and names no file whose name could be a secret pasted by mistake.
 
 mod sessions;
+mod ship;
 
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
@@ -166,6 +167,7 @@ impl Check {
     fn audit(&mut self, audit: &Audit) {
         self.written("audit.dir", &audit.dir);
         self.signing_key(audit);
+        self.ship(&audit.ship);
     }
 
     /// A folder that is there and can be written.

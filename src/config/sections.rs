@@ -8,7 +8,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::raw::Algorithm;
-pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn};
+pub use super::raw::{Digest, Durability, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
 use crate::{authn, policy};
 
@@ -224,6 +224,21 @@ pub struct Audit {
     pub segment_bytes_max: u64,
     /// With fewer free bytes no new entry is opened.
     pub free_bytes_min: u64,
+    /// When a download may begin.
+    pub durability: Durability,
+    /// Where the records are sent.
+    pub ship: Ship,
+}
+
+/// Where the audit log's records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ship {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// A NATS JetStream stream.
+    Nats(crate::ship::Server),
 }
 
 /// The program's own log.
