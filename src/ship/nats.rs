@@ -26,6 +26,8 @@ use super::sink::{Ack, Error, Item, Kind, Receipt, Sink};
 
 /// Longest content of a URL file, in bytes.
 const URLS_BYTES_MAX: u64 = 4_096;
+/// How often an idle connection is tried; three without an answer are a loss.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Servers that one file may name.
 const SERVERS_MAX: usize = 16;
 
@@ -159,6 +161,13 @@ impl Sink for Nats {
         .boxed()
     }
 
+    fn gone(&self) -> BoxFuture<'static, ()> {
+        match &self.session {
+            Some(session) => session.lost.clone().cancelled_owned().boxed(),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+
     fn publish(&mut self, item: &Item) -> BoxFuture<'_, Result<Ack, Error>> {
         let headers = self.headers(item);
         let (subject, payload) = match item {
@@ -255,6 +264,7 @@ impl Urls {
             .name("ccgate")
             .connection_timeout(server.timeout)
             .request_timeout(Some(server.timeout))
+            .ping_interval(PING_INTERVAL)
             // Each server once; then the session is given up.
             .max_reconnects(self.servers.len())
             .ignore_discovered_servers()

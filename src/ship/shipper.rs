@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,8 @@ pub(super) struct Shipper<S> {
     checkpoint: u64,
     /// When the sink acknowledged anything last: one that is slow, but goes on, is not lost.
     heard: Instant,
+    /// Ready when the sink is lost; nothing where it is not connected.
+    gone: Option<BoxFuture<'static, ()>>,
     /// Why the sink is lost, as it was told last.
     lost: Option<String>,
     /// The disk failed, and nothing is asked of it before the next tick.
@@ -75,6 +78,7 @@ enum Woken {
     Grown,
     Tick,
     Stop,
+    Gone,
 }
 
 impl<S: Sink> Shipper<S> {
@@ -113,6 +117,7 @@ impl<S: Sink> Shipper<S> {
             signed: None,
             checkpoint: 0,
             heard: Instant::now(),
+            gone: None,
             lost: None,
             rests: false,
         }
@@ -240,7 +245,7 @@ impl<S: Sink> Shipper<S> {
 
     /// Waits for the first thing to happen. Cancel safe: what waits stays where it is.
     async fn wait(&mut self) -> Woken {
-        let Self { window, reading, saving, progress, tick, stop, heard, patience, .. } = self;
+        let Self { window, reading, saving, progress, tick, stop, heard, gone, patience, .. } = self;
         let stopping = stop.is_cancelled();
         tokio::select! {
             // The rare ones first, so that a stream of acknowledgements keeps none of them waiting.
@@ -252,6 +257,7 @@ impl<S: Sink> Shipper<S> {
             }
             receipt = first_ack(window.front_mut(), *heard, *patience) => Woken::Acknowledged(receipt),
             _ = progress.changed() => Woken::Grown,
+            () = is_gone(gone.as_mut()) => Woken::Gone,
             () = stop.cancelled(), if !stopping => Woken::Stop,
         }
     }
@@ -283,6 +289,7 @@ impl<S: Sink> Shipper<S> {
                     self.saving = Some((self.shipped, self.spool.save(self.shipped)));
                 }
             }
+            Woken::Gone => return Err(Error::Lost),
             Woken::Grown | Woken::Stop => {}
         }
         Ok(())
@@ -340,6 +347,7 @@ impl<S: Sink> Shipper<S> {
 
     fn is_up(&mut self) {
         self.heard = Instant::now();
+        self.gone = Some(self.sink.gone());
         self.lost = None;
         tracing::info!(sink = self.sink.kind().as_str(), behind = self.shipped, "shipping the audit log");
         self.metrics.up.set(1);
@@ -360,6 +368,7 @@ impl<S: Sink> Shipper<S> {
         let failed = self.window.iter().filter(|sent| matches!(sent.item, Item::Record { .. })).count();
         self.metrics.failed.inc_by(failed as u64);
         self.window_bytes = 0;
+        self.gone = None;
         for sent in self.window.drain(..).rev() {
             self.queue.push_front(sent.item);
         }
@@ -395,6 +404,13 @@ async fn first_ack(sent: Option<&mut Sent>, heard: Instant, patience: Duration) 
             Ok(receipt) => receipt,
             Err(_elapsed) => Err(Error::Timeout(patience)),
         },
+    }
+}
+
+async fn is_gone(gone: Option<&mut BoxFuture<'static, ()>>) {
+    match gone {
+        None => std::future::pending().await,
+        Some(gone) => gone.await,
     }
 }
 

@@ -63,6 +63,12 @@ pub trait Sink: Send + 'static {
     /// Makes it ready; what was there before is given up.
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Ready when what [`Sink::connect`] made is gone, so that it is known before the next item; never for a sink that
+    /// cannot tell.
+    fn gone(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Hands an item over; ready when it is on its way.
     fn publish(&mut self, item: &Item) -> BoxFuture<'_, Result<Ack, Error>>;
 }

@@ -1,5 +1,7 @@
 //! The world of shipping's tests: a real log, a sink that does what it is told, and what can be seen of both.
 
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics are small whole numbers")]
+
 mod cursors;
 mod follower;
 mod opens;

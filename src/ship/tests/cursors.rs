@@ -38,8 +38,8 @@ fn a_cursor_that_cannot_be_believed_is_told_apart() {
 
 #[tokio::test]
 async fn with_a_cursor_of_no_use_all_is_sent_again_under_the_same_ids() {
-    let other = format!("{{\"origin\":\"another\",\"seq\":5}}");
-    for useless in ["", "{\"origin\":", &other, "{\"origin\":\"ccgate.audit/0123456789abcdef\",\"seq\":999999}"] {
+    let other = "{\"origin\":\"another\",\"seq\":5}";
+    for useless in ["", "{\"origin\":", other, "{\"origin\":\"ccgate.audit/0123456789abcdef\",\"seq\":999999}"] {
         let mut world = World::new(Fake::default());
         world.write(20).await;
         world.shipped().await;

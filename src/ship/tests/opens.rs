@@ -29,7 +29,7 @@ async fn r14_a_sink_that_hangs_or_is_dead_costs_local_entries_nothing() {
     let usual = open_and_end(&without.log, 32, 50).await;
     for fake in [
         Fake::with(|script| script.hangs = true),
-        Fake::with(|script| script.delay = Duration::from_secs(3_600)),
+        Fake::with(|script| script.delay = Duration::from_hours(1)),
         Fake::with(|script| script.connects = vec!["gone"; 10_000].into()),
     ] {
         let world = World::new(fake);

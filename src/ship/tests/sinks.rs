@@ -61,7 +61,7 @@ async fn a_slow_sink_is_not_lost_while_it_goes_on() {
 
 #[tokio::test]
 async fn no_more_than_a_window_is_sent_without_acknowledgement() {
-    let world = World::new(Fake::with(|script| script.delay = Duration::from_secs(3_600)));
+    let world = World::new(Fake::with(|script| script.delay = Duration::from_hours(1)));
     world.write(1_000).await;
     world.until("a full window", |world| world.fake.seqs().len() == WINDOW).await;
     tokio::time::sleep(PATIENCE / 2).await;
