@@ -136,8 +136,9 @@ impl Status {
             Faults { stopped: true, .. } => self.condition.wait_for("the audit log is shut down"),
             Faults { broken: Some(reason), .. } => self.condition.wait_for(reason),
             Faults { stalled: true, .. } => self.condition.wait_for("the audit volume does not answer"),
-            Faults { disk_low: Some(reason), .. } => self.condition.wait_for(reason),
-            Faults { not_shipping: Some(reason), .. } => self.condition.wait_for(reason),
+            Faults { disk_low: Some(reason), .. } | Faults { not_shipping: Some(reason), .. } => {
+                self.condition.wait_for(reason);
+            }
             Faults { .. } => self.condition.holds(),
         }
     }

@@ -118,12 +118,12 @@ impl Nats {
         let client = options.connect(urls.servers).await.map_err(|error| Error::Connect(Box::new(error)))?;
         let context = ContextBuilder::new().timeout(patience).max_ack_inflight(WINDOW).build(client);
         for subject in [&self.server.subject, &self.checkpoints] {
-            context.stream_by_subject(subject).await.map_err(|error| self.no_stream(subject, error))?;
+            context.stream_by_subject(subject).await.map_err(|error| Self::no_stream(subject, error))?;
         }
         Ok(Session { context, lost })
     }
 
-    fn no_stream(&self, subject: &str, error: GetStreamByNameError) -> Error {
+    fn no_stream(subject: &str, error: GetStreamByNameError) -> Error {
         match error.kind() {
             GetStreamByNameErrorKind::NotFound => Error::NoStream(subject.to_owned()),
             _ => Error::Connect(Box::new(error)),
@@ -281,13 +281,14 @@ impl Urls {
 
 /// A text that can stand in a header: what is no printable ASCII is left out.
 fn header_text(text: &str) -> String {
-    text.chars().filter(|char| char.is_ascii_graphic()).collect()
+    text.chars().filter(char::is_ascii_graphic).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[allow(clippy::type_complexity, reason = "what a table of texts is held against")]
     fn parsed(text: &str) -> Result<(Vec<String>, Option<(String, Option<String>)>), &'static str> {
         let urls = Urls::parse(text)?;
         let servers = urls.servers.iter().map(|server| server.as_url_str().to_owned()).collect();

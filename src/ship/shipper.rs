@@ -82,6 +82,7 @@ enum Woken {
 }
 
 impl<S: Sink> Shipper<S> {
+    #[allow(clippy::too_many_arguments, reason = "the parts that shipping is made of, each once")]
     pub(super) fn new(
         sink: S,
         spool: Spool,
@@ -389,8 +390,8 @@ impl<S: Sink> Shipper<S> {
     fn told(&self) {
         let behind = self.progress.borrow().durable.saturating_sub(self.shipped);
         self.metrics.lag_records.set(i64::try_from(behind).unwrap_or(i64::MAX));
-        let waiting = self.window.iter().map(|sent| &sent.item).chain(&self.queue);
-        let oldest = waiting.filter_map(|item| if let Item::Record { ts, .. } = item { *ts } else { None }).next();
+        let mut waiting = self.window.iter().map(|sent| &sent.item).chain(&self.queue);
+        let oldest = waiting.find_map(|item| if let Item::Record { ts, .. } = item { *ts } else { None });
         let age = oldest.filter(|_| behind > 0).map_or(0.0, |ts| self.clock.now().duration_since(ts).as_secs_f64());
         self.metrics.lag_seconds.set(age.max(0.0));
     }

@@ -117,7 +117,10 @@ fn run(mut out: impl Write, mut queued: mpsc::Receiver<Line>) {
         }
         let written = out.write_all(&buffer).and_then(|()| out.flush());
         for line in batch.drain(..) {
-            let told = written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+            let told = match &written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
             let _ = line.written.send(told);
         }
     }

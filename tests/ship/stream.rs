@@ -81,7 +81,7 @@ impl Shipped {
 
     async fn until_shipped(&self, seq: u64) {
         let mut shipping = self.log.shipping();
-        let all = tokio::time::timeout(Duration::from_secs(60), shipping.wait_for(|shipped| *shipped >= seq)).await;
+        let all = tokio::time::timeout(Duration::from_mins(1), shipping.wait_for(|shipped| *shipped >= seq)).await;
         assert!(all.is_ok(), "{} of {seq} are shipped; up: {}", self.shipped(), self.metric("ccgate_audit_ship_up"));
     }
 
