@@ -74,7 +74,9 @@ async fn r14_shipped_downloads_stop_with_the_stream_and_go_on_with_it() {
     world.kill().await;
     world.run_process().await;
     world.until_ready().await;
-    assert_eq!(world.get(&call(1001, CALL), &token).await.status, 200);
+    // Another agent: the gateway still knows the first one's session, which died with the process.
+    let token = world.issuer.agent(1002);
+    assert_eq!(world.get(&call(1002, CALL), &token).await.status, 200);
     assert!(world.shut_down().await);
     let (kept, _) = without_duplicates(&nats.messages().await);
     let (kept, lines) = (kept.into_values().collect::<Vec<_>>(), lines(world.dir()));
