@@ -196,6 +196,12 @@ impl Log {
         self.shared.status.progress()
     }
 
+    /// Says that there is a checkpoint.
+    #[cfg(test)]
+    pub(crate) fn signed_for_test(&self, signed: super::Signed) {
+        self.shared.status.signed_for_test(signed);
+    }
+
     /// Whoever ships the log tells that all records up to `seq` are kept elsewhere, or will never be: with
     /// [`Durability::Shipped`] their entries are open now.
     pub fn shipped(&self, seq: u64) {

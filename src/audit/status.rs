@@ -70,6 +70,11 @@ impl Status {
         self.progress.send_modify(|progress| progress.durable = seq);
     }
 
+    #[cfg(test)]
+    pub(super) fn signed_for_test(&self, signed: Signed) {
+        self.progress.send_modify(|progress| progress.checkpoint = Some(signed));
+    }
+
     /// The last record that is kept elsewhere too, for whoever waits for it.
     pub(super) fn shipping(&self) -> watch::Receiver<u64> {
         self.shipped.subscribe()

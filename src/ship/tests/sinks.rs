@@ -118,3 +118,39 @@ async fn what_is_left_is_shipped_at_the_end_and_an_end_without_a_sink_is_bounded
     assert!((Duration::from_secs(5)..Duration::from_secs(7)).contains(&took), "{took:?}");
     assert!(!world.dir.path().join("ship.cursor").exists());
 }
+
+#[tokio::test]
+async fn checkpoints_are_shipped_behind_the_records_that_they_are_over() {
+    let mut world = World::new(Fake::default());
+    let sign = |world: &World, size: u64| {
+        world.log.signed_for_test(audit::Signed { size, note: format!("{ORIGIN}\n{size}\n").into() });
+    };
+    let at = |world: &World, size: u64| {
+        let items = &world.fake.script().items;
+        let id = format!("{ORIGIN}/checkpoint/{size}");
+        let found: Vec<_> = (0..).zip(items).filter(|(_, item)| item.id(ORIGIN) == id).map(|(at, _)| at).collect();
+        (
+            found.len(),
+            items
+                .iter()
+                .take(found.first().copied().unwrap_or(0))
+                .any(|item| item.id(ORIGIN) == format!("{ORIGIN}/{size}")),
+        )
+    };
+    world.write(10).await;
+    sign(&world, 5);
+    world.until("the first", |world| at(world, 5) == (1, true)).await;
+    world.write(1_000).await;
+    let last = world.durable();
+    sign(&world, last);
+    world.until("the second", |world| at(world, last) == (1, true)).await;
+    world.kill_shipping();
+    world.ship();
+    world.until("the newest again, which a stream knows by its id", |world| at(world, last).0 == 2).await;
+    world.log.shut_down(Duration::from_secs(5)).await;
+    let end = world.durable();
+    sign(&world, end);
+    world.shipping.take().expect("shipping").stop().await;
+    assert_eq!((at(&world, end), at(&world, 5).0), ((1, true), 1), "the last one, too");
+    world.assert_complete();
+}
