@@ -109,6 +109,16 @@ impl OpenEntry {
         Self { facts, live: Some(live) }
     }
 
+    /// The number of its `authorized` record.
+    pub(super) const fn seq(&self) -> u64 {
+        self.facts.seq
+    }
+
+    /// The opener is told no for the deadline, though the record is durable: dropping this gives it its end.
+    pub(super) fn timed_out(self) {
+        self.facts.timed_out.store(true, Ordering::Release);
+    }
+
     /// The opener has it now.
     pub(super) fn taken(mut self) -> Self {
         self.facts.taken = true;

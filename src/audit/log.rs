@@ -31,7 +31,7 @@ use super::recover::recover;
 use super::segment::{Disk, Storage};
 use super::status::{Progress, Status};
 use super::writer::{Erasing, Line, Message, Opening, Writer};
-use super::{Config, Error, Metrics, StartError, Why};
+use super::{Config, Durability, Error, Metrics, StartError, Why};
 
 /// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
 const NOTES_MAX: usize = 4_096;
@@ -58,9 +58,11 @@ pub(super) struct Shared {
     flood: Flood,
     clock: Clock,
     dir: PathBuf,
+    origin: String,
     write_timeout: Duration,
     pseudonyms: Option<Pseudonyms>,
     entries_max: u32,
+    durability: Durability,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
 }
@@ -128,9 +130,11 @@ impl Log {
             flood: Flood::default(),
             clock,
             dir: config.dir.clone(),
+            origin: keys.signer.verifier().name().to_owned(),
             write_timeout: config.write_timeout,
             pseudonyms: config.pseudonyms.clone(),
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
+            durability: config.durability,
             _ticker: ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -226,6 +230,11 @@ impl Log {
         }
     }
 
+    /// The log's name in its checkpoints.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
     /// The log's directory.
     pub(super) fn dir(&self) -> &Path {
         &self.shared.dir
@@ -248,6 +257,31 @@ impl Log {
     /// How far the log has come: for shipping what is durable.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.shared.status.progress()
+    }
+
+    /// Says that there is a checkpoint.
+    #[cfg(test)]
+    pub(crate) fn signed_for_test(&self, signed: super::Signed) {
+        self.shared.status.signed_for_test(signed);
+    }
+
+    /// Whoever ships the log tells that all records up to `seq` are kept elsewhere, or will never be: with
+    /// [`Durability::Shipped`] their entries are open now.
+    pub fn shipped(&self, seq: u64) {
+        self.shared.status.shipped(seq);
+    }
+
+    /// The last record that was shipped, for whoever may remove what was. Starts with 0.
+    pub fn shipping(&self) -> watch::Receiver<u64> {
+        self.shared.status.shipping()
+    }
+
+    /// Whoever ships the log tells why nothing can be shipped now; `None`: it can. With [`Durability::Shipped`] no entry is
+    /// opened meanwhile, and the log is not ready; else it makes no difference.
+    pub fn not_shipping(&self, reason: Option<String>) {
+        if self.shared.durability == Durability::Shipped {
+            self.shared.status.not_shipping(reason);
+        }
     }
 
     /// Ends the log: takes no more entries, waits until all are closed or the deadline has passed, writes what is queued
@@ -323,14 +357,28 @@ impl Shared {
             return Err(Why::Stopped);
         }
         if let Ok(answer) = timeout_at(deadline, &mut answer).await {
-            return answer.unwrap_or(Err(Why::Stopped)).map(OpenEntry::taken);
+            return self.shipped(answer.unwrap_or(Err(Why::Stopped))?, deadline).await.map(OpenEntry::taken);
         }
         // The order matters: were the channel closed first, the writer could find the opener gone and not yet timed out,
         // and would record that the client left.
         timed_out.store(true, Ordering::Release);
         answer.close();
         // The writer may have answered between the deadline and the close.
-        answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
+        self.shipped(answer.try_recv().unwrap_or(Err(Why::TimedOut))?, deadline).await.map(OpenEntry::taken)
+    }
+
+    /// Waits until the entry's record is shipped, where that is asked for. Cancel safe: an entry that is dropped in here
+    /// gets the end of one whose opener has left.
+    async fn shipped(&self, entry: OpenEntry, deadline: Instant) -> Result<OpenEntry, Why> {
+        if self.durability == Durability::Shipped {
+            let mut shipping = self.status.shipping();
+            // No error but the deadline's: `self` has the sender.
+            if timeout_at(deadline, shipping.wait_for(|shipped| *shipped >= entry.seq())).await.is_err() {
+                entry.timed_out();
+                return Err(Why::NotShipped);
+            }
+        }
+        Ok(entry)
     }
 
     /// Records that an entry could not be opened. Never waits: the caller has waited already.

@@ -85,6 +85,19 @@ pub struct Config {
     pub free_bytes_min: u64,
     /// Turns subjects and recordings into pseudonyms; `None`: records name them.
     pub pseudonyms: Option<Pseudonyms>,
+    /// When an entry is open.
+    pub durability: Durability,
+    /// Whether somebody ships the log and tells by [`Log::shipped`]: nothing is removed before.
+    pub ships: bool,
+}
+
+/// When an entry is open, so that the upstream may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Its record is durable here.
+    Local,
+    /// It is, and whoever ships the log has told that the record is kept elsewhere too ([`Log::shipped`]).
+    Shipped,
 }
 
 /// A digest of the bytes handed to the client.
@@ -119,6 +132,8 @@ pub enum Why {
     Unsigned,
     /// Free space is below the configured minimum.
     DiskLow,
+    /// The record was not shipped in time, or nothing can be shipped now. A durable one gets its end without the opener.
+    NotShipped,
     /// As many entries as are allowed at once stayed open for the whole wait.
     Full,
     /// The log was shut down.
@@ -133,6 +148,7 @@ impl std::fmt::Display for Why {
             Self::Stalled => "the disk does not answer",
             Self::Unsigned => "it cannot be signed",
             Self::DiskLow => "the disk is nearly full",
+            Self::NotShipped => "the record was not shipped in time",
             Self::Full => "too many entries are open",
             Self::Stopped => "it was shut down",
         })
@@ -147,4 +163,31 @@ pub(crate) fn new_key_pem() -> String {
     let der = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
     let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
     format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n")
+}
+
+/// A log as tests want it, with the key that all of them share.
+#[cfg(test)]
+pub(crate) fn test_config(dir: &std::path::Path) -> Config {
+    static KEY: std::sync::LazyLock<tempfile::NamedTempFile> = std::sync::LazyLock::new(|| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), new_key_pem()).expect("written");
+        file
+    });
+    Config {
+        dir: dir.to_path_buf(),
+        signing_key_file: KEY.path().to_path_buf(),
+        verifier_keys_file: None,
+        origin: Some("ccgate.example/audit".to_owned()),
+        checkpoint_interval: Duration::from_millis(250),
+        write_timeout: Duration::from_secs(2),
+        entries_max: 1_024,
+        digest: Digest::Sha256,
+        segment_bytes_max: 1 << 20,
+        segment_age_max: Duration::from_secs(86_400),
+        retention: None,
+        free_bytes_min: 0,
+        pseudonyms: None,
+        durability: Durability::Local,
+        ships: false,
+    }
 }

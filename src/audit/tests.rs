@@ -105,23 +105,7 @@ impl World {
     }
 }
 
-fn config(dir: &Path) -> Config {
-    Config {
-        dir: dir.to_path_buf(),
-        signing_key_file: key_file(),
-        verifier_keys_file: None,
-        origin: Some("ccgate.example/audit".to_owned()),
-        checkpoint_interval: Duration::from_millis(250),
-        segment_age_max: Duration::from_secs(86_400),
-        retention: None,
-        write_timeout: Duration::from_secs(2),
-        entries_max: 1_024,
-        digest: Digest::Sha256,
-        segment_bytes_max: 1 << 20,
-        free_bytes_min: 0,
-        pseudonyms: None,
-    }
-}
+use super::test_config as config;
 
 /// What a start finds in a directory.
 fn found(dir: &Path) -> Result<super::recover::Recovered, StartError> {
@@ -132,12 +116,6 @@ fn found(dir: &Path) -> Result<super::recover::Recovered, StartError> {
 fn losses(dir: &Path) -> super::recover::Losses {
     let keys = super::keys::Keys::read(&config(dir)).expect("keys");
     super::recover::recover(dir, &keys, true).expect("it is read").losses
-}
-
-/// The key of all logs here, in a file of this process alone.
-fn key_file() -> std::path::PathBuf {
-    static FILE: std::sync::LazyLock<tempfile::NamedTempFile> = std::sync::LazyLock::new(new_key);
-    FILE.path().to_path_buf()
 }
 
 fn new_key() -> tempfile::NamedTempFile {

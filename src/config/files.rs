@@ -2,6 +2,7 @@
 //! nothing of what they hold, and names no file whose name could be a secret pasted by mistake.
 
 mod sessions;
+mod ship;
 
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
@@ -161,6 +162,7 @@ impl Check {
         self.signing_key(audit);
         self.verifier_keys(audit);
         self.pseudonym_keys(audit);
+        self.ship(&audit.ship);
     }
 
     /// A folder that is there and can be written.

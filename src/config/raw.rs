@@ -2,6 +2,7 @@
 //! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
 
 mod sessions;
+mod ship;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::units::{Duration, Size};
 pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
+pub use ship::Durability;
+pub(super) use ship::{Nats, Ship};
 
 /// Configuration of ccgate. It never holds a secret, only the names of files that do.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -337,6 +340,10 @@ pub(super) struct Audit {
     /// With less free space on the volume no new download is let through; the ends of running ones are still written.
     #[schemars(extend("x-min" = "0B", "x-max" = "1TiB"))]
     pub(super) free_space_min: Size,
+    /// When a download may begin: `local`, when its record is durable here; `shipped`, when the stream has acknowledged it, too.
+    pub(super) durability: Durability,
+    /// Where the records are sent, beside the log's own files: `none`, `stdout` (a line each, for a log agent), or `nats` (a NATS JetStream stream).
+    pub(super) ship: Ship,
 }
 
 impl Default for Audit {
@@ -354,6 +361,8 @@ impl Default for Audit {
             segment_age: Duration::from_secs(24 * 3_600),
             retention: None,
             free_space_min: Size::from_mib(64),
+            durability: Durability::Local,
+            ship: Ship::None,
         }
     }
 }

@@ -8,7 +8,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::raw::Algorithm;
-pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn};
+pub use super::raw::{Digest, Durability, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
 use crate::{audit, authn, policy};
 
@@ -236,6 +236,21 @@ pub struct Audit {
     pub retention: Option<Duration>,
     /// With fewer free bytes no new entry is opened.
     pub free_bytes_min: u64,
+    /// When a download may begin.
+    pub durability: Durability,
+    /// Where the records are sent.
+    pub ship: Ship,
+}
+
+/// Where the audit log's records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ship {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// A NATS JetStream stream.
+    Nats(crate::ship::Server),
 }
 
 impl Audit {
@@ -255,6 +270,11 @@ impl Audit {
             retention: self.retention,
             free_bytes_min: self.free_bytes_min,
             pseudonyms,
+            durability: match self.durability {
+                Durability::Local => audit::Durability::Local,
+                Durability::Shipped => audit::Durability::Shipped,
+            },
+            ships: self.ship != Ship::None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whole files, from text to problems or to a configuration.
 
+mod ship;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

@@ -248,6 +248,33 @@ fn a_store_has_a_url_and_keys_that_can_be_used() {
 }
 
 #[test]
+fn a_stream_has_urls_that_can_be_used() {
+    let world = World::new();
+    let (url, ca) = ("audit.ship.nats.url_file", "audit.ship.nats.ca_file");
+    world.write("url", "tls://ccgate:hunter2@n1.example:4222, tls://n2.example\n");
+    assert_eq!(world.problems(&[(url, "url")]), Vec::<String>::new());
+    for (bad, what) in [
+        ("hunter2", "no nats:// or tls:// URL"),
+        ("https://hunter2", "no nats:// or tls:// URL"),
+        ("nats://hunter2@", "a URL without a host"),
+        ("nats://a b", "a URL that cannot be read"),
+    ] {
+        world.write("url", bad);
+        let problem = world.problem(&[(url, "url")]);
+        assert!(problem.starts_with(&format!("--set: {url}: the file holds {what}; put the bare URLs")), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+    world.write("url", "nats://a\nnats://b\n");
+    assert!(world.problem(&[(url, "url")]).contains("the file's content cannot be used: more than one line"));
+    world.write("url", "nats://a");
+    world.write("ca.pem", "hunter2");
+    let problem = world.problem(&[(url, "url"), (ca, "ca.pem")]);
+    assert_eq!(problem, format!("--set: {ca}: ca.pem holds no certificate (PEM)"));
+    let problem = world.problem(&[(url, "none")]);
+    assert!(problem.contains("the file that it names: no such file"), "{problem}");
+}
+
+#[test]
 fn a_stores_certificates_are_for_tls() {
     let world = World::new();
     let ca = "sessions.store.redis.ca_file";
