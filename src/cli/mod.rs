@@ -1,6 +1,7 @@
 //! The commands: what can be typed, and those that need neither runtime nor network. It maps outcomes to exit codes and
 //! starts no listener.
 
+mod audit;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -22,6 +23,7 @@ use secrecy::SecretString;
 use crate::cc::AgentId;
 use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
+pub use audit::{AuditCommand, VerifyArgs, audit};
 pub use check::check;
 pub use explain::explain;
 pub use healthcheck::healthcheck;
@@ -59,6 +61,13 @@ pub enum Command {
         /// What to ask.
         #[command(subcommand)]
         command: SessionsCommand,
+    },
+    /// Ask audit logs, or verify them; needs no running gateway
+    #[command(disable_help_subcommand = true)]
+    Audit {
+        /// What to ask.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Print the JSON Schema of the config file, for editors
     Schema,
@@ -196,6 +205,7 @@ impl From<Exit> for ExitCode {
 pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Box<Command>> {
     let done = match command {
         Command::Check(args) if !args.online => check(&args, out),
+        Command::Audit { command } => audit(&command, out, err),
         Command::Schema => schema(out),
         Command::Healthcheck(args) => healthcheck(&args, err),
         other => return Err(Box::new(other)),

@@ -17,6 +17,10 @@ mod lines;
 mod segments;
 mod signed;
 mod tiles;
+pub mod verify;
+
+#[cfg(test)]
+pub(crate) mod sample;
 
 pub use head::{Erased, ErasedLine, Head, Range, leaf_of, void_leaf, void_line};
 pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys};

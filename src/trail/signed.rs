@@ -39,7 +39,7 @@ const fn first_record() -> u64 {
 ///
 /// # Errors
 /// The file can't be read.
-pub fn signed_lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Option<SignedLine>)>>> {
+pub fn signed_lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<(u64, Option<SignedLine>)>> + use<>> {
     let file = match File::open(dir.join(CHECKPOINTS_FILE)) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
