@@ -12,6 +12,8 @@ use super::segment::{Damage, Disk, Storage};
 pub(super) enum Form {
     /// Nothing, and says so.
     Fail(io::ErrorKind),
+    /// Nothing, and says so with the system's own error.
+    Errno(rustix::io::Errno),
     /// Everything, and yet reports a failure: a timeout is not a no.
     FailButPersist,
     /// Half of what is to be appended.
@@ -28,6 +30,8 @@ pub(super) struct Plan {
     first: usize,
     /// How many fail, from that one on.
     count: usize,
+    /// One more fails, so many calls after the first; 0: none.
+    then: usize,
     calls: AtomicUsize,
     /// Each call whose number is a multiple of this fails; 0: none.
     pub(super) every: AtomicUsize,
@@ -45,10 +49,20 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(form: Form, first: usize, count: usize) -> Arc<Self> {
+        Self::of(form, first, count, 0)
+    }
+
+    /// The call `first` fails, and the one that comes `then` calls later.
+    pub(super) fn twice(form: Form, first: usize, then: usize) -> Arc<Self> {
+        Self::of(form, first, 1, then)
+    }
+
+    fn of(form: Form, first: usize, count: usize, then: usize) -> Arc<Self> {
         Arc::new(Self {
             form,
             first,
             count,
+            then,
             calls: AtomicUsize::new(0),
             every: AtomicUsize::new(0),
             always: AtomicBool::new(false),
@@ -79,6 +93,7 @@ impl Plan {
         (every > 0 && call.is_multiple_of(every))
             || self.always.load(Ordering::SeqCst)
             || (call >= self.first && call - self.first < self.count)
+            || (self.then > 0 && call > self.first && call - self.first == self.then)
     }
 }
 
@@ -96,6 +111,7 @@ impl Faulty {
         }
         match self.plan.form {
             Form::Fail(kind) => Err(kind.into()),
+            Form::Errno(errno) => Err(errno.into()),
             Form::FailButPersist => work(&mut self.disk, true).and(Err(io::ErrorKind::TimedOut.into())),
             Form::FailHalfway => work(&mut self.disk, false).and(Err(io::ErrorKind::Other.into())),
             Form::Panic => panic!("a planned panic in the storage"),

@@ -3,7 +3,9 @@
 mod crash;
 mod faults;
 mod records;
+mod replay;
 mod signed;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -67,6 +67,11 @@ impl Explained {
         self.missing.iter().any(|missing| missing.contains(seq))
     }
 
+    /// The last number whose leaf no record tells.
+    pub(super) fn last_without_record(&self) -> u64 {
+        self.missing.iter().chain(&self.accepted).map(|range| range.last).max().unwrap_or(0)
+    }
+
     /// The last number that is named. None of them is used again, even where no line is left.
     pub(super) fn last(&self) -> u64 {
         self.voids.iter().chain(&self.accepted).map(|range| range.last).max().unwrap_or(0)
@@ -77,6 +82,11 @@ impl Losses {
     /// Whether nothing is lost.
     pub(in super::super) const fn is_none(&self) -> bool {
         self.missing.is_none() && self.altered.is_empty()
+    }
+
+    /// The last number that is lost; 0: none.
+    pub(super) fn last(&self) -> u64 {
+        self.missing.iter().chain(&self.altered).map(|range| range.last).max().unwrap_or(0)
     }
 
     pub(super) fn altered(&mut self, seq: u64) {
