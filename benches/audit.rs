@@ -199,7 +199,7 @@ impl Bench {
             left -= entries;
             resident.push(memory("VmRSS:"));
         }
-        let (first, last) = (resident[0] >> 10, resident[resident.len() - 1] >> 10);
+        let (first, last) = (resident[0] >> 20, resident[resident.len() - 1] >> 20);
         println!("{records} records in {took:.1?}: {first} MiB resident after the first {}, {last} MiB in the end", 2 * AHEAD);
         // As a killed process leaves it: no stop record, no last checkpoint.
         let killed = tempfile::tempdir_in(&self.dir).unwrap();

@@ -51,11 +51,13 @@ pub(super) struct Notary {
 }
 
 /// What a start knows of the tree.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Beginning {
     pub(super) tree: Tree,
     /// Full tiles that may not be on the disk as they should.
     pub(super) tiles: Vec<Tile>,
+    /// Full tiles that are there, and perhaps not durable.
+    pub(super) unsynced: Vec<TileId>,
     pub(super) signed: Option<u64>,
     pub(super) notes_end: u64,
     /// The last number that has no record any more; 0: none.
@@ -64,13 +66,13 @@ pub(super) struct Beginning {
 
 impl Notary {
     pub(super) fn new(signer: Arc<Signer>, beginning: Beginning) -> Self {
-        let Beginning { tree, tiles, signed, notes_end, only_in_tiles } = beginning;
+        let Beginning { tree, tiles, unsynced, signed, notes_end, only_in_tiles } = beginning;
         let partial = TileId::partial_of(signed.unwrap_or(0));
         Self {
             signer,
             tree,
             waiting: tiles.into(),
-            unsynced: VecDeque::new(),
+            unsynced: unsynced.into(),
             doubted: None,
             partial,
             partial_written: false,

@@ -31,6 +31,7 @@ use scan::Scan;
 use super::entry::EntryId;
 use super::keys::Keys;
 use super::notary::Beginning;
+use super::segment::sync_dir;
 use super::record::micros_utc;
 use super::start_error::StartError;
 use crate::tlog::{Checkpoint, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
@@ -86,8 +87,7 @@ pub(super) struct UnknownEnd<'a> {
 impl Recovered {
     /// The tree, for the one who goes on with it.
     pub(super) fn take_beginning(&mut self) -> Beginning {
-        let nothing = Beginning { tree: Tree::new(), tiles: Vec::new(), signed: None, notes_end: 0, only_in_tiles: 0 };
-        std::mem::replace(&mut self.beginning, nothing)
+        std::mem::take(&mut self.beginning)
     }
 }
 
@@ -124,20 +124,35 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     };
     let tiles_made_anew = attempt.leaves_alone && !tolerant;
     let scan = scan.map_err(|error| attempt.place_of(error))?;
-    if let Some(last) = segments.last().filter(|last| last.path.exists()) {
+    let Scan { last, tree, stale, unsynced, open, moved, erased, losses, explained, .. } = scan;
+    for Segment { path, .. } in segments.iter().filter(|segment| segment.first >= explained.last_begun()) {
         // What a killed process wrote may not be durable yet, and what is written from now on builds on it.
-        let synced = File::open(&last.path).and_then(|file| file.sync_all());
-        synced.map_err(|source| StartError::io(&last.path, source))?;
+        let synced = if path.exists() { File::open(path).and_then(|file| file.sync_all()) } else { Ok(()) };
+        synced.map_err(|source| StartError::io(path, source))?;
     }
-    let Scan { last, tree, stale, open, moved, erased, losses, explained, .. } = scan;
     // Numbers that failed are not used again, even where no line of theirs is left.
     let next_seq = last.max(explained.last()).saturating_add(1);
+    remove_empty(dir, &segments, next_seq).map_err(|source| StartError::io(dir, source))?;
     let signed = notes.newest.as_ref().map(|checkpoint| checkpoint.size);
     let losses = losses.unwrap_or_default();
     let removed = segments.first().map_or(0, |first| first.first.saturating_sub(1));
     let only_in_tiles = removed.max(explained.last_without_record()).max(losses.last());
-    let beginning = Beginning { tree, tiles: stale, signed, notes_end: notes.end, only_in_tiles };
+    let beginning = Beginning { tree, tiles: stale, unsynced, signed, notes_end: notes.end, only_in_tiles };
     Ok(Recovered { next_seq, open, moved, beginning, tiles_made_anew, erased, losses })
+}
+
+/// Removes segments that were begun and never written. Left there, they would end the segment before at a number that it is
+/// still to reach.
+fn remove_empty(dir: &Path, segments: &[Segment], next_seq: u64) -> io::Result<()> {
+    for Segment { path, first } in segments.iter().rev() {
+        match path.metadata() {
+            Ok(found) if found.len() > 0 => break,
+            Ok(_) if *first != next_seq => std::fs::remove_file(path)?,
+            // The next segment has this name, or it was moved aside.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    sync_dir(dir)
 }
 
 /// A reading of the records.
@@ -180,8 +195,20 @@ impl<'a> Attempt<'a> {
         self.check_ends(skipped, &explained)?;
         let last = read.first().map_or(base, |first| first.first.saturating_sub(1));
         let losses = self.tolerant.then(Losses::default);
-        let (stale, open, moved, erased) = (full, BTreeMap::new(), Vec::new(), Vec::new());
-        let mut scan = Scan { dir: self.dir, tiles, explained, signed, losses, last, tree, stale, open, moved, erased };
+        let mut scan = Scan {
+            dir: self.dir,
+            tiles,
+            explained,
+            signed,
+            losses,
+            last,
+            tree,
+            stale: full,
+            unsynced: Vec::new(),
+            open: BTreeMap::new(),
+            moved: Vec::new(),
+            erased: Vec::new(),
+        };
         scan.walk(read)?;
         Ok(scan)
     }

@@ -14,6 +14,8 @@ pub(super) struct Explained {
     voids: Vec<Range>,
     missing: Vec<Range>,
     accepted: Vec<Range>,
+    /// The name of the last segment that begins with a record.
+    last_begun: u64,
 }
 
 /// What is lost.
@@ -34,9 +36,10 @@ struct Accepted {
 impl Explained {
     pub(super) fn read(segments: &[Segment]) -> Result<Self, StartError> {
         let mut explained = Self::default();
-        for Segment { path, .. } in segments {
+        for Segment { path, first } in segments {
             let line = first_line(path).map_err(|source| StartError::io(path, source))?;
             let Ok(head) = serde_json::from_slice::<Head<'_>>(&line) else { continue };
+            explained.last_begun = *first;
             match head.event.as_deref() {
                 Some("audit.gap") => {
                     explained.voids.extend(head.void);
@@ -60,6 +63,11 @@ impl Explained {
 
     pub(super) fn is_accepted(&self, seq: u64) -> bool {
         self.accepted.iter().any(|accepted| accepted.contains(seq))
+    }
+
+    /// The name of the last segment that begins with a record; what a later one holds was not made durable.
+    pub(super) const fn last_begun(&self) -> u64 {
+        self.last_begun
     }
 
     /// Whether a gap record says that somebody took it away.

@@ -4,15 +4,15 @@
 //! A loss of power is taken as a journaling file system has it: names change in order and are durable with any sync after;
 //! bytes that were not made durable are there, gone, zero, or any mixture of it.
 //!
-//! `AUDIT_REPLAY=n` takes n images of each kind for each place, instead of one.
+//! `AUDIT_REPLAY=n` takes n images of each kind for each place, instead of one; `AUDIT_REPLAY_FAULTS=n` so many faults.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
-use super::super::segment::{Damage, Storage};
+use super::super::faulty::{Form, Op};
+use super::storm::Run;
 use super::*;
 use crate::trail::verify::verify;
 use crate::trail::{KEYS_FILE, read_keys};
@@ -73,93 +73,17 @@ fn listing(dir: &Path) -> String {
         .collect()
 }
 
-/// A call of the storage.
-#[derive(Debug, Clone)]
-enum Op {
-    Rotate(u64),
-    Append(Vec<u8>),
-    Sync,
-    Create(PathBuf, Vec<u8>),
-    SyncFile(PathBuf),
-    Rename(PathBuf, PathBuf),
-    Splice(PathBuf, u64, Vec<u8>),
-    Remove(PathBuf),
-    SyncNames,
-}
-
-/// A disk that takes down what is done to it.
-struct Recorder {
-    disk: Disk,
-    tape: Arc<Mutex<Vec<Op>>>,
-}
-
-impl Recorder {
-    fn note(&self, op: Op) {
-        self.tape.lock().expect("a tape").push(op);
-    }
-}
-
-impl Storage for Recorder {
-    fn rotate(&mut self, first: u64) -> io::Result<()> {
-        self.note(Op::Rotate(first));
-        self.disk.rotate(first)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.note(Op::Append(bytes.to_vec()));
-        self.disk.append(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.note(Op::Sync);
-        self.disk.sync()
-    }
-
-    fn check(&mut self) -> Result<(), Damage> {
-        self.disk.check()
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.note(Op::Create(path.to_owned(), bytes.to_vec()));
-        self.disk.create(path, bytes)
-    }
-
-    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
-        self.note(Op::SyncFile(path.to_owned()));
-        self.disk.sync_file(path)
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.note(Op::Rename(from.to_owned(), to.to_owned()));
-        self.disk.rename(from, to)
-    }
-
-    fn splice(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<u64> {
-        let end = self.disk.splice(path, offset, bytes)?;
-        self.note(Op::Splice(path.to_owned(), end - bytes.len() as u64, bytes.to_vec()));
-        Ok(end)
-    }
-
-    fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.note(Op::Remove(path.to_owned()));
-        self.disk.remove(path)
-    }
-
-    fn sync_names(&mut self) -> io::Result<()> {
-        self.note(Op::SyncNames);
-        self.disk.sync_names()
-    }
-}
-
 /// A file's bytes: as a process sees them, and how many of them are durable.
 #[derive(Debug, Clone, Default)]
 struct Inode {
     bytes: Vec<u8>,
     durable: usize,
+}
+
+impl Inode {
+    fn cut(&mut self) {
+        self.bytes.truncate(self.durable);
+    }
 }
 
 /// A change of names.
@@ -177,7 +101,8 @@ struct Model {
     changes: Vec<Change>,
     /// Changes of names that are durable.
     durable: usize,
-    current: usize,
+    /// The segment that is written.
+    current: Option<(PathBuf, usize)>,
 }
 
 impl Model {
@@ -232,17 +157,29 @@ impl Model {
         }
     }
 
+    fn written(&mut self) -> &mut Inode {
+        let (_, inode) = self.current.as_ref().expect("a segment was begun");
+        &mut self.inodes[*inode]
+    }
+
     /// Does a call, of whose bytes only the first `part` are written.
     fn run(&mut self, op: &Op, part: usize) {
         match op {
             Op::Rotate(first) => {
-                self.current = self.inodes.len();
-                self.made(segment_name(*first).into());
+                // What the one before has beyond its last sync is cut off, and one without any is removed.
+                match self.current.take() {
+                    Some((path, old)) if self.inodes[old].durable == 0 => self.changes.push(Change::Remove(path)),
+                    Some((_, old)) => self.inodes[old].cut(),
+                    None => {}
+                }
+                let path = PathBuf::from(segment_name(*first));
+                self.current = Some((path.clone(), self.inodes.len()));
+                self.made(path);
                 self.durable = self.changes.len();
             }
-            Op::Append(bytes) => self.inodes[self.current].bytes.extend(bytes.iter().take(part)),
-            Op::Sync => {
-                let inode = &mut self.inodes[self.current];
+            Op::Append(bytes) => self.written().bytes.extend(bytes.iter().take(part)),
+            Op::Sync(_) => {
+                let inode = self.written();
                 inode.durable = inode.bytes.len();
                 self.durable = self.changes.len();
             }
@@ -299,31 +236,26 @@ impl Model {
     }
 }
 
-/// What a log did, over a directory of earlier lives.
-async fn recorded(before: &Path) -> Vec<Op> {
-    let dir = in_memory();
-    copy(before, dir.path());
-    let tape = Arc::new(Mutex::new(Vec::new()));
-    let storage = Recorder { disk: Disk::open(dir.path()).expect("a disk"), tape: Arc::clone(&tape) };
-    let config = Config { segment_bytes_max: 64 << 10, retention: RETENTION, ..config(dir.path()) };
-    let metrics = Metrics::register(&Registry::new()).expect("metrics");
-    let log = Log::start_with(storage, &config, Clock::system(), Ready::new().register("audit"), metrics);
-    let log = log.expect("it starts");
-    for many in [3, 150, 1, 140] {
-        let opened = futures_util::future::join_all((0..many).map(|_| log.open(authorized("req-1"), session()))).await;
-        opened.into_iter().for_each(|entry| entry.expect("an entry").close(finished()));
-        // The first tick removes what is old; each later one can sign.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+/// What a log did that lived through the plan, over a directory of earlier lives.
+async fn recorded(before: &Path, plan: Arc<Plan>) -> Vec<Op> {
+    plan.record();
+    let mut run = Run::start(before, Arc::clone(&plan), "replay".to_owned()).await;
+    for entries in [3, 150, 1, 140] {
+        run.entries(entries).await;
+        run.signed().await;
     }
-    assert!(log.shut_down(Duration::from_secs(5)).await.complete);
-    let tape = tape.lock().expect("a tape").clone();
+    assert_eq!(run.stop().await, Ended { entries_without_end: 0, complete: true });
+    plan.tape.lock().expect("a tape").take().expect("it was on")
+}
+
+/// Rotations, checkpoints and a pruning are in it.
+fn has_all(tape: &[Op]) {
     let count = |is: fn(&Op) -> bool| tape.iter().filter(|op| is(op)).count();
     assert!(count(|op| matches!(op, Op::Rotate(_))) >= 2, "a rotation");
     assert!(count(|op| matches!(op, Op::Splice(..))) >= 4, "checkpoints");
     let segment = |path: &Path| path.to_str().is_some_and(|name| name.starts_with("audit-"));
     let removed = tape.iter().filter(|op| matches!(op, Op::Remove(path) if segment(path)));
     assert_eq!(removed.count(), 2, "a pruning");
-    tape
 }
 
 /// The lines that can have been acknowledged before a place: a sync came after them.
@@ -331,8 +263,10 @@ fn acknowledged(ops: &[Op]) -> BTreeSet<String> {
     let (mut lines, mut waiting) = (BTreeSet::new(), Vec::new());
     for op in ops {
         match op {
+            // What failed before that is given up by it.
+            Op::Rotate(_) | Op::Sync(false) => waiting.clear(),
             Op::Append(bytes) => waiting.extend(std::str::from_utf8(bytes).expect("text").lines().map(str::to_owned)),
-            Op::Sync => lines.extend(waiting.drain(..)),
+            Op::Sync(true) => lines.extend(waiting.drain(..)),
             _ => {}
         }
     }
@@ -361,27 +295,52 @@ const fn length(op: &Op) -> usize {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_a_crash_leaves_starts_and_has_all_that_was_acknowledged() {
-    let images = std::env::var("AUDIT_REPLAY").ok().map_or(1, |text| text.parse().expect("a number"));
-    let seed = std::env::var("AUDIT_REPLAY_SEED").ok().map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    println!("AUDIT_REPLAY_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let before = earlier_lives(&[50, 100, 20]).await;
-    let ops = recorded(before.path()).await;
-    let mut model = Model::of(before.path());
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Starts on what crashes leave: at each `step`-th place, so many images of each kind.
+async fn replay(before: &Path, ops: &[Op], step: usize, images: u64, random: &mut fastrand::Rng, what: &str) {
+    let (mut model, from) = (Model::of(before), random.usize(0..step));
     for (place, op) in ops.iter().enumerate() {
-        let promised = acknowledged(&ops[..place]);
-        for image in 0..images {
+        for image in 0..if place % step == from { images } else { 0 } {
+            let promised = acknowledged(&ops[..place]);
             let part = random.usize(0..=length(op));
             let mut crashed = model.clone();
             crashed.run(op, part);
-            let at = format!("seed {seed}, image {image}, at {place} of {}, byte {part}", ops.len());
+            let at = format!("{what}, image {image}, at {place} of {}, byte {part}", ops.len());
             starts(crashed.killed(), &promised, &format!("killed, {at}")).await;
-            starts(crashed.powerless(&mut random), &promised, &format!("no power, {at}")).await;
-            starts(model.powerless(&mut random), &promised, &format!("no power, before, {at}")).await;
+            starts(crashed.powerless(random), &promised, &format!("no power, {at}")).await;
+            starts(model.powerless(random), &promised, &format!("no power, before, {at}")).await;
         }
         model.run(op, usize::MAX);
     }
-    starts(model.killed(), &acknowledged(&ops), "killed at the end").await;
+    starts(model.killed(), &acknowledged(ops), &format!("killed at the end, {what}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_crash_leaves_starts_and_has_all_that_was_acknowledged() {
+    let seed = number("AUDIT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("AUDIT_REPLAY_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let before = earlier_lives(&[50, 100, 20]).await;
+    let ops = recorded(before.path(), Plan::never()).await;
+    has_all(&ops);
+    let what = format!("seed {seed}");
+    replay(before.path(), &ops, 1, number("AUDIT_REPLAY").unwrap_or(1), &mut random, &what).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_crash_after_a_fault_leaves_starts_and_has_all_that_was_acknowledged() {
+    let seed = number("AUDIT_REPLAY_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("AUDIT_REPLAY_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let before = earlier_lives(&[50, 100, 20]).await;
+    for turn in 0..number("AUDIT_REPLAY_FAULTS").unwrap_or(6) {
+        let form = [Form::FailHalfway, Form::FailButPersist, Form::Fail(io::ErrorKind::Other)][random.usize(0..3)];
+        let first = random.usize(1..90);
+        let ops = recorded(before.path(), Plan::new(form, first, 1)).await;
+        let what = format!("seed {seed}, turn {turn}, {form:?} at {first}");
+        replay(before.path(), &ops, 7, number("AUDIT_REPLAY").unwrap_or(1), &mut random, &what).await;
+    }
 }

@@ -37,7 +37,7 @@ fn all() -> bool {
 }
 
 /// One run: a log that lives through the plan.
-struct Run {
+pub(super) struct Run {
     world: World,
     what: String,
     /// Entries that were given to an opener.
@@ -46,7 +46,7 @@ struct Run {
 
 impl Run {
     /// Starts, again where a start meets the fault.
-    async fn start(before: &Path, plan: Arc<Plan>, what: String) -> Self {
+    pub(super) async fn start(before: &Path, plan: Arc<Plan>, what: String) -> Self {
         let dir = Arc::new(in_memory());
         copy(before, dir.path());
         let config =
@@ -69,7 +69,7 @@ impl Run {
         }
     }
 
-    async fn entries(&mut self, count: usize) {
+    pub(super) async fn entries(&mut self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         let mut left = count;
         while left > 0 {
@@ -84,7 +84,7 @@ impl Run {
         }
     }
 
-    async fn signed(&self) {
+    pub(super) async fn signed(&self) {
         let progress = self.world.log.progress();
         self.until("signed", |_| {
             let progress = progress.borrow();
@@ -111,6 +111,10 @@ impl Run {
             }
             self.until("writable", |world| world.log.is_writable()).await;
         }
+    }
+
+    pub(super) async fn stop(&self) -> Ended {
+        self.world.stop().await
     }
 
     /// All of the work, and then a death and an orderly end, each followed by a start.
@@ -167,15 +171,19 @@ impl Run {
     }
 }
 
-/// The records that count: those in a segment's end whose numbers the next segment begins with, or has passed, do not.
+/// The records that count: those whose numbers a gap record calls void do not, nor those that the next segment has passed.
 fn counted(dir: &Path) -> Vec<Value> {
     let all = segments(dir);
-    let ends = all.keys().skip(1).copied().chain([u64::MAX]);
-    let lines = all.values().zip(ends).flat_map(|(text, end)| {
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
-        lines.filter(move |line| line["seq"].as_u64().is_some_and(|seq| seq < end))
+    let read = |text: &String| text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
+    let segments: Vec<(u64, Vec<Value>)> = all.iter().map(|(first, text)| (*first, read(text))).collect();
+    let voids: Vec<_> = segments.iter().flat_map(|(_, lines)| lines.first()).map(|line| line["void"].clone()).collect();
+    let void = |seq| voids.iter().any(|void| void["first"].as_u64() <= Some(seq) && Some(seq) <= void["last"].as_u64());
+    let ends: Vec<_> = all.keys().skip(1).copied().chain([u64::MAX]).collect();
+    let counts = |line: &Value, end| line["seq"].as_u64().is_some_and(|seq| seq < end && !void(seq));
+    let kept = segments.into_iter().zip(ends).flat_map(|((_, lines), end)| {
+        lines.into_iter().filter(|line| counts(line, end)).collect::<Vec<_>>()
     });
-    lines.collect()
+    kept.collect()
 }
 
 /// Runs all of them, some at once, until one was not touched by its fault. How many there were.
