@@ -13,8 +13,11 @@ import kubernetes_validate
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CUSTOM = {("monitoring.coreos.com/v1", "PodMonitor"): "podmonitor.json"}
-UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+CUSTOM = {
+    ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitor.json",
+    ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrule.json",
+}
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Sign-out and the last audit records, after the drain.
 AFTER_DRAIN_SECONDS = 9
 
@@ -36,7 +39,7 @@ def schema_errors(thing, versions):
 
 
 def seconds(duration):
-    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h)", str(duration)).groups()
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h|d)", str(duration)).groups()
     return int(number) * UNITS[unit]
 
 
@@ -181,6 +184,7 @@ def self_test(things, versions):
     ]
     breaks = [("Deployment", *one) for one in breaks]
     breaks.append(("Service", ("spec", "publishNotReadyAddresses"), False))
+    breaks.append(("PrometheusRule", ("spec", "groups", 0, "rules", 0, "annotations"), {"summary": "no way out"}))
     found = 0
     for kind, path, value in breaks:
         broken = json.loads(json.dumps(things))

@@ -11,7 +11,7 @@
 //! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! cc clock ready yaml net | tlog trail | route authn policy | audit | upstream session | relay | serve admin | config telemetry app cli
+//! cc clock ready yaml net | tlog trail | route authn policy | audit ship | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
 pub mod admin;
@@ -31,6 +31,7 @@ pub mod relay;
 pub mod route;
 pub mod serve;
 pub mod session;
+pub mod ship;
 #[cfg(feature = "demo")]
 pub mod sim;
 pub mod telemetry;

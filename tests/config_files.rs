@@ -110,8 +110,9 @@ fn the_reference_shows_the_defaults_of_the_code() {
             Some(default) => {
                 let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
                 assert_eq!(line.value, text, "{path}");
-                // The default store is another one.
-                let stands = path.starts_with("sessions.store.") == line.commented_out;
+                // The default store is another one, and nothing is shipped by default.
+                let other = path.starts_with("sessions.store.") || path.starts_with("audit.ship.");
+                let stands = other == line.commented_out;
                 assert!(stands, "{path} has a default: it stands without #");
             }
             None if line.comment.contains("required") => assert!(!line.commented_out, "{path} is required"),
@@ -156,8 +157,8 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
 /// Each optional key of the reference can be used as it stands there.
 #[test]
 fn what_is_commented_out_in_the_reference_is_good_too() {
-    let redis = uncommented(&["jwks_file", "state_file", "state_key_file"]).replace("store: memory ", "store:");
-    let state = uncommented(&["jwks_file", "redis"]);
+    let redis = uncommented(&["jwks_file", "state_file", "state_key_file", "nats"]).replace("store: memory ", "store:");
+    let state = uncommented(&["jwks_file", "redis"]).replace("ship: none ", "ship:");
     for text in [redis, state] {
         let config = load_text(&text).expect("good");
         let (server, admin) = (&config.server, &config.admin);

@@ -1,6 +1,7 @@
 //! The admin plane: metrics, liveness, readiness, a page for people, sessions for operators. It knows nothing of any request
 //! for a recording.
 
+mod audit;
 mod operator;
 mod page;
 mod sessions;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ready::Ready;
 
+pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
 pub use operator::{Asker, Deed, Operator, SessionRow, SignOut};
 pub use sessions::{ADMIN_HEADER, SESSIONS_PATH};
 
@@ -163,9 +165,12 @@ async fn answer(state: &State, asker: &Asker, request: Request<Incoming>) -> Res
         EVENTS_PATH if head.method == Method::POST => event(body).await,
         "/metrics" | "/livez" | "/readyz" | "/" => not_allowed("GET, HEAD"),
         EVENTS_PATH => not_allowed("POST"),
-        path => match path.strip_prefix(SESSIONS_PATH) {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+        path => match (path.strip_prefix(SESSIONS_PATH), path.strip_prefix(AUDIT_PATH)) {
+            (Some(rest), _) if rest.is_empty() || rest.starts_with('/') => {
                 sessions::answer(state.operator.as_deref(), asker, &head, rest).await
+            }
+            (_, Some(rest)) if rest.starts_with('/') => {
+                audit::answer(state.operator.as_deref(), asker, &head, body, rest).await
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         },

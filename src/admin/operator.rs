@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::audit::{ErasureOrder, Reading};
 use crate::cc::AgentId;
 
 /// One agent's session: a row of `GET /sessions`. No Guid stands in it, not even a fingerprint.
@@ -85,4 +86,10 @@ pub trait Operator: Send + Sync + 'static {
 
     /// Writes down who asks for what, before it is done. Must not block.
     fn record(&self, asker: &Asker, deed: Deed);
+
+    /// Writes down that somebody reads the audit log. Gives the record's number when it is durable, else why it is not.
+    fn read_audit(&self, asker: &Asker, reading: Reading) -> BoxFuture<'_, Result<u64, String>>;
+
+    /// Erases records of the audit log. Gives the number of the order's record, else why nothing was done or what is left.
+    fn erase(&self, asker: &Asker, order: ErasureOrder) -> BoxFuture<'_, Result<u64, String>>;
 }

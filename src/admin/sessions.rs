@@ -77,7 +77,7 @@ pub(super) async fn answer(
 }
 
 /// Whether a request is an operator's: by the connection it came over, and by what no browser's page sends.
-fn admit(asker: &Asker, head: &Parts) -> Result<(), &'static str> {
+pub(super) fn admit(asker: &Asker, head: &Parts) -> Result<(), &'static str> {
     if head.headers.get(&ADMIN_HEADER).is_none_or(|value| value != "1") {
         return Err("the request header Ccgate-Admin: 1 is missing");
     }
@@ -88,7 +88,7 @@ fn admit(asker: &Asker, head: &Parts) -> Result<(), &'static str> {
         return Ok(());
     }
     if !asker.peer.ip().to_canonical().is_loopback() {
-        return Err("sessions are for this machine, or for clients with a certificate (admin.tls.client_ca_file)");
+        return Err("it is for this machine, or for clients with a certificate (admin.tls.client_ca_file)");
     }
     if OF_A_PROXY.iter().any(|name| head.headers.contains_key(name)) {
         return Err("it comes over a proxy");
@@ -111,7 +111,7 @@ fn unknown(agent: AgentId) -> Response<Full<Bytes>> {
     text(StatusCode::NOT_FOUND, format!("nothing is known of agent {agent} here\n"))
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
     match serde_json::to_string(value) {
         Ok(body) => typed(StatusCode::OK, "application/json", body + "\n"),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::session::store;
-use crate::{audit, authn, net, policy, serve};
+use crate::{audit, authn, net, policy, serve, ship};
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +39,15 @@ pub enum StartError {
     /// The policy can't be used.
     #[error("the policy cannot be used")]
     Policy(#[from] policy::Error),
+    /// The keys of the audit log's pseudonyms can't be used.
+    #[error("audit.pseudonym_key_file cannot be used")]
+    Pseudonyms(#[source] audit::PseudonymError),
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),
+    /// The audit log can't be shipped.
+    #[error("the audit log cannot be shipped (audit.ship)")]
+    Ship(#[from] ship::StartError),
     /// The folder of the accounts is missing or can't be read.
     #[error("sessions.accounts_dir {} cannot be read", .path.display())]
     Accounts {

@@ -25,7 +25,7 @@ use crate::config::{Drain, Loaded};
 use crate::ready::{Condition, Ready};
 use crate::serve::{self, Server};
 use crate::session::Sessions;
-use crate::{audit, net, relay};
+use crate::{audit, net, relay, ship};
 
 /// After the drain's deadline: time for each transfer to break off and its end to be written down.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ pub struct App {
     authenticator: Arc<Authenticator>,
     sessions: Sessions,
     audit: audit::Log,
+    shipping: Option<ship::Shipping>,
     stop: serve::Stop,
     cut: CancellationToken,
 }
@@ -88,6 +89,7 @@ impl App {
         let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;
         let gateway = parts::gateway(config, &registry)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
+        let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
@@ -103,7 +105,7 @@ impl App {
             gateway,
             relay: relay::Relay {
                 idle_timeout: config.upstream.idle_timeout,
-                digest: config.audit.log().digest,
+                digest: config.audit.digest.into(),
                 stop: cut.clone(),
                 metrics: Arc::new(relay::Metrics::register(&registry)?),
             },
@@ -116,7 +118,20 @@ impl App {
         audit.note(audit::Event::Started { version, config_hash: loaded.hash.clone() });
         let addresses = Addresses { server: server.address(), admin: admin.address() };
         let drain = config.server.drain;
-        Ok(Self { addresses, drain, clock, starting, server, admin, authenticator, sessions, audit, stop, cut })
+        Ok(Self {
+            addresses,
+            drain,
+            clock,
+            starting,
+            server,
+            admin,
+            authenticator,
+            sessions,
+            audit,
+            shipping,
+            stop,
+            cut,
+        })
     }
 
     /// Where it listens, with the ports that the system chose where 0 was asked for.
@@ -129,7 +144,7 @@ impl App {
     /// 1. not ready, but still serving, for `drain.delay`;
     /// 2. no new connections, each open one ends after its request, for at most `drain.timeout`;
     /// 3. what still runs is broken off and recorded as `aborted`;
-    /// 4. sessions are signed out; the audit log writes its last record; the admin plane ends last.
+    /// 4. sessions are signed out; the audit log writes its last record, which is shipped; the admin plane ends last.
     ///
     /// [`Signals::hurry`] goes on with 3 at once. The order is what ownership demands: the log outlives all who write.
     pub async fn run(self, signals: Signals) -> Ended {
@@ -162,6 +177,9 @@ impl App {
         join(clock).await;
         self.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.audit.shut_down(AUDIT_TIMEOUT).await;
+        if let Some(shipping) = self.shipping {
+            shipping.stop().await;
+        }
         tracing::info!("ended");
         admin_stop.cancel();
         join(admin).await;

@@ -1,11 +1,11 @@
-//! What an operator sees and does, out of the sessions and into the audit log. It translates and keeps nothing.
+//! What an operator sees and does, out of the sessions and the audit log, and into the audit log. It translates and keeps nothing.
 
 use std::borrow::Cow;
 
 use futures_util::future::BoxFuture;
 
-use crate::admin::{Asker, Deed, Operator, SessionRow, SignOut};
-use crate::audit::{AdminDeed, Event, Log};
+use crate::admin::{Asker, Deed, ErasureOrder, Operator, Reading, SessionRow, SignOut};
+use crate::audit::{AdminDeed, Erasure, Event, Log, Person};
 use crate::cc::AgentId;
 use crate::session::{Sessions, Shown};
 
@@ -50,6 +50,32 @@ impl Operator for Desk {
         let Asker { peer, certificate } = asker.clone();
         self.audit.note(Event::Admin { deed, agent, peer, certificate });
     }
+
+    fn read_audit(&self, asker: &Asker, reading: Reading) -> BoxFuture<'_, Result<u64, String>> {
+        let Reading { command, arguments, name } = reading;
+        let by = person(asker, name);
+        Box::pin(async move {
+            let told_of = self.audit.tell(Event::Read { command, arguments, by }).await;
+            told_of.map_err(|error| told(&error))
+        })
+    }
+
+    fn erase(&self, asker: &Asker, order: ErasureOrder) -> BoxFuture<'_, Result<u64, String>> {
+        let ErasureOrder { records, reason, name } = order;
+        let erasure = Erasure { records, reason, by: person(asker, name) };
+        Box::pin(async move { self.audit.erase(erasure).await.map_err(|error| told(&error)) })
+    }
+}
+
+/// What is told of any error: it and its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
+fn person(asker: &Asker, name: Option<String>) -> Person {
+    let Asker { peer, certificate } = asker.clone();
+    Person { name, uid: None, peer: Some(peer), certificate }
 }
 
 fn row(shown: Shown) -> SessionRow {

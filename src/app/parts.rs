@@ -18,7 +18,7 @@ use crate::session::Sessions;
 use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
 use crate::upstream::Gateway;
-use crate::{audit, authn, policy, serve, session, upstream};
+use crate::{audit, authn, policy, serve, session, ship, upstream};
 
 /// Loads the policy.
 pub(super) fn policy(config: &Config, registry: &Registry) -> Result<Policy, StartError> {
@@ -55,8 +55,37 @@ pub(super) fn audit(
     ready: &Ready,
     registry: &Registry,
 ) -> Result<audit::Log, StartError> {
-    let log = config.audit.log();
+    let pseudonyms = config.audit.pseudonym_key_file.as_deref().map(audit::Pseudonyms::read).transpose();
+    let log = config.audit.log(pseudonyms.map_err(StartError::Pseudonyms)?);
     Ok(audit::Log::start(&log, clock, ready.register("audit"), audit::Metrics::register(registry)?)?)
+}
+
+/// Starts shipping the audit log, where that is asked for.
+pub(super) fn ship(
+    config: &Config,
+    log: &audit::Log,
+    clock: Clock,
+    registry: &Registry,
+) -> Result<Option<ship::Shipping>, StartError> {
+    let ship = &config.audit.ship;
+    if *ship == config::Ship::None {
+        return Ok(None);
+    }
+    let origin = log.origin().to_owned();
+    let (log, metrics) = (log.clone(), ship::Metrics::register(registry)?);
+    let shipped = ship::Config { dir: config.audit.dir.clone(), origin: origin.clone() };
+    let shipping = match ship {
+        config::Ship::None => return Ok(None),
+        config::Ship::Stdout => {
+            let sink = ship::Stdout::new(&origin).map_err(ship::StartError::Thread)?;
+            ship::Shipping::start(shipped, sink, log, clock, &metrics)?
+        }
+        config::Ship::Nats(server) => {
+            let sink = ship::Nats::new(server.clone(), &origin).map_err(ship::StartError::Sink)?;
+            ship::Shipping::start(shipped, sink, log, clock, &metrics)?
+        }
+    };
+    Ok(Some(shipping))
 }
 
 /// Opens the store of the sessions: reads its files, and connects where it is shared.

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::cut::{Cuts, WORDS_CHARS_MAX};
 use super::keys::Keys;
 use super::line::{Draft, Ledger};
 use super::log::Log;
 use super::notary::Notary;
+use super::record::By;
 use super::recover::recover;
 use super::segment::{Disk, sync_dir};
 use super::writer::{Erasing, Writer};
@@ -72,8 +74,8 @@ pub enum EraseError {
 #[derive(Serialize)]
 struct Ordered<'a> {
     erased: &'a [ErasedLine],
-    reason: &'a str,
-    by: &'a Person,
+    #[serde(flatten)]
+    why: Grounds<'a>,
 }
 
 /// A loss that is accepted.
@@ -95,8 +97,25 @@ pub struct Loss {
 struct Accepted<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
+    #[serde(flatten)]
+    why: Grounds<'a>,
+}
+
+/// Why a person does it.
+#[derive(Serialize)]
+struct Grounds<'a> {
     reason: &'a str,
-    by: &'a Person,
+    by: By<'a>,
+    #[serde(skip_serializing_if = "Cuts::is_empty")]
+    cut: Cuts,
+}
+
+impl<'a> Grounds<'a> {
+    fn new(reason: &'a str, by: &'a Person) -> Self {
+        let mut cut = Cuts::default();
+        let reason = cut.words("reason", reason, WORDS_CHARS_MAX);
+        Self { reason, by: By::new(by, &mut cut), cut }
+    }
 }
 
 impl Log {
@@ -116,7 +135,7 @@ impl Log {
         }
         let dir = self.dir().to_path_buf();
         let found = blocking(move || find(&dir, &records)).await?;
-        let told = Ordered { erased: &found, reason: super::record::cut(&reason), by: &by };
+        let told = Ordered { erased: &found, why: Grounds::new(&reason, &by) };
         let draft = self.own_draft("audit.erased", &told).ok_or(EraseError::Count)?;
         let (signed, order) = oneshot::channel();
         self.send_erasing(Erasing { draft, signed });
@@ -152,7 +171,7 @@ pub fn accept_loss(
     }
     let loss = Loss { missing: losses.missing, altered: losses.altered, checkpoints_missing };
     let ledger = Ledger::new(metrics);
-    let told = Accepted { loss: &loss, reason: super::record::cut(reason), by };
+    let told = Accepted { loss: &loss, why: Grounds::new(reason, by) };
     let failed = |source| StartError::io(&config.dir, source);
     let head = Draft::own("audit.loss_accepted", clock.now(), &told, &ledger);
     let head = head.ok_or_else(|| failed(io::Error::other("the losses are too many for one record")))?;

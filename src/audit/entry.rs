@@ -17,6 +17,7 @@ use crate::route::Download;
 
 use super::end::{By, Delivery, End, FailReason, Outcome};
 use super::log::Shared;
+use super::pseudonym::Pseudonyms;
 
 /// The id of an entry, as its records and the `Ccgate-Audit-Id` header show it: 32 hex digits, which sort by time.
 ///
@@ -64,6 +65,7 @@ pub(super) struct Facts {
     pub(super) asking: Option<CancellationToken>,
     /// The opener was told no because its deadline passed.
     pub(super) timed_out: Arc<AtomicBool>,
+    pub(super) pseudonyms: Option<Pseudonyms>,
 }
 
 /// What closing needs: a place in the queue that was taken before the entry was opened, so that closing never waits and
@@ -105,6 +107,16 @@ impl OpenEntry {
     pub(super) fn new(mut facts: Box<Facts>, seq: u64, live: Live) -> Self {
         facts.seq = seq;
         Self { facts, live: Some(live) }
+    }
+
+    /// The number of its `authorized` record.
+    pub(super) const fn seq(&self) -> u64 {
+        self.facts.seq
+    }
+
+    /// The opener is told no for the deadline, though the record is durable: dropping this gives it its end.
+    pub(super) fn timed_out(self) {
+        self.facts.timed_out.store(true, Ordering::Release);
     }
 
     /// The opener has it now.

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
-
 use crate::authn::Caller;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
@@ -66,7 +64,7 @@ pub enum Event {
     Read {
         /// With which command.
         command: String,
-        /// What was asked for, as it was typed; at most 1,000 characters are recorded.
+        /// What was asked for, as it was typed.
         arguments: String,
         /// Who.
         by: Person,
@@ -85,19 +83,15 @@ pub enum Event {
 }
 
 /// Who does something to the log, as far as it can be known.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Person {
-    /// The name that they give; nobody vouches for it. At most 200 characters are recorded.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_name")]
+    /// The name that they give; nobody vouches for it.
     pub name: Option<String>,
     /// The user id of the process that writes the record itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The other end of the connection, where they came through the admin plane.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
     /// SHA-256 of the certificate that they showed there, in hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
 
@@ -144,10 +138,6 @@ pub enum ConfigChange {
     Loaded,
     /// It was refused; the one before stays in force.
     Refused,
-}
-
-fn cut_name<S: serde::Serializer>(name: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(super::record::cut(name.as_deref().unwrap_or_default()))
 }
 
 impl Event {

@@ -188,6 +188,17 @@ impl Formatter for OneLine {
     }
 }
 
+/// The bytes that a text takes between its quotation marks: six for each character that becomes `\uXXXX`, as all below
+/// U+0020 count here.
+pub(super) fn escaped_bytes(text: &str) -> usize {
+    let bytes = |c: char| match c {
+        '"' | '\\' => 2,
+        _ if c < ' ' || is_unsafe(c) => 6,
+        _ => c.len_utf8(),
+    };
+    text.chars().map(bytes).sum()
+}
+
 /// All of them are in the basic plane, so each is one `\uXXXX`.
 const fn is_unsafe(c: char) -> bool {
     matches!(

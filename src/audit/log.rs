@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -24,21 +25,19 @@ use super::flood::Flood;
 use super::keys::Keys;
 use super::line::{Draft, Ledger};
 use super::notary::Notary;
+use super::pseudonym::Pseudonyms;
 use super::record::{Asked, Ended as EndRecord, Noted};
 use super::recover::recover;
 use super::segment::{Disk, Storage};
 use super::status::{Progress, Status};
 use super::writer::{Erasing, Line, Message, Opening, Writer};
-use super::{Config, Error, Metrics, StartError, Why};
+use super::{Config, Durability, Error, Metrics, StartError, Why};
 
 /// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
 const NOTES_MAX: usize = 4_096;
 
 /// How often the writer is woken without work: it then looks at its file and, where it is broken, tries a new one.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Bytes of an `authorized` record's own fields at most: its end repeats some of them and needs up to 8 KiB more.
-const OPENING_BYTES_MAX: usize = super::line::LINE_BYTES_MAX - 12 * 1_024;
 
 /// The audit log. Clones share one writer, which ends when the last of them and the last entry are gone.
 #[derive(Debug, Clone)]
@@ -59,8 +58,11 @@ pub(super) struct Shared {
     flood: Flood,
     clock: Clock,
     dir: PathBuf,
+    origin: String,
     write_timeout: Duration,
+    pseudonyms: Option<Pseudonyms>,
     entries_max: u32,
+    durability: Durability,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
 }
@@ -114,9 +116,11 @@ impl Log {
         thread.spawn(move || writer.run(messages, &writer_status)).map_err(StartError::Thread)?;
 
         let mut ticker = JoinSet::new();
-        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout);
+        let writable = ledger.metrics.writable.clone();
+        let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout, writable);
         ticker.spawn_on(ticks, &runtime);
         let entries_max = config.entries_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 24));
+        ledger.metrics.entries_max.set(i64::try_from(entries_max).unwrap_or(i64::MAX));
         let shared = Shared {
             queue,
             slots: Arc::new(Semaphore::new(entries_max)),
@@ -126,8 +130,11 @@ impl Log {
             flood: Flood::default(),
             clock,
             dir: config.dir.clone(),
+            origin: keys.signer.verifier().name().to_owned(),
             write_timeout: config.write_timeout,
+            pseudonyms: config.pseudonyms.clone(),
             entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
+            durability: config.durability,
             _ticker: ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -164,12 +171,12 @@ impl Log {
     ///
     /// A caller that leaves while the queue is full (4,096 records) loses the record, which is counted.
     pub async fn denied(&self, denied: &Denied) {
-        self.shared.record(&Asked::denied(denied)).await;
+        self.shared.record(&Asked::denied(denied, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records that somebody reached for another's seat. It waits as [`Log::denied`] does, and is not cancel safe as it.
     pub async fn not_your_seat(&self, refused: &NotYourSeat) {
-        self.shared.record(&Asked::not_your_seat(refused)).await;
+        self.shared.record(&Asked::not_your_seat(refused, self.shared.pseudonyms.as_ref())).await;
     }
 
     /// Records any other refusal of a request whose token was seen. It waits as [`Log::denied`] does.
@@ -177,7 +184,7 @@ impl Log {
     /// Of requests whose token was not verified, 100 a second get a record of their own; the next record then says how
     /// many were left out, so that nobody without a token can fill the volume.
     pub async fn refused(&self, refusal: Refusal<'_>) {
-        let mut asked = Asked::refused(refusal);
+        let mut asked = Asked::refused(refusal, self.shared.pseudonyms.as_ref());
         if refusal.caller.is_none() && refusal.authorized.is_none() {
             let Some(left_out) = self.shared.flood.admit(self.shared.clock.now()) else { return };
             asked.left_out = left_out;
@@ -210,7 +217,7 @@ impl Log {
             return refused(why);
         }
         let deadline = Instant::now() + shared.write_timeout;
-        let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::TooLong) };
+        let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::Broken) };
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&shared.notes).acquire_owned()).await else {
             return refused(Why::Full);
         };
@@ -221,6 +228,11 @@ impl Log {
             Ok(Err(_dropped)) => refused(Why::Broken),
             Err(_elapsed) => refused(Why::TimedOut),
         }
+    }
+
+    /// The log's name in its checkpoints.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
     }
 
     /// The log's directory.
@@ -245,6 +257,31 @@ impl Log {
     /// How far the log has come: for shipping what is durable.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.shared.status.progress()
+    }
+
+    /// Says that there is a checkpoint.
+    #[cfg(test)]
+    pub(crate) fn signed_for_test(&self, signed: super::Signed) {
+        self.shared.status.signed_for_test(signed);
+    }
+
+    /// Whoever ships the log tells that all records up to `seq` are kept elsewhere, or will never be: with
+    /// [`Durability::Shipped`] their entries are open now.
+    pub fn shipped(&self, seq: u64) {
+        self.shared.status.shipped(seq);
+    }
+
+    /// The last record that was shipped, for whoever may remove what was. Starts with 0.
+    pub fn shipping(&self) -> watch::Receiver<u64> {
+        self.shared.status.shipping()
+    }
+
+    /// Whoever ships the log tells why nothing can be shipped now; `None`: it can. With [`Durability::Shipped`] no entry is
+    /// opened meanwhile, and the log is not ready; else it makes no difference.
+    pub fn not_shipping(&self, reason: Option<String>) {
+        if self.shared.durability == Durability::Shipped {
+            self.shared.status.not_shipping(reason);
+        }
     }
 
     /// Ends the log: takes no more entries, waits until all are closed or the deadline has passed, writes what is queued
@@ -303,10 +340,12 @@ impl Shared {
             taken: false,
             asking: None,
             timed_out: Arc::clone(&timed_out),
+            pseudonyms: self.pseudonyms.clone(),
         };
-        let Some(draft) = self.opening_draft(&facts) else {
+        // Its texts are cut so that it fits: nothing but a defect of ours makes no draft of it.
+        let Some(draft) = self.draft("authorized", &Asked::authorized(&facts)) else {
             self.unavailable(&facts.authorized);
-            return Err(Why::TooLong);
+            return Err(Why::Broken);
         };
         let (reply, mut answer) = oneshot::channel();
         let opening = Opening { draft, facts: Box::new(facts), live, reply };
@@ -318,28 +357,33 @@ impl Shared {
             return Err(Why::Stopped);
         }
         if let Ok(answer) = timeout_at(deadline, &mut answer).await {
-            return answer.unwrap_or(Err(Why::Stopped)).map(OpenEntry::taken);
+            return self.shipped(answer.unwrap_or(Err(Why::Stopped))?, deadline).await.map(OpenEntry::taken);
         }
         // The order matters: were the channel closed first, the writer could find the opener gone and not yet timed out,
         // and would record that the client left.
         timed_out.store(true, Ordering::Release);
         answer.close();
         // The writer may have answered between the deadline and the close.
-        answer.try_recv().unwrap_or(Err(Why::TimedOut)).map(OpenEntry::taken)
+        self.shipped(answer.try_recv().unwrap_or(Err(Why::TimedOut))?, deadline).await.map(OpenEntry::taken)
     }
 
-    fn opening_draft(&self, facts: &Facts) -> Option<Draft> {
-        let draft = Draft::new("authorized", self.clock.now(), &Asked::authorized(facts), &self.ledger)?;
-        if draft.len() <= OPENING_BYTES_MAX {
-            return Some(draft);
+    /// Waits until the entry's record is shipped, where that is asked for. Cancel safe: an entry that is dropped in here
+    /// gets the end of one whose opener has left.
+    async fn shipped(&self, entry: OpenEntry, deadline: Instant) -> Result<OpenEntry, Why> {
+        if self.durability == Durability::Shipped {
+            let mut shipping = self.status.shipping();
+            // No error but the deadline's: `self` has the sender.
+            if timeout_at(deadline, shipping.wait_for(|shipped| *shipped >= entry.seq())).await.is_err() {
+                entry.timed_out();
+                return Err(Why::NotShipped);
+            }
         }
-        draft.refused();
-        None
+        Ok(entry)
     }
 
     /// Records that an entry could not be opened. Never waits: the caller has waited already.
     fn unavailable(&self, authorized: &Authorized) {
-        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized)) {
+        if let Some(draft) = self.draft("denied", &Asked::unavailable(authorized, self.pseudonyms.as_ref())) {
             self.note(draft);
         }
     }
@@ -385,13 +429,20 @@ impl Shared {
     }
 }
 
-/// Wakes the writer, and says so when it does not wake.
-async fn tick(queue: WeakUnboundedSender<Message>, status: Arc<Status>, clock: Clock, patience: Duration) {
+/// Wakes the writer, says so when it does not wake, and shows whether the log takes entries.
+async fn tick(
+    queue: WeakUnboundedSender<Message>,
+    status: Arc<Status>,
+    clock: Clock,
+    patience: Duration,
+    writable: IntGauge,
+) {
     let mut interval = tokio::time::interval(TICK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut sent = Instant::now();
     loop {
         interval.tick().await;
+        writable.set(i64::from(status.why_not().is_none()));
         if status.tick_sent() {
             sent = Instant::now();
             let Some(queue) = queue.upgrade() else { return };

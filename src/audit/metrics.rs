@@ -15,6 +15,8 @@ pub struct Metrics {
     pub(super) checkpoint_time: IntGauge,
     pub(super) checkpoint_failures: IntCounter,
     pub(super) unsigned: IntGauge,
+    pub(super) writable: IntGauge,
+    pub(super) entries_max: IntGauge,
 }
 
 /// What became of a record.
@@ -65,10 +67,16 @@ impl Metrics {
                 "Checkpoints that could not be written; the next one is over the same records.",
             )?,
             unsigned: IntGauge::new("ccgate_audit_unsigned_records", "Durable records that no checkpoint is over.")?,
+            writable: IntGauge::new("ccgate_audit_writable", "Whether the log takes entries, as far as is known.")?,
+            entries_max: IntGauge::new("ccgate_audit_open_entries_max", "Entries that may be open at once.")?,
         };
         registry.register(Box::new(metrics.checkpoint_time.clone()))?;
         registry.register(Box::new(metrics.checkpoint_failures.clone()))?;
         registry.register(Box::new(metrics.unsigned.clone()))?;
+        registry.register(Box::new(metrics.writable.clone()))?;
+        registry.register(Box::new(metrics.entries_max.clone()))?;
+        // A series that exists from the start can be alerted on before the first event.
+        metrics.records.with_label_values(&[Kind::Authorized.as_str(), Fate::Refused.as_str()]).inc_by(0);
         registry.register(Box::new(metrics.records.clone()))?;
         registry.register(Box::new(metrics.write_duration.clone()))?;
         registry.register(Box::new(metrics.open_entries.clone()))?;

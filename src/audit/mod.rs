@@ -15,8 +15,10 @@
 //! - Invariant: exactly one end for each `authorized` that counts, whatever fails.
 //! - Invariant: a sequence number is never used twice. Numbers whose lines failed are named `void` by the gap record
 //!   that opens the next segment; such lines do not count, and the next start moves them aside.
+//! - Invariant: every record fits into a line. Texts that somebody else chose are cut, and the record names its cut fields.
 //! - Invariant: no record is dropped without `ccgate_audit_records_lost_total` (a draft that is dropped counts itself).
 
+mod cut;
 mod deeds;
 mod end;
 mod entry;
@@ -30,6 +32,7 @@ mod line;
 mod log;
 mod metrics;
 mod notary;
+mod pseudonym;
 mod record;
 mod recover;
 mod segment;
@@ -48,12 +51,13 @@ pub use entry::{EntryId, OpenEntry, SessionUse};
 pub use event::{AdminDeed, ConfigChange, Event, Person, Refusal, SessionChange};
 pub use log::{Ended, Log};
 pub use metrics::Metrics;
-pub use segment::{Damage, Disk, Storage};
+pub use pseudonym::{PseudonymError, Pseudonyms};
+pub use segment::{Damage, Disk, Storage, is_held, was_held};
 pub use start_error::StartError;
 pub use status::{Progress, Signed};
 
 /// Where and how the log is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The directory of the segments. It must exist, and no other process may write there.
     pub dir: PathBuf,
@@ -79,6 +83,21 @@ pub struct Config {
     pub retention: Option<Duration>,
     /// Below this much free space, in bytes, no entry is opened; ends are still written.
     pub free_bytes_min: u64,
+    /// Turns subjects and recordings into pseudonyms; `None`: records name them.
+    pub pseudonyms: Option<Pseudonyms>,
+    /// When an entry is open.
+    pub durability: Durability,
+    /// Whether somebody ships the log and tells by [`Log::shipped`]: nothing is removed before.
+    pub ships: bool,
+}
+
+/// When an entry is open, so that the upstream may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Its record is durable here.
+    Local,
+    /// It is, and whoever ships the log has told that the record is kept elsewhere too ([`Log::shipped`]).
+    Shipped,
 }
 
 /// A digest of the bytes handed to the client.
@@ -113,10 +132,10 @@ pub enum Why {
     Unsigned,
     /// Free space is below the configured minimum.
     DiskLow,
+    /// The record was not shipped in time, or nothing can be shipped now. A durable one gets its end without the opener.
+    NotShipped,
     /// As many entries as are allowed at once stayed open for the whole wait.
     Full,
-    /// The record would be longer than a line may be (some 53,000 bytes).
-    TooLong,
     /// The log was shut down.
     Stopped,
 }
@@ -129,9 +148,46 @@ impl std::fmt::Display for Why {
             Self::Stalled => "the disk does not answer",
             Self::Unsigned => "it cannot be signed",
             Self::DiskLow => "the disk is nearly full",
+            Self::NotShipped => "the record was not shipped in time",
             Self::Full => "too many entries are open",
-            Self::TooLong => "the record is too long",
             Self::Stopped => "it was shut down",
         })
+    }
+}
+
+/// A new key, as `openssl genpkey -algorithm ed25519` makes one.
+#[cfg(test)]
+pub(crate) fn new_key_pem() -> String {
+    use base64::Engine as _;
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let der = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n")
+}
+
+/// A log as tests want it, with the key that all of them share.
+#[cfg(test)]
+pub(crate) fn test_config(dir: &std::path::Path) -> Config {
+    static KEY: std::sync::LazyLock<tempfile::NamedTempFile> = std::sync::LazyLock::new(|| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), new_key_pem()).expect("written");
+        file
+    });
+    Config {
+        dir: dir.to_path_buf(),
+        signing_key_file: KEY.path().to_path_buf(),
+        verifier_keys_file: None,
+        origin: Some("ccgate.example/audit".to_owned()),
+        checkpoint_interval: Duration::from_millis(250),
+        write_timeout: Duration::from_secs(2),
+        entries_max: 1_024,
+        digest: Digest::Sha256,
+        segment_bytes_max: 1 << 20,
+        segment_age_max: Duration::from_secs(86_400),
+        retention: None,
+        free_bytes_min: 0,
+        pseudonyms: None,
+        durability: Durability::Local,
+        ships: false,
     }
 }

@@ -112,6 +112,16 @@ impl Disk {
     }
 }
 
+/// Whether a process has this directory.
+pub fn is_held(dir: &Path) -> bool {
+    File::open(dir.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether a process ever had it: a copy of the records alone has no lock.
+pub fn was_held(dir: &Path) -> bool {
+    dir.join(LOCK).exists()
+}
+
 fn lock(path: &Path) -> Result<File, TryLockError> {
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     let lock = lock.map_err(TryLockError::Error)?;

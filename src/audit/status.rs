@@ -35,6 +35,7 @@ pub(super) struct Status {
     /// A tick is on its way and the writer has not come round to it. Bounds the queue to one tick.
     tick_pending: AtomicBool,
     progress: watch::Sender<Progress>,
+    shipped: watch::Sender<u64>,
 }
 
 /// What is wrong, each with words for an operator. The first one that is set wins.
@@ -45,6 +46,7 @@ struct Faults {
     stalled: bool,
     unsigned: Option<String>,
     disk_low: Option<String>,
+    not_shipping: Option<String>,
 }
 
 impl Status {
@@ -56,6 +58,7 @@ impl Status {
             condition,
             tick_pending: AtomicBool::new(false),
             progress: watch::Sender::default(),
+            shipped: watch::Sender::default(),
         }
     }
 
@@ -68,6 +71,29 @@ impl Status {
         self.progress.send_modify(|progress| progress.durable = seq);
     }
 
+    #[cfg(test)]
+    pub(super) fn signed_for_test(&self, signed: Signed) {
+        self.progress.send_modify(|progress| progress.checkpoint = Some(signed));
+    }
+
+    /// The last record that is kept elsewhere too, for whoever waits for it.
+    pub(super) fn shipping(&self) -> watch::Receiver<u64> {
+        self.shipped.subscribe()
+    }
+
+    /// Never goes back: a record that is shipped once more was shipped all the same.
+    pub(super) fn shipped(&self, seq: u64) {
+        self.shipped.send_if_modified(|shipped| {
+            let more = seq > *shipped;
+            *shipped = seq.max(*shipped);
+            more
+        });
+    }
+
+    pub(super) fn not_shipping(&self, reason: Option<String>) {
+        self.change(|faults| faults.not_shipping = reason);
+    }
+
     /// What keeps the log from taking an entry.
     pub(super) fn why_not(&self) -> Option<Why> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,6 +103,7 @@ impl Status {
             Faults { stalled: true, .. } => Some(Why::Stalled),
             Faults { unsigned: Some(_), .. } => Some(Why::Unsigned),
             Faults { disk_low: Some(_), .. } => Some(Why::DiskLow),
+            Faults { not_shipping: Some(_), .. } => Some(Why::NotShipped),
             Faults { .. } => None,
         }
     }
@@ -125,7 +152,9 @@ impl Status {
             Faults { broken: Some(reason), .. } => self.condition.wait_for(reason),
             Faults { stalled: true, .. } => self.condition.wait_for("the audit volume does not answer"),
             Faults { unsigned: Some(reason), .. } => self.condition.wait_for(reason),
-            Faults { disk_low: Some(reason), .. } => self.condition.wait_for(reason),
+            Faults { disk_low: Some(reason), .. } | Faults { not_shipping: Some(reason), .. } => {
+                self.condition.wait_for(reason);
+            }
             Faults { .. } => self.condition.holds(),
         }
     }

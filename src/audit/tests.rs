@@ -1,7 +1,9 @@
 //! The world of the log's tests, and the plain way through it.
 
+mod bounds;
 mod crash;
 mod faults;
+mod pseudonyms;
 mod records;
 mod replay;
 mod signed;
@@ -105,22 +107,7 @@ impl World {
     }
 }
 
-fn config(dir: &Path) -> Config {
-    Config {
-        dir: dir.to_path_buf(),
-        signing_key_file: key_file(),
-        verifier_keys_file: None,
-        origin: Some("ccgate.example/audit".to_owned()),
-        checkpoint_interval: Duration::from_millis(250),
-        segment_age_max: Duration::from_secs(86_400),
-        retention: None,
-        write_timeout: Duration::from_secs(2),
-        entries_max: 1_024,
-        digest: Digest::Sha256,
-        segment_bytes_max: 1 << 20,
-        free_bytes_min: 0,
-    }
-}
+use super::test_config as config;
 
 /// What a start finds in a directory.
 fn found(dir: &Path) -> Result<super::recover::Recovered, StartError> {
@@ -133,20 +120,9 @@ fn losses(dir: &Path) -> super::recover::Losses {
     super::recover::recover(dir, &keys, true).expect("it is read").losses
 }
 
-/// The key of all logs here, in a file of this process alone.
-fn key_file() -> std::path::PathBuf {
-    static FILE: std::sync::LazyLock<tempfile::NamedTempFile> = std::sync::LazyLock::new(new_key);
-    FILE.path().to_path_buf()
-}
-
 fn new_key() -> tempfile::NamedTempFile {
-    use base64::Engine as _;
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let der = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
-    let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
     let mut file = tempfile::NamedTempFile::new().expect("a file");
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
-    std::io::Write::write_all(&mut file, pem.as_bytes()).expect("written");
+    std::io::Write::write_all(&mut file, super::new_key_pem().as_bytes()).expect("written");
     file
 }
 
@@ -368,21 +344,6 @@ async fn a_start_that_cannot_be_names_the_path_and_the_next_step() {
         let error = World::start(Arc::clone(&dir), config, plan).err().expect("it does not start").to_string();
         assert!(error.contains(expected) && error.contains(&dir.path().display().to_string()), "{error}");
     }
-}
-
-#[tokio::test]
-async fn an_entry_whose_end_could_be_too_long_for_a_line_is_refused() {
-    let world = World::new();
-    let roles = "x".repeat(60_000);
-    let caller = Caller::for_test(Some(agent(4977)), &[&roles], Inspects::default(), &[]);
-    let authorized = Authorized::for_test(caller, download(), arrival("req-1"));
-    let refused = world.log.open(authorized, session()).await.expect_err("too long");
-    assert_eq!(refused, Error::Unavailable(Why::TooLong));
-    assert!(world.log.is_writable(), "it is that request's fault alone");
-    world.open().await.expect("an entry").close(finished());
-    assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true });
-    check(&world.lines());
-    assert_eq!(events(&world.lines())[1..3], ["denied", "authorized"], "the refusal is short enough");
 }
 
 #[tokio::test]

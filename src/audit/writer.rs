@@ -416,7 +416,7 @@ impl<S: Storage> Writer<S> {
             match queued {
                 Queued::Open(opening) => {
                     let Opening { draft, facts, live, reply } = *opening;
-                    let refusal = Asked::unavailable(&facts.authorized);
+                    let refusal = Asked::unavailable(&facts.authorized, facts.pseudonyms.as_ref());
                     if let Some(denied) = Draft::or_lost("denied", draft.at(), &refusal, &self.ledger) {
                         let permit = Some(live.slot);
                         let line = Line { draft: denied, permit, ends: None, durable: None };

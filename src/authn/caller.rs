@@ -103,6 +103,15 @@ impl Caller {
         Self::new(facts)
     }
 
+    /// The same caller under these names.
+    #[cfg(test)]
+    pub(crate) fn named_for_test(self, issuer: &str, subject: &str, client_id: &str) -> Self {
+        let mut facts = Arc::into_inner(self.facts).expect("a caller that nobody else has");
+        facts.issuer = Arc::from(issuer);
+        (facts.subject, facts.client_id) = (subject.to_owned(), Some(client_id.to_owned()));
+        Self::new(facts)
+    }
+
     pub(super) fn new(facts: Facts) -> Self {
         Self { facts: Arc::new(facts) }
     }

@@ -63,6 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn r16_a_message_is_kept_as_it_came_and_half_a_character_is_no_envelope() {
+        let text = r#"{"retcode":"0","message":"a\r\n\u001b[2J\u0000\u0085\u2028\u202e\ufeff\ud83d\ude00"}"#;
+        let message = "a\r\n\u{1b}[2J\0\u{85}\u{2028}\u{202e}\u{feff}😀";
+        assert_eq!(Envelope::parse(text.as_bytes()).expect("an envelope").message, message);
+        for bad in [r#"{"retcode":"0","message":"\ud800"}"#, r#"{"retcode":"0","message":"\ude00a"}"#] {
+            assert_eq!(Envelope::parse(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(Envelope::parse(b"{\"retcode\":\"0\",\"message\":\"\xff\"}"), None);
+    }
+
+    #[test]
     fn the_documented_shapes_are_read() {
         let table: [(&str, &str, &str, Value); 5] = [
             (r#"{"retcode":"000-003","message":"no right","result":""}"#, "000-003", "no right", Value::from("")),

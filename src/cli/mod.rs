@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 mod healthcheck;
 mod online;
+mod operator;
 mod run;
 mod schema;
 mod sessions;
@@ -23,10 +24,11 @@ use secrecy::SecretString;
 use crate::cc::AgentId;
 use crate::config::{self, CONFIG_VARIABLE, Loaded, Overrides};
 
-pub use audit::{AuditCommand, VerifyArgs, audit};
+pub use audit::{AuditCommand, audit};
 pub use check::check;
 pub use explain::explain;
 pub use healthcheck::healthcheck;
+pub use operator::Endpoint;
 pub use run::run;
 pub use schema::schema;
 pub use sessions::{AdminArgs, SessionsCommand, sessions};
@@ -62,7 +64,7 @@ pub enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
-    /// Ask audit logs, or verify them; needs no running gateway
+    /// Ask audit logs, verify them, or erase what must go
     #[command(disable_help_subcommand = true)]
     Audit {
         /// What to ask.
@@ -205,7 +207,6 @@ impl From<Exit> for ExitCode {
 pub fn offline(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Box<Command>> {
     let done = match command {
         Command::Check(args) if !args.online => check(&args, out),
-        Command::Audit { command } => audit(&command, out, err),
         Command::Schema => schema(out),
         Command::Healthcheck(args) => healthcheck(&args, err),
         other => return Err(Box::new(other)),
@@ -220,6 +221,7 @@ pub async fn online(command: Command, out: &mut dyn Write, err: &mut dyn Write) 
         Command::Run(args) => run(&args, err).await,
         Command::Check(args) if args.online => online::online(&args, out).await,
         Command::Sessions { command } => sessions(&command, out, err).await,
+        Command::Audit { command } => audit(&command, out, err).await,
         Command::Policy { command: PolicyCommand::Explain(args) } => explain(&args, out, err).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args, out, err).await,

@@ -4,6 +4,7 @@
 mod agent;
 mod judge;
 mod report;
+mod ship;
 mod store;
 
 use std::io::{self, Write};
@@ -47,6 +48,9 @@ pub(super) async fn online(args: &CheckArgs, out: &mut dyn Write) -> io::Result<
     let mut report = Report::new(out);
     issuers(&config, &mut report).await?;
     for finding in store::store(&config).await {
+        report.tell(&finding)?;
+    }
+    for finding in ship::ship(&config).await {
         report.tell(&finding)?;
     }
     let gateway = upstream(&config, args.agent, &mut report).await?;

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-fn golden(name: &str, actual: &str) {
+pub(super) fn golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, actual).expect("the golden file is written");
@@ -87,9 +87,11 @@ fn check_text(text: &str, extra: &[&str]) -> (Exit, String) {
     for folder in ["accounts", "audit"] {
         std::fs::create_dir(dir.path().join(folder)).expect("made");
     }
-    let account = dir.path().join("accounts/4977.yaml");
-    std::fs::write(&account, "password: hunter2\n").expect("written");
-    std::fs::set_permissions(&account, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    for (name, text) in [("accounts/4977.yaml", "password: hunter2\n"), ("audit.key", &crate::audit::new_key_pem())] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    }
     let file = dir.path().join("ccgate.yaml");
     std::fs::write(&file, text).expect("written");
     let mut line = vec!["ccgate", "check", "--config", file.to_str().expect("UTF-8")];
@@ -103,7 +105,7 @@ fn check_text(text: &str, extra: &[&str]) -> (Exit, String) {
 
 const GOOD: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'}\n\
     auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n\
-    sessions: {accounts_dir: accounts}\naudit: {dir: audit}\n";
+    sessions: {accounts_dir: accounts}\naudit: {dir: audit, signing_key_file: audit.key}\n";
 
 #[test]
 fn check_says_good_or_what_is_wrong() {

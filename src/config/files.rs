@@ -2,6 +2,7 @@
 //! nothing of what they hold, and names no file whose name could be a secret pasted by mistake.
 
 mod sessions;
+mod ship;
 
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 
 use super::problem::{Problem, Severity};
 use super::sections::{Audit, Config, Upstream};
+use crate::audit::Pseudonyms;
 use crate::authn::{self, KeySource, KeysError, check_key_file};
 use crate::net::{ServerTls, TlsError};
 use crate::policy;
@@ -159,6 +161,8 @@ impl Check {
         self.written("audit.dir", &audit.dir);
         self.signing_key(audit);
         self.verifier_keys(audit);
+        self.pseudonym_keys(audit);
+        self.ship(&audit.ship);
     }
 
     /// A folder that is there and can be written.
@@ -199,6 +203,17 @@ impl Check {
             let next = "put one verifier key a line there, as audit.pub has them";
             self.fail("audit.verifier_keys_file", format!("line {line} of the file is no verifier key"), next);
         }
+    }
+
+    fn pseudonym_keys(&mut self, audit: &Audit) {
+        let path = "audit.pseudonym_key_file";
+        let Some(file) = &audit.pseudonym_key_file else { return };
+        let Some(bytes) = self.bytes(path, file, Shown::Nothing) else { return };
+        if let Err(error) = Pseudonyms::parse(&bytes) {
+            let next = "make a key with `openssl rand -base64 32`; one a line, the first makes pseudonyms";
+            self.fail(path, error.to_string(), next);
+        }
+        self.private(path, file);
     }
 
     /// A certificate chain and its key, which must belong together.

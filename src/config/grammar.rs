@@ -118,6 +118,14 @@ pub(super) fn prefix(text: &str) -> Result<(), &'static str> {
     if text.bytes().all(good) { Ok(()) } else { Err("not made of letters, digits, `.`, `_`, `-` and `:`") }
 }
 
+/// A subject to publish to: tokens with dots between, no wildcards, nothing of the server's own.
+pub(super) fn subject(text: &str) -> Result<(), &'static str> {
+    let good = |token: &str| {
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    if text.split('.').all(good) { Ok(()) } else { Err("not made of letters, digits, `_` and `-` with dots between") }
+}
+
 /// An origin as browsers send it (RFC 6454 section 6.2): scheme, host, port unless it is the scheme's own; lower case.
 pub(super) fn origin(text: &str) -> Result<(), &'static str> {
     if text == "*" || text == "null" {

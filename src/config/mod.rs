@@ -26,8 +26,8 @@ pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
 pub use schema::schema;
 pub use sections::{
-    Admin, Audit, Callback, Config, Digest, Drain, Format, KeepAlive, Level, Log, Redis, Server, Sessions, SignIn,
-    SignIns, StateFile, Store, Upstream,
+    Admin, Audit, Callback, Config, Digest, Drain, Durability, Format, KeepAlive, Level, Log, Redis, Server, Sessions,
+    Ship, SignIn, SignIns, StateFile, Store, Upstream,
 };
 pub use units::{Duration, Size, UnitError};
 

@@ -2,6 +2,7 @@
 //! collected. It opens no file that the configuration names.
 
 mod sessions;
+mod ship;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +40,7 @@ impl Parser<'_> {
         }
         let (upstream, auth) = (self.upstream(raw.upstream), self.auth(raw.auth));
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
+        let audit = self.audit(raw.audit, entries_max);
         Some(Config {
             server: server?,
             admin: admin?,
@@ -46,7 +48,7 @@ impl Parser<'_> {
             auth: auth?,
             sessions: sessions?,
             policy,
-            audit: self.audit(raw.audit, entries_max),
+            audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
         })
     }
@@ -117,7 +119,7 @@ impl Parser<'_> {
             self.read("upstream.server_name", name, grammar::server_name);
         }
         let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
-        let client_cert = self.client_cert(raw.client_cert_file, raw.client_key_file);
+        let client_cert = self.client_cert("upstream", raw.client_cert_file, raw.client_key_file);
         let ca_file = raw.ca_file.map(|file| self.file("upstream.ca_file", file));
         Some(Upstream {
             url: url?,
@@ -131,8 +133,8 @@ impl Parser<'_> {
     }
 
     /// Our certificate and its key come together or not at all.
-    fn client_cert(&mut self, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
-        let (cert_path, key_path) = ("upstream.client_cert_file", "upstream.client_key_file");
+    fn client_cert(&mut self, group: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
+        let (cert_path, key_path) = (&format!("{group}.client_cert_file"), &format!("{group}.client_key_file"));
         match (&cert, &key) {
             (Some(_), None) => self.lacks(cert_path, key_path),
             (None, Some(_)) => self.lacks(key_path, cert_path),
@@ -243,7 +245,7 @@ impl Parser<'_> {
         }
     }
 
-    fn audit(&mut self, raw: raw::Audit, entries_max: usize) -> Audit {
+    fn audit(&mut self, raw: raw::Audit, entries_max: usize) -> Option<Audit> {
         // What C2SP allows in a key's name, less what a path or an id would be harder to read with.
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
         if raw.origin.as_ref().is_some_and(|origin| !origin.chars().all(fits)) {
@@ -253,12 +255,27 @@ impl Parser<'_> {
                 "take the replica's name, as in gate.example/ccgate-0",
             );
         }
-        Audit {
-            dir: self.file("audit.dir", raw.dir),
-            signing_key_file: self.file("audit.signing_key_file", raw.signing_key_file),
+        let dir = self.file("audit.dir", raw.dir);
+        let signing_key_file = self.file("audit.signing_key_file", raw.signing_key_file);
+        let path = "audit.pseudonym_key_file";
+        let pseudonym_key_file = raw.pseudonym_key_file.map(|file| self.file(path, file));
+        if let Some(file) = &pseudonym_key_file {
+            if signing_key_file == *file {
+                let next = "give it a file of its own: openssl rand -base64 32";
+                self.fail(path, "the file of audit.signing_key_file, which others may have to hold", next);
+            }
+            if file.starts_with(&dir) {
+                let next = "keep it elsewhere: whoever may read the log could name everybody in it";
+                self.fail(path, "lies in audit.dir", next);
+            }
+        }
+        Some(Audit {
+            dir,
+            signing_key_file,
             verifier_keys_file: raw.verifier_keys_file.map(|file| self.file("audit.verifier_keys_file", file)),
             origin: raw.origin,
             checkpoint_interval: raw.checkpoint_interval.get(),
+            pseudonym_key_file,
             write_timeout: raw.write_timeout.get(),
             entries_max,
             digest: raw.digest,
@@ -266,7 +283,9 @@ impl Parser<'_> {
             segment_age_max: raw.segment_age.get(),
             retention: raw.retention.map(super::units::Duration::get),
             free_bytes_min: raw.free_space_min.bytes(),
-        }
+            durability: raw.durability,
+            ship: self.ship(raw.ship, raw.durability)?,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
 
 mod sessions;
+mod ship;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::units::{Duration, Size};
 pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
+pub use ship::Durability;
+pub(super) use ship::{Nats, Ship};
 
 /// Configuration of ccgate. It never holds a secret, only the names of files that do.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -314,6 +317,12 @@ pub(super) struct Audit {
     /// How often the log is signed, where there is something new.
     #[schemars(extend("x-min" = "250ms", "x-max" = "60s"))]
     pub(super) checkpoint_interval: Duration,
+    /// File with the key that turns subjects and recordings into pseudonyms; without it, records name them.
+    ///
+    /// One key a line, base64 of 32 bytes: the first makes pseudonyms, queries search by all. Neither the signing key's file
+    /// nor in `dir`.
+    #[schemars(extend("x-secret" = true))]
+    pub(super) pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable, before it gets 503.
     #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
     pub(super) write_timeout: Duration,
@@ -331,6 +340,10 @@ pub(super) struct Audit {
     /// With less free space on the volume no new download is let through; the ends of running ones are still written.
     #[schemars(extend("x-min" = "0B", "x-max" = "1TiB"))]
     pub(super) free_space_min: Size,
+    /// When a download may begin: `local`, when its record is durable here; `shipped`, when the stream has acknowledged it, too.
+    pub(super) durability: Durability,
+    /// Where the records are sent, beside the log's own files: `none`, `stdout` (a line each, for a log agent), or `nats` (a NATS JetStream stream).
+    pub(super) ship: Ship,
 }
 
 impl Default for Audit {
@@ -341,12 +354,15 @@ impl Default for Audit {
             verifier_keys_file: None,
             origin: None,
             checkpoint_interval: Duration::from_secs(1),
+            pseudonym_key_file: None,
             write_timeout: Duration::from_secs(2),
             digest: Digest::Sha256,
             segment_size: Size::from_mib(64),
             segment_age: Duration::from_secs(24 * 3_600),
             retention: None,
             free_space_min: Size::from_mib(64),
+            durability: Durability::Local,
+            ship: Ship::None,
         }
     }
 }

@@ -8,7 +8,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::raw::Algorithm;
-pub use super::raw::{Digest, Format, KeepAlive, Level, SignIn};
+pub use super::raw::{Digest, Durability, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
 use crate::{audit, authn, policy};
 
@@ -220,6 +220,8 @@ pub struct Audit {
     pub origin: Option<String>,
     /// Between two checkpoints, at least.
     pub checkpoint_interval: Duration,
+    /// Keys that turn subjects and recordings into pseudonyms: another file than the signing key's, and not in `dir`.
+    pub pseudonym_key_file: Option<PathBuf>,
     /// How long a request waits for its record to be durable.
     pub write_timeout: Duration,
     /// Entries open at once: `server.max_downloads`.
@@ -234,11 +236,26 @@ pub struct Audit {
     pub retention: Option<Duration>,
     /// With fewer free bytes no new entry is opened.
     pub free_bytes_min: u64,
+    /// When a download may begin.
+    pub durability: Durability,
+    /// Where the records are sent.
+    pub ship: Ship,
+}
+
+/// Where the audit log's records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ship {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// A NATS JetStream stream.
+    Nats(crate::ship::Server),
 }
 
 impl Audit {
-    /// What the log itself is to know.
-    pub fn log(&self) -> audit::Config {
+    /// What the log itself is to know; `pseudonyms` are what `pseudonym_key_file` holds.
+    pub fn log(&self, pseudonyms: Option<audit::Pseudonyms>) -> audit::Config {
         audit::Config {
             dir: self.dir.clone(),
             signing_key_file: self.signing_key_file.clone(),
@@ -252,6 +269,12 @@ impl Audit {
             segment_age_max: self.segment_age_max,
             retention: self.retention,
             free_bytes_min: self.free_bytes_min,
+            pseudonyms,
+            durability: match self.durability {
+                Durability::Local => audit::Durability::Local,
+                Durability::Shipped => audit::Durability::Shipped,
+            },
+            ships: self.ship != Ship::None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whole files, from text to problems or to a configuration.
 
+mod ship;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -177,6 +179,22 @@ fn rules_that_span_keys() {
     }
     let problem = problem("sessions: {keep_alive: heartbeat}");
     assert!(problem.starts_with("line 4: sessions.keep_alive: heartbeat needs sessions.callback"), "{problem}");
+}
+
+#[test]
+fn pseudonym_keys_are_kept_apart_from_the_log_and_its_signing_key() {
+    let found = good(&format!("{SMALLEST}audit: {{dir: /log, signing_key_file: /sign, pseudonym_key_file: /names}}"));
+    assert_eq!(found.audit.pseudonym_key_file, Some(PathBuf::from("/names")));
+    assert_eq!(
+        problem("audit: {signing_key_file: /sign, pseudonym_key_file: /sign}"),
+        "line 4: audit.pseudonym_key_file: the file of audit.signing_key_file, which others may have to hold; \
+         give it a file of its own: openssl rand -base64 32"
+    );
+    assert_eq!(
+        problem("audit: {dir: /log, pseudonym_key_file: /log/names}"),
+        "line 4: audit.pseudonym_key_file: lies in audit.dir; \
+         keep it elsewhere: whoever may read the log could name everybody in it"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time: a whole number and one of `ms`, `s`, `m`, `h`.
+/// A length of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(std::time::Duration);
 
@@ -22,11 +22,12 @@ pub struct Size(u64);
 pub struct UnitError(&'static str);
 
 /// Units of time with their milliseconds, smallest first.
-const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size with their bytes, smallest first.
 const SIZES: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
-const NO_DURATION: UnitError = UnitError("not a duration: a whole number and ms, s, m or h, as in 250ms, 30s, 5m, 24h");
+const NO_DURATION: UnitError =
+    UnitError("not a duration: a whole number and ms, s, m, h or d, as in 250ms, 30s, 5m, 24h, 90d");
 const NO_SIZE: UnitError = UnitError("not a size: a whole number and B, KiB, MiB, GiB or TiB, as in 64KiB");
 
 impl Duration {
@@ -93,12 +94,14 @@ impl fmt::Display for Duration {
         let whole = |unit: u64| millis.is_multiple_of(unit);
         let (unit, factor) = match millis {
             _ if !whole(1_000) => ("ms", 1),
-            // Up to two minutes seconds read best, up to two hours minutes.
+            // Up to two minutes seconds read best, up to two hours minutes, up to two days hours.
             0..120_000 => ("s", 1_000),
             _ if !whole(60_000) => ("s", 1_000),
             120_000..7_200_000 => ("m", 60_000),
             _ if !whole(3_600_000) => ("m", 60_000),
-            _ => ("h", 3_600_000),
+            7_200_000..172_800_000 => ("h", 3_600_000),
+            _ if !whole(86_400_000) => ("h", 3_600_000),
+            _ => ("d", 86_400_000),
         };
         write!(f, "{}{unit}", millis / factor)
     }
@@ -146,7 +149,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "x-kind": "duration" })
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "x-kind": "duration" })
     }
 }
 
@@ -172,11 +175,15 @@ mod tests {
 
     #[test]
     fn durations_print_as_people_write_them() {
-        for text in ["0s", "250ms", "1500ms", "30s", "60s", "90s", "5m", "15m", "60m", "24h", "121s", "7201s"] {
+        for text in [
+            "0s", "250ms", "1500ms", "30s", "60s", "90s", "5m", "15m", "60m", "24h", "121s", "7201s", "47h", "49h",
+            "2d", "365d",
+        ] {
             assert_eq!(text.parse::<Duration>().expect(text).to_string(), text);
         }
         assert_eq!("1000ms".parse::<Duration>().expect("a second").to_string(), "1s");
         assert_eq!("1440m".parse::<Duration>().expect("a day").to_string(), "24h");
+        assert_eq!("48h".parse::<Duration>().expect("two days").to_string(), "2d");
     }
 
     #[test]
@@ -188,7 +195,8 @@ mod tests {
 
     #[test]
     fn anything_without_exactly_a_number_and_a_unit_is_refused() {
-        for text in ["", "s", "30", "30 s", " 30s", "30s ", "-1s", "+1s", "1.5s", "1m30s", "30S", "1d", "30sec", "٣s"]
+        for text in
+            ["", "s", "30", "30 s", " 30s", "30s ", "-1s", "+1s", "1.5s", "1m30s", "30S", "1D", "1w", "30sec", "٣s"]
         {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
@@ -197,7 +205,7 @@ mod tests {
         {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
-        assert!("18446744073709551615h".parse::<Duration>().is_err(), "past the largest number");
+        assert!("18446744073709551615d".parse::<Duration>().is_err(), "past the largest number");
     }
 
     proptest! {

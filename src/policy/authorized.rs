@@ -79,6 +79,12 @@ impl Authorized {
         Self::new(Request::new(caller, download, arrival), RuleId::new("own"), Arc::from("ab".repeat(32)))
     }
 
+    /// The same permission by another rule.
+    #[cfg(test)]
+    pub(crate) fn by_rule_for_test(self, rule: &str) -> Self {
+        Self { rule: RuleId::new(rule), ..self }
+    }
+
     /// Who asks.
     pub const fn caller(&self) -> &Caller {
         &self.request.caller
@@ -128,6 +134,12 @@ impl Denied {
     #[cfg(test)]
     pub(crate) fn for_test(caller: Caller, download: Download, arrival: Arrival, reason: Reason) -> Self {
         Self::new(Request::new(caller, download, arrival), reason, None, Arc::from("ab".repeat(32)))
+    }
+
+    /// The same refusal by a rule.
+    #[cfg(test)]
+    pub(crate) fn by_rule_for_test(self, rule: &str) -> Self {
+        Self { rule: Some(RuleId::new(rule)), ..self }
     }
 
     /// Who asked.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::actor::{Actor, Chain, Command, Reply};
 use super::lease::Lease;
@@ -24,8 +25,8 @@ type Answer = oneshot::Sender<Result<DeskAnswer, Error>>;
 
 /// What an agent's own app asks of its actor.
 pub(super) enum DeskCommand {
-    /// To be signed in.
-    SignIn { sign_in: Box<DeskSignIn>, reply: Answer },
+    /// To be signed in. `gone` is cancelled when the app has hung up.
+    SignIn { sign_in: Box<DeskSignIn>, reply: Answer, gone: CancellationToken },
     /// The session that it has signed in.
     Ask { reply: Reply },
     /// To be signed out of the session of this version.
@@ -53,6 +54,8 @@ pub(super) struct Seat {
 struct SignIn {
     request: Box<DeskSignIn>,
     reply: Answer,
+    /// The app has hung up. While the sign-in waits at the gate, nobody looks at `reply`.
+    gone: CancellationToken,
     in_flight: bool,
 }
 
@@ -71,7 +74,9 @@ impl Sessions {
     /// It runs in the agent's actor. Dropped before it is sent, it is not made; later on it goes on.
     pub async fn desk_sign_in(&self, agent: AgentId, sign_in: DeskSignIn) -> Result<DeskAnswer, Error> {
         let (reply, answer) = oneshot::channel();
-        let command = DeskCommand::SignIn { sign_in: Box::new(sign_in), reply };
+        let gone = CancellationToken::new();
+        let _hung_up = gone.clone().drop_guard();
+        let command = DeskCommand::SignIn { sign_in: Box::new(sign_in), reply, gone };
         let _waiting = self.enqueue(agent, Command::Desk(command))?;
         self.answered(answer, 2 * self.0.config.lease_timeout).await
     }
@@ -149,7 +154,7 @@ impl Lease {
 impl Actor {
     pub(super) fn desk_command(&mut self, command: DeskCommand) -> Option<Event> {
         let event = match command {
-            DeskCommand::SignIn { sign_in, reply } => self.hold_sign_in(sign_in, reply)?,
+            DeskCommand::SignIn { sign_in, reply, gone } => self.hold_sign_in(sign_in, reply, gone)?,
             DeskCommand::Ask { reply } => {
                 if self.seat.waiters.len() >= self.sessions.waiters_max() {
                     self.seat.waiters.retain(|waiter| !waiter.is_closed());
@@ -177,14 +182,14 @@ impl Actor {
         Some(Event::Desk(event))
     }
 
-    fn hold_sign_in(&mut self, request: Box<DeskSignIn>, reply: Answer) -> Option<DeskEvent> {
+    fn hold_sign_in(&mut self, request: Box<DeskSignIn>, reply: Answer, gone: CancellationToken) -> Option<DeskEvent> {
         // One whose app has gone before it was sent gives way to the next.
         if self.seat.sign_in.as_ref().is_some_and(|held| held.in_flight || !held.reply.is_closed()) {
             let _ = reply.send(Err(Error::DeskSigningIn));
             return None;
         }
         let form = request.form();
-        self.seat.sign_in = Some(SignIn { request, reply, in_flight: false });
+        self.seat.sign_in = Some(SignIn { request, reply, gone, in_flight: false });
         Some(DeskEvent::SignInAsked(form))
     }
 
@@ -245,19 +250,24 @@ impl Actor {
 
     fn desk_sign_in(&mut self, generation: u64) -> BoxFuture<'static, Event> {
         let (agent, sessions) = (self.agent, self.sessions.clone());
-        let request = match &mut self.seat.sign_in {
-            Some(held) if !held.reply.is_closed() => {
+        let (request, gone) = match &mut self.seat.sign_in {
+            Some(held) if !held.gone.is_cancelled() => {
                 held.in_flight = true;
-                held.request.clone()
+                (held.request.clone(), held.gone.clone())
             }
             // Nobody would ever use it.
             _ => return Box::pin(std::future::ready(Event::SignInNotMade(Error::Timeout))),
         };
         Box::pin(async move {
-            let permit = sessions.gate().admit(Instant::now() + sessions.config().lease_timeout).await;
-            let _permit = match permit {
-                Ok(permit) => permit,
-                Err(error) => return Event::SignInNotMade(error.into()),
+            let deadline = Instant::now() + sessions.config().lease_timeout;
+            let _permit = tokio::select! {
+                // Looked at first: with both at once nothing is sent for an app that has hung up.
+                biased;
+                () = gone.cancelled() => return Event::SignInNotMade(Error::Timeout),
+                permit = sessions.gate().admit(deadline) => match permit {
+                    Ok(permit) => permit,
+                    Err(error) => return Event::SignInNotMade(error.into()),
+                },
             };
             if !sessions.store().tenure().holds(generation, Instant::now()) {
                 return Event::SignInNotMade(Error::tenure_ended());

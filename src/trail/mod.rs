@@ -11,22 +11,44 @@
 //! - Invariant: the line with the sequence number `seq` is the leaf `seq - 1`. A number that never counted has the leaf of
 //!   [`void_line`]; an erased line says its own leaf.
 
+mod access;
+mod counted;
+mod filter;
+mod grouping;
 mod head;
 mod keys;
 mod lines;
+#[cfg(test)]
+pub(crate) mod made_log;
+mod proof_file;
+#[cfg(test)]
+mod questions;
+mod record;
+mod report;
+mod scan;
 mod segments;
 mod signed;
+mod tail;
 mod tiles;
 pub mod verify;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
+pub use access::{Access, Few, Outcomes};
+pub use counted::{CountedLines, Line, Step, Unreadable, Why as Unread, origin};
+pub use filter::{Events, Filter, Wanted};
+pub use grouping::{ACCESS_GAP, Accesses};
 pub use head::{Erased, ErasedLine, Head, Range, leaf_of, void_leaf, void_line};
 pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys};
 pub use lines::{LINE_BYTES_MAX, Lines, Piece};
+pub use proof_file::{PROOF_BYTES_MAX, PROOF_LINE, ProofFile, ProveError, Proved, Untrue, proofs};
+pub use record::{Decision, Delivery, Record, Role, Session, Text, What, Who, Why, entry_key};
+pub use report::{Counting, Counts, Named, Number, Person, Report, Row};
+pub use scan::{Found, Match, Scan};
 pub use segments::{Segment, first_seq, segment_name, segments};
 pub use signed::{CHECKPOINT_FILE, CHECKPOINTS_FILE, SignedLine, last_signed_lines, signed_lines};
+pub use tail::Tail;
 pub use tiles::{TileDir, TileError};
 
 #[cfg(test)]

@@ -58,14 +58,14 @@ impl Sample {
             } else {
                 sample.listening();
             }
-            if sample.size() % per_checkpoint == 0 {
+            if sample.size().is_multiple_of(per_checkpoint) {
                 sample.sign();
             }
-            if sample.size() % per_segment == 0 && sample.size() < records {
+            if sample.size().is_multiple_of(per_segment) && sample.size() < records {
                 sample.rotate();
             }
         }
-        if records % per_checkpoint != 0 {
+        if !records.is_multiple_of(per_checkpoint) {
             sample.sign();
         }
         sample
@@ -137,7 +137,9 @@ impl Sample {
     fn leaf(&mut self, leaf: Hash) {
         let mut full = Vec::new();
         self.tree.push(leaf, &mut full);
-        full.iter().for_each(|tile| self.tile(tile));
+        for tile in &full {
+            self.tile(tile);
+        }
     }
 
     fn tile(&self, tile: &Tile) {
@@ -151,7 +153,9 @@ impl Sample {
         let size = self.size();
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: self.tree.root() };
         self.flush();
-        self.tree.partial_tiles().iter().for_each(|tile| self.tile(tile));
+        for tile in self.tree.partial_tiles() {
+            self.tile(&tile);
+        }
         self.add_note(&checkpoint);
     }
 

@@ -1,7 +1,7 @@
 //! The house rules as tables: who may import whom, what a module must never name, how a file must look. No logic.
 
 /// The line: a module imports only from its left.
-pub(crate) const LINE: [&str; 21] = [
+pub(crate) const LINE: [&str; 22] = [
     "cc",
     "clock",
     "ready",
@@ -13,6 +13,7 @@ pub(crate) const LINE: [&str; 21] = [
     "authn",
     "policy",
     "audit",
+    "ship",
     "upstream",
     "session",
     "relay",
@@ -32,7 +33,7 @@ pub(crate) const APART: [&str; 1] = ["sim"];
 pub(crate) const FOR_ALL: [&str; 2] = ["clock", "ready"];
 
 /// What each module may import beside [`FOR_ALL`].
-pub(crate) const IMPORTS: [(&str, Allowed); 22] = [
+pub(crate) const IMPORTS: [(&str, Allowed); 23] = [
     ("cc", Allowed::These(&[])),
     ("clock", Allowed::These(&[])),
     ("ready", Allowed::These(&[])),
@@ -47,6 +48,7 @@ pub(crate) const IMPORTS: [(&str, Allowed); 22] = [
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
     // A permission hands out its caller, its download and their circumstances: the record is made of them.
     ("audit", Allowed::These(&["cc", "tlog", "trail", "route", "authn", "policy"])),
+    ("ship", Allowed::These(&["net", "tlog", "trail", "audit"])),
     ("upstream", Allowed::These(&["cc", "net", "route", "audit"])),
     ("session", Allowed::These(&["cc", "yaml", "upstream"])),
     // A transfer holds its session, so that it is not signed out while bytes run.
@@ -71,6 +73,7 @@ pub(crate) const IMPORTS: [(&str, Allowed); 22] = [
             "authn",
             "policy",
             "audit",
+            "ship",
             "upstream",
             "session",
             "admin",

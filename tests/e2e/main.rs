@@ -32,6 +32,7 @@ mod operators;
 mod plain;
 mod politeness;
 mod ranges;
+mod records;
 mod refusals;
 mod refused_start;
 mod secrets;

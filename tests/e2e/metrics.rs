@@ -54,6 +54,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ccgate_audit_records_total", &["event", "outcome"]),
     ("ccgate_audit_write_duration_seconds_count", &[]),
     ("ccgate_audit_open_entries", &[]),
+    ("ccgate_audit_open_entries_max", &[]),
+    ("ccgate_audit_writable", &[]),
     ("ccgate_audit_records_lost_total", &[]),
     ("ccgate_audit_disk_free_bytes", &[]),
     ("ccgate_config_last_reload_successful", &[]),
@@ -81,6 +83,7 @@ const VALUES: &[(&str, f64)] = &[
     ("ccgate_audit_records_total{event=\"denied\",outcome=\"written\"}", 1.0),
     ("ccgate_audit_records_lost_total", 0.0),
     ("ccgate_audit_open_entries", 0.0),
+    ("ccgate_audit_open_entries_max", 1024.0),
     ("ccgate_http_requests_in_flight", 0.0),
     ("ccgate_config_last_reload_successful", 1.0),
 ];

@@ -14,7 +14,7 @@ const POLICY: &str = "ccgate: the policy cannot be used\n  because the policy is
 const UPSTREAM: &str = "ccgate: the connection to the upstream cannot be set up\n  because ";
 
 const BAD_CONFIGURATION: &str = "DIR/ccgate.yaml: 5 problems
-  line 6: server.drain.delay: \"soon\" is not a duration: a whole number and ms, s, m or h, as in 250ms, 30s, 5m, 24h
+  line 6: server.drain.delay: \"soon\" is not a duration: a whole number and ms, s, m, h or d, as in 250ms, 30s, 5m, 24h, 90d
   line 9: server.max_downloads: 0 is not a whole number from 1 to 65536
   line 15: upstream.url: \"http://10.0.0.1\" is not https: the gateway is never asked without TLS
   line 22: auth.issuers[0].audiences: empty; name at least one audience: a token for somebody else must not get in
@@ -59,6 +59,16 @@ async fn a_signing_key_that_is_none_is_named() {
         assert_eq!((code, told.starts_with(KEY)), (Some(2), true), "{told}");
         assert!(told.contains("openssl genpkey -algorithm ed25519") || text.is_empty(), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pseudonym_keys_that_are_none_are_named_by_line() {
+    let world = World::new().config(|c| c["audit"]["pseudonym_key_file"] = "names".into()).without_gateway().await;
+    let told = "ccgate: audit.pseudonym_key_file cannot be used\n  because ";
+    let missing = format!("{told}DIR/names cannot be read\n  because No such file or directory (os error 2)");
+    refused(&world, &missing).await;
+    fs::write(world.dir().join("names"), "garbage").unwrap();
+    refused(&world, &format!("{told}line 1 of the file is not the base64 of 32 bytes")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

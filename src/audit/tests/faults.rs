@@ -129,6 +129,7 @@ async fn r14_a_full_disk_refuses_opens_keeps_ends_and_mends_itself() {
     assert_eq!(world.open().await.expect_err("the disk is full"), Error::Unavailable(Why::Broken));
     assert!(begun.elapsed() < Duration::from_millis(1_900), "not only after the deadline of 2 s");
     assert!(!world.log.is_writable() && !world.ready.is_ready());
+    world.until("shown", |world| world.metric("ccgate_audit_writable").abs() < 0.1).await;
     before.close(finished());
     world.log.note(Event::Session {
         agent: agent(4977),

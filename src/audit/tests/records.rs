@@ -127,7 +127,7 @@ async fn r17_no_record_holds_a_guid() {
     assert!(text.contains("\"guid_tag\":") && !text.contains("279fe21d"), "{text}");
 }
 
-fn draft(fields: &impl Serialize) -> Vec<u8> {
+pub(super) fn draft(fields: &impl Serialize) -> Vec<u8> {
     let ledger = Ledger::new(Metrics::register(&Registry::new()).expect("metrics"));
     let at = "2026-11-22T12:00:00.5Z".parse().expect("a time");
     let draft = Draft::new("config.loaded", at, fields, &ledger).expect("it fits");

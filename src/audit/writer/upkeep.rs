@@ -116,7 +116,8 @@ impl<S: Storage> Writer<S> {
     /// Removes the segments whose last record is older than may be. First that is recorded and signed: a verifier tells
     /// it from a theft by that record alone.
     fn prune(&mut self, status: &Status) -> io::Result<()> {
-        let old = self.old_segments()?;
+        let shipped = self.config.ships.then(|| *status.shipping().borrow());
+        let old = self.old_segments(shipped)?;
         let (Some(first), Some(end)) = (old.first(), old.last()) else { return Ok(()) };
         let (range, segments) = (Range { first: first.0.first, last: end.1.saturating_sub(1) }, old.len());
         let told = Pruned { range, segments };
@@ -137,17 +138,18 @@ impl<S: Storage> Writer<S> {
         self.storage.sync_names()
     }
 
-    /// The oldest segments, each with the first number of the next one.
-    fn old_segments(&self) -> io::Result<Vec<(Segment, u64)>> {
+    /// The oldest segments, each with the first number of the next one. What is to be shipped and is not stays.
+    fn old_segments(&self, shipped: Option<u64>) -> io::Result<Vec<(Segment, u64)>> {
         let Some(retention) = self.config.retention else { return Ok(Vec::new()) };
         let all = segments(&self.config.dir)?;
         let mut old = Vec::new();
         for pair in all.windows(2) {
             let [segment, next] = pair else { break };
             let in_use = next.first > self.segment_first || self.open.first().is_some_and(|open| *open < next.first);
+            let unshipped = shipped.is_some_and(|shipped| next.first > shipped.saturating_add(1));
             let Some(ended) = first_time(&next.path)? else { break };
             let age = self.now.duration_since(ended);
-            if in_use || age.is_negative() || age.unsigned_abs() <= retention {
+            if in_use || unshipped || age.is_negative() || age.unsigned_abs() <= retention {
                 break;
             }
             old.push((segment.clone(), next.first));

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::super::Exit;
-use super::VerifyArgs;
 use crate::tlog::VerifierKey;
 use crate::trail::verify::{Between, Damage, Error, Report, verify as verify_log};
 use crate::trail::{KEYS_FILE, KeysError, Range, read_keys};
@@ -16,6 +16,22 @@ use crate::trail::{KEYS_FILE, KeysError, Range, read_keys};
 /// How long a verification takes before its progress is shown, and how often it changes then.
 const QUIET: Duration = Duration::from_secs(1);
 const REDRAWN: Duration = Duration::from_millis(200);
+
+/// Arguments of `ccgate audit verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 sound, 1 damaged, 2 usage, or a directory that cannot be read.")]
+pub struct VerifyArgs {
+    /// A verifier key (NAME+ID+BASE64), or a file with one a line; repeatable; without it DIR/audit.pub, which whoever
+    /// can change the log can change too
+    #[arg(long, value_name = "PUB")]
+    pub key: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Directories of logs (audit.dir), of one replica each
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+}
 
 /// The answer of `--json`.
 #[derive(Serialize)]
@@ -30,7 +46,8 @@ struct Log {
     dir: PathBuf,
     sound: bool,
     /// The keys came with the log itself.
-    keys_from_log: bool,
+    #[serde(rename = "keys_from_log")]
+    own_keys: bool,
     #[serde(flatten)]
     report: Report,
 }
@@ -46,11 +63,11 @@ pub(super) fn verify(args: &VerifyArgs, terminal: bool, out: &mut dyn Write, err
     };
     let mut logs = Vec::new();
     for dir in &args.dirs {
-        let keys_from_log = args.key.is_empty();
+        let own_keys = args.key.is_empty();
         // Without a list every checkpoint is by a key that is not known, which the report says.
-        let keys = if keys_from_log { read_keys(&dir.join(KEYS_FILE)).unwrap_or_default() } else { given.clone() };
+        let keys = if own_keys { read_keys(&dir.join(KEYS_FILE)).unwrap_or_default() } else { given.clone() };
         match with_progress(dir, &keys, terminal, err) {
-            Ok(report) => logs.push(Log { dir: dir.clone(), sound: report.is_sound(), keys_from_log, report }),
+            Ok(report) => logs.push(Log { dir: dir.clone(), sound: report.is_sound(), own_keys, report }),
             Err(error) => return refuse(err, &error),
         }
     }
@@ -129,7 +146,7 @@ fn tell_log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
         let checkpoints = plural(counts.checkpoints, "checkpoint");
         writeln!(out, "  signed   1 to {}{ts} ({checkpoints})", signed.size)?;
     }
-    if log.keys_from_log {
+    if log.own_keys {
         let text = "the key is the one in the same directory: whoever changed the log could change it too; give --key";
         writeln!(out, "  warning  {text}")?;
     }
@@ -154,20 +171,18 @@ fn tell_log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
 
 /// A damage in one line.
 fn told(damage: &Damage) -> String {
-    let mut text = damage.kind.name().replace('_', " ");
-    let range = |what: &str, Range { first, last }: Range| match first == last {
-        true => format!(", {what} {first}"),
-        false => format!(", {what}s {first} to {last}"),
+    let range = |what: &str, range: Option<Range>| match range {
+        Some(Range { first, last }) if first == last => format!(", {what} {first}"),
+        Some(Range { first, last }) => format!(", {what}s {first} to {last}"),
+        None => String::new(),
     };
-    if let Some(file) = &damage.file {
-        text.push_str(&format!(": {file}"));
-    }
-    text.push_str(&damage.lines.map(|lines| range("line", lines)).unwrap_or_default());
-    text.push_str(&damage.seqs.map(|seqs| range("number", seqs)).unwrap_or_default());
-    if let Some(Between { good, bad }) = damage.between {
-        text.push_str(&format!(", between the checkpoints over {good} and over {bad} records"));
-    }
-    shown(&format!("{text}: {}", damage.detail))
+    let kind = damage.kind.name().replace('_', " ");
+    let file = damage.file.as_ref().map_or(String::new(), |file| format!(": {file}"));
+    let (lines, seqs) = (range("line", damage.lines), range("number", damage.seqs));
+    let between = damage.between.map_or(String::new(), |Between { good, bad }| {
+        format!(", between the checkpoints over {good} and over {bad} records")
+    });
+    shown(&format!("{kind}{file}{lines}{seqs}{between}: {}", damage.detail))
 }
 
 fn plural(count: u64, what: &str) -> String {

@@ -77,7 +77,7 @@ impl Check {
         self.private(path, file);
     }
 
-    fn secret(&mut self, path: &str, file: &Path, next: &str) -> Option<SecretString> {
+    pub(super) fn secret(&mut self, path: &str, file: &Path, next: &str) -> Option<SecretString> {
         self.bytes(path, file, Shown::Nothing)?;
         let read = read_secret(file);
         if let Err(SecretError::Malformed(what)) = &read {

@@ -14,7 +14,7 @@ use super::*;
 
 const GOOD: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'}\n\
     auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n\
-    sessions: {accounts_dir: accounts}\naudit: {dir: audit}\n";
+    sessions: {accounts_dir: accounts}\naudit: {dir: audit, signing_key_file: audit.key}\n";
 
 /// A folder with a good configuration and what it names.
 struct World {
@@ -28,6 +28,7 @@ impl World {
             fs::create_dir(world.path(folder)).expect("made");
         }
         world.write("accounts/4977.yaml", "password: hunter2\n");
+        world.write("audit.key", crate::audit::new_key_pem());
         world
     }
 
@@ -247,6 +248,33 @@ fn a_store_has_a_url_and_keys_that_can_be_used() {
 }
 
 #[test]
+fn a_stream_has_urls_that_can_be_used() {
+    let world = World::new();
+    let (url, ca) = ("audit.ship.nats.url_file", "audit.ship.nats.ca_file");
+    world.write("url", "tls://ccgate:hunter2@n1.example:4222, tls://n2.example\n");
+    assert_eq!(world.problems(&[(url, "url")]), Vec::<String>::new());
+    for (bad, what) in [
+        ("hunter2", "no nats:// or tls:// URL"),
+        ("https://hunter2", "no nats:// or tls:// URL"),
+        ("nats://hunter2@", "a URL without a host"),
+        ("nats://a b", "a URL that cannot be read"),
+    ] {
+        world.write("url", bad);
+        let problem = world.problem(&[(url, "url")]);
+        assert!(problem.starts_with(&format!("--set: {url}: the file holds {what}; put the bare URLs")), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+    world.write("url", "nats://a\nnats://b\n");
+    assert!(world.problem(&[(url, "url")]).contains("the file's content cannot be used: more than one line"));
+    world.write("url", "nats://a");
+    world.write("ca.pem", "hunter2");
+    let problem = world.problem(&[(url, "url"), (ca, "ca.pem")]);
+    assert_eq!(problem, format!("--set: {ca}: ca.pem holds no certificate (PEM)"));
+    let problem = world.problem(&[(url, "none")]);
+    assert!(problem.contains("the file that it names: no such file"), "{problem}");
+}
+
+#[test]
 fn a_stores_certificates_are_for_tls() {
     let world = World::new();
     let ca = "sessions.store.redis.ca_file";
@@ -289,6 +317,25 @@ fn a_signing_key_is_ed25519_in_pkcs8() {
     world.write("audit.key", pem("PRIVATE KEY", ed25519.as_ref()));
     fs::set_permissions(world.path("audit.key"), fs::Permissions::from_mode(0o644)).expect("changed");
     assert!(world.problem(&[(key, "audit.key")]).starts_with("warning: --set: audit.signing_key_file: every user"));
+}
+
+#[test]
+fn pseudonym_keys_are_checked_and_not_shown() {
+    let world = World::new();
+    let key = "audit.pseudonym_key_file";
+    let good = STANDARD.encode([7; 32]);
+    world.write("names", format!("{good}\n{good}\n"));
+    assert_eq!(world.problems(&[(key, "names")]), Vec::<String>::new());
+    assert!(world.problem(&[(key, "none")]).contains("the file that it names: no such file"));
+    for bad in ["hunter2".to_owned(), pem("PRIVATE KEY", b"hunter2"), STANDARD.encode([7; 31])] {
+        world.write("names", bad);
+        let next = "make a key with `openssl rand -base64 32`; one a line, the first makes pseudonyms";
+        let what = "line 1 of the file is not the base64 of 32 bytes";
+        assert_eq!(world.problem(&[(key, "names")]), format!("--set: {key}: {what}; {next}"));
+    }
+    world.write("names", &good);
+    fs::set_permissions(world.path("names"), fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(world.problem(&[(key, "names")]).starts_with(&format!("warning: --set: {key}: every user")));
 }
 
 #[test]

@@ -67,10 +67,10 @@ pub(super) fn run(segments: &[Segment], timed_from: u64, mut merge: impl FnMut(P
     });
 }
 
-fn worker<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    timed_from: u64,
-) -> (SyncSender<Piece<Vec<u8>>>, Receiver<Piece<Vec<Row>>>) {
+/// A worker's two ends.
+type Lane = (SyncSender<Piece<Vec<u8>>>, Receiver<Piece<Vec<Row>>>);
+
+fn worker<'scope>(scope: &'scope Scope<'scope, '_>, timed_from: u64) -> Lane {
     let (to_worker, pieces) = sync_channel::<Piece<Vec<u8>>>(WAITING_MAX);
     let (done, from_worker) = sync_channel(WAITING_MAX);
     scope.spawn(move || {

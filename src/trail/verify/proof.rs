@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::super::TileDir;
+use super::super::{Range, TileDir};
 use super::leaves::{Leaves, width};
-use super::report::{Damage, Kind, Report};
+use super::report::{Damage, Kind, Report, Signed as Fitting};
 use super::signed::{Entry, Signed};
-use crate::tlog::{Hash, TILE_WIDTH, Tile, Tree};
+use crate::tlog::{Hash, Hashes as _, TILE_WIDTH, Tile, Tree};
 
 /// Lines that differ from their tile and wait for a checkpoint; further ones are counted only.
 const SUSPECTS_MAX: usize = 10_000;
@@ -174,12 +174,11 @@ impl<'d> Proof<'d> {
             let there = report.damages.iter_mut().find(|damage| {
                 damage.kind == Kind::Truncated && damage.seqs.is_some_and(|seqs| seqs.first == lines.saturating_add(1))
             });
-            match there {
-                Some(there) => there.seqs = there.seqs.map(|seqs| super::Range { last: seqs.last.max(end), ..seqs }),
-                None => {
-                    let detail = "checkpoints are over more records than the log has";
-                    report.damage(Damage::new(Kind::Truncated, detail).of(lines.saturating_add(1), end));
-                }
+            if let Some(there) = there {
+                there.seqs = there.seqs.map(|seqs| Range { last: seqs.last.max(end), ..seqs });
+            } else {
+                let detail = "checkpoints are over more records than the log has";
+                report.damage(Damage::new(Kind::Truncated, detail).of(lines.saturating_add(1), end));
             }
         }
         self.misfit_stays(report);
@@ -276,7 +275,7 @@ impl<'d> Proof<'d> {
             self.is_good(entry, report);
             return;
         }
-        match self.from_tiles(&entry) {
+        match self.tree_by_tiles(&entry) {
             Some(tree) => {
                 if let Some(fork) = self.fork.take() {
                     let bad = self.misfit.as_ref().unwrap_or(&entry).checkpoint.size;
@@ -298,8 +297,7 @@ impl<'d> Proof<'d> {
     }
 
     /// The tree of a checkpoint's size as its tiles have it, if that is the signed one.
-    fn from_tiles(&self, entry: &Entry) -> Option<Tree> {
-        use crate::tlog::Hashes as _;
+    fn tree_by_tiles(&self, entry: &Entry) -> Option<Tree> {
         let tiles = TileDir::new(self.dir);
         let tree = Tree::load(entry.checkpoint.size, |id| tiles.tile(id)).ok()?;
         (tree.root() == entry.checkpoint.root).then_some(tree)
@@ -313,7 +311,7 @@ impl<'d> Proof<'d> {
         }
         self.good = checkpoint.size;
         self.told = false;
-        report.signed = Some(super::report::Signed { size: checkpoint.size, root: checkpoint.root, ts });
+        report.signed = Some(Fitting { size: checkpoint.size, root: checkpoint.root, ts });
         report.origin.get_or_insert(checkpoint.origin);
         if self.size == self.claimed
             && let Some(tree) = &self.tree

@@ -28,13 +28,19 @@ pub(super) struct Entry {
     pub(super) line: Option<u64>,
 }
 
+/// A line with its number; `None` for one that is none.
+type Numbered = (u64, Option<SignedLine>);
+
+/// A checkpoint, or what is wrong with it.
+type Judged = Result<Entry, Box<Damage>>;
+
 /// The checkpoints of a directory.
 pub(super) struct Signed<'k> {
-    lines: Option<Box<dyn Iterator<Item = io::Result<(u64, Option<SignedLine>)>>>>,
+    lines: Option<Box<dyn Iterator<Item = io::Result<Numbered>>>>,
     keys: &'k [VerifierKey],
     /// Its last line has no line feed.
     torn: bool,
-    ready: VecDeque<Result<Entry, Damage>>,
+    ready: VecDeque<Judged>,
     /// The newest one, where it is not in the list of all.
     newest: Option<Entry>,
     origin: Option<String>,
@@ -108,7 +114,7 @@ impl<'k> Signed<'k> {
     pub(super) fn peek(&mut self, damage: &mut impl FnMut(Damage)) -> Option<&Entry> {
         while !matches!(self.ready.front(), Some(Ok(_))) {
             match self.ready.pop_front() {
-                Some(Err(found)) => damage(found),
+                Some(Err(found)) => damage(*found),
                 Some(Ok(_)) | None => {
                     if !self.refill(damage) {
                         return None;
@@ -159,11 +165,11 @@ impl<'k> Signed<'k> {
         true
     }
 
-    fn in_order(&mut self, entry: Entry) -> Result<Entry, Damage> {
+    fn in_order(&mut self, entry: Entry) -> Judged {
         let origin = self.origin.get_or_insert_with(|| entry.checkpoint.origin.clone());
         let wrong = |detail: &str| {
             let damage = Damage::new(Kind::Checkpoint, detail).in_file(entry.file);
-            entry.line.map_or(damage.clone(), |line| damage.at_line(line))
+            Box::new(entry.line.map_or(damage.clone(), |line| damage.at_line(line)))
         };
         if *origin != entry.checkpoint.origin {
             return Err(wrong("it is a checkpoint of another log"));
@@ -209,9 +215,9 @@ fn is_torn(dir: &Path) -> io::Result<bool> {
 }
 
 /// Verifies lines, on several threads where that is worth it.
-fn verified(lines: &[(u64, Option<SignedLine>)], keys: &[VerifierKey]) -> Vec<Result<Entry, Damage>> {
+fn verified(lines: &[Numbered], keys: &[VerifierKey]) -> Vec<Judged> {
     let share = lines.len().div_ceil(workers()).max(32);
-    let verify = |lines: &[(u64, Option<SignedLine>)]| -> Vec<_> {
+    let verify = |lines: &[Numbered]| -> Vec<_> {
         lines.iter().map(|(number, line)| verify_line(*number, line.as_ref(), keys)).collect()
     };
     let mut shares = lines.chunks(share);
@@ -221,14 +227,16 @@ fn verified(lines: &[(u64, Option<SignedLine>)], keys: &[VerifierKey]) -> Vec<Re
         let mut all = verify(first);
         // A thread that verifies has nothing that can panic; were it to, its lines would be missed by nobody but here.
         all.extend(others.into_iter().flat_map(|thread| {
-            thread.join().unwrap_or_else(|_| vec![Err(Damage::new(Kind::Checkpoint, "it could not be verified"))])
+            thread
+                .join()
+                .unwrap_or_else(|_| vec![Err(Box::new(Damage::new(Kind::Checkpoint, "it could not be verified")))])
         }));
         all
     })
 }
 
-fn verify_line(number: u64, line: Option<&SignedLine>, keys: &[VerifierKey]) -> Result<Entry, Damage> {
-    let wrong = |kind, detail: String| Damage::new(kind, detail).in_file(CHECKPOINTS_FILE).at_line(number);
+fn verify_line(number: u64, line: Option<&SignedLine>, keys: &[VerifierKey]) -> Judged {
+    let wrong = |kind, detail: String| Box::new(Damage::new(kind, detail).in_file(CHECKPOINTS_FILE).at_line(number));
     let line = line.ok_or_else(|| wrong(Kind::Checkpoint, "the line is none of the list".to_owned()))?;
     let opened = open(&line.note, keys);
     let (checkpoint, key) = opened.map_err(|error| wrong(kind(error), error.to_string()))?;

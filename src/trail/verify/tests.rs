@@ -74,7 +74,11 @@ fn one(report: &Report) -> &Damage {
     &report.damages[0]
 }
 
-fn place(damage: &Damage) -> (Kind, Option<(u64, u64)>, Option<(u64, u64)>) {
+/// Two ends.
+type Pair = Option<(u64, u64)>;
+
+/// Its kind, lines and numbers.
+fn place(damage: &Damage) -> (Kind, Pair, Pair) {
     let pair = |range: Range| (range.first, range.last);
     (damage.kind, damage.lines.map(pair), damage.seqs.map(pair))
 }

@@ -100,6 +100,35 @@ async fn apps_sign_in_no_faster_than_the_gate_lets_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_app_that_hangs_up_while_it_waits_at_the_gate_is_not_signed_in() {
+    let world = World::with(|config| config.sign_ins_at_once = 1);
+    world.gateway.set(|gateway| gateway.delay = 5 * SECOND);
+    let (other, ()) = tokio::join!(world.sessions.desk_sign_in(agent(1002), body(SignInForm::Full)), async {
+        sleep(SECOND).await;
+        let gone = timeout(SECOND, world.desk_signs_in(SignInForm::Force)).await;
+        assert!(gone.is_err(), "it hung up while another's sign-in had the gate");
+    });
+    assert_eq!(code(other), "0");
+    sleep(60 * SECOND).await;
+    assert_eq!(world.gateway.count("desk signs in Force"), 0);
+    assert!(!world.gateway.is_live(agent(1001)));
+    assert_eq!(code(world.desk_signs_in(SignInForm::Full).await), "0", "and the next is let in");
+
+    // The next need not wait until the gate is free: the one that has gone gives way at once.
+    let world = World::with(|config| config.sign_ins_at_once = 1);
+    world.gateway.set(|gateway| gateway.delay = 5 * SECOND);
+    let start = Instant::now();
+    let (_, next) = tokio::join!(world.sessions.desk_sign_in(agent(1002), body(SignInForm::Full)), async {
+        sleep(SECOND).await;
+        assert!(timeout(SECOND, world.desk_signs_in(SignInForm::Force)).await.is_err());
+        sleep(SECOND).await;
+        world.desk_signs_in(SignInForm::Full).await
+    });
+    assert_eq!((code(next), start.elapsed()), ("0".to_owned(), 10 * SECOND));
+    assert_eq!(world.gateway.count("desk signs in Force"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_apps_session_lives_as_long_as_its_app_says() {
     let world = World::with(|config| config.idle_sign_out = 60 * SECOND);
     assert_eq!(code(world.desk_signs_in(SignInForm::Full).await), "0");

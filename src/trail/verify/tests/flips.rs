@@ -15,6 +15,11 @@ impl Dice {
     }
 }
 
+/// Line feeds.
+fn feeds(bytes: &[u8]) -> u64 {
+    bytes.split(|byte| *byte == b'\n').count() as u64 - 1
+}
+
 /// A flipped bit in a line is a damage of that line, and of no line farther than one away: a bit can make or break a line feed.
 fn names_line(report: &Report, line: u64, first: u64) {
     assert!(!report.is_sound(), "line {line} is not found");
@@ -57,7 +62,7 @@ fn random_bits_of_2000_lines_are_found_at_their_line() {
         let name = segment_name(first);
         let sound = fs::read(log.path(&name)).expect("a segment");
         let (place, bit) = (dice.below(sound.len()), dice.below(8));
-        let line = 1 + sound[..place].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line = 1 + feeds(&sound[..place]);
         if place + 1 == sound.len() {
             continue;
         }
@@ -123,7 +128,7 @@ fn a_cut_at_every_byte_of_the_tail_is_found() {
     let near = sound.len() - 2_500..sound.len();
     let places: Vec<_> = near.chain((0..60).map(|_| dice.below(sound.len()))).collect();
     for place in places {
-        let whole = sound[..place].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let whole = feeds(&sound[..place]);
         log.with(
             &name,
             |bytes| bytes.truncate(place),
@@ -148,7 +153,7 @@ fn a_cut_elsewhere_is_found() {
         let sound = fs::read(log.path(&name)).expect("a segment");
         for _ in 0..20 {
             let place = dice.below(sound.len());
-            let whole = sound[..place].iter().filter(|byte| **byte == b'\n').count() as u64;
+            let whole = feeds(&sound[..place]);
             log.with(
                 &name,
                 |bytes| bytes.truncate(place),

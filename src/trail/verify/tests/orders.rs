@@ -61,7 +61,7 @@ fn an_accepted_loss_covers_no_more_than_it_names() {
     log.sample.sign();
     let edit = |lines: &mut Vec<String>| lines[99] = lines[99].replace("4977", "4978");
     log.with_lines(1, edit, |report| {
-        assert_eq!(place(one(&report)), (Kind::Edited, Some((100, 100)), Some((100, 100))))
+        assert_eq!(place(one(&report)), (Kind::Edited, Some((100, 100)), Some((100, 100))));
     });
 }
 

@@ -1,0 +1,109 @@
+//! What is no download, as its record tells it.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::From;
+use crate::audit::cut::{Cuts, REASON_CHARS_MAX, WORDS_CHARS_MAX};
+use crate::audit::event::{Event, Person};
+use crate::cc::{AgentId, GuidTag};
+
+/// The record of an [`Event`].
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(in crate::audit) enum Noted<'a> {
+    Started {
+        version: &'static str,
+        config_hash: &'a str,
+    },
+    Session {
+        agent: AgentId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guid_tag: Option<GuidTag>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retcode: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<&'static str>,
+    },
+    Admin {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        from: From,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<&'a str>,
+    },
+    Read {
+        command: &'a str,
+        arguments: &'a str,
+        by: By<'a>,
+        #[serde(skip_serializing_if = "Cuts::is_empty")]
+        cut: Cuts,
+    },
+    Config {
+        config_hash: &'a str,
+        generation: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Cuts::is_empty")]
+        cut: Cuts,
+    },
+}
+
+impl<'a> std::convert::From<&'a Event> for Noted<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::Started { version, config_hash } => Self::Started { version, config_hash },
+            Event::Session { agent, guid, retcode, detail, .. } => Self::Session {
+                agent: *agent,
+                guid_tag: *guid,
+                retcode: retcode.as_ref().map(crate::cc::Retcode::as_str),
+                detail: *detail,
+            },
+            Event::Admin { agent, peer, certificate, .. } => Self::Admin {
+                agent: *agent,
+                from: From { peer: *peer, forwarded: None },
+                certificate: certificate.as_deref(),
+            },
+            Event::Read { command, arguments, by } => {
+                let mut cut = Cuts::default();
+                let command = cut.words("command", command, WORDS_CHARS_MAX);
+                let arguments = cut.words("arguments", arguments, REASON_CHARS_MAX);
+                Self::Read { command, arguments, by: By::new(by, &mut cut), cut }
+            }
+            Event::Config { hash, generation, reason, .. } => {
+                let mut cut = Cuts::default();
+                let reason = reason.as_deref().map(|reason| cut.words("reason", reason, REASON_CHARS_MAX));
+                Self::Config { config_hash: hash, generation: *generation, reason, cut }
+            }
+        }
+    }
+}
+
+/// Who does something to the log.
+#[derive(Serialize)]
+pub(in crate::audit) struct By<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a str>,
+}
+
+impl<'a> By<'a> {
+    pub(in crate::audit) fn new(person: &'a Person, cut: &mut Cuts) -> Self {
+        let Person { name, uid, peer, certificate } = person;
+        let name = name.as_deref().map(|name| cut.words("by.name", name, WORDS_CHARS_MAX));
+        Self { name, uid: *uid, peer: *peer, certificate: certificate.as_deref() }
+    }
+}
+
+/// The record `stopped`.
+#[derive(Serialize)]
+pub(in crate::audit) struct Stopped {
+    /// Entries that have no end; the next start gives them one.
+    pub(in crate::audit) entries_open: u64,
+}

@@ -1,0 +1,7 @@
+//! Questions to small logs.
+
+mod access;
+mod proof;
+mod report;
+mod scan;
+mod tail;

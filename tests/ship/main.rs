@@ -1,0 +1,27 @@
+//! The audit log's copy elsewhere: real processes, real sockets and a real `nats-server`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(clippy::string_slice, reason = "texts here are ASCII")]
+#![allow(clippy::cast_precision_loss, reason = "rates and sizes here are far below 2^52")]
+#![allow(clippy::print_stdout, reason = "what was measured is told")]
+#![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
+#![allow(dead_code, reason = "the harness is that of the end-to-end tests, which need more of it")]
+
+#[path = "../e2e/client.rs"]
+mod client;
+mod gateway;
+#[path = "../e2e/issuer.rs"]
+mod issuer;
+mod nats;
+mod stream;
+#[path = "../e2e/world.rs"]
+mod world;
+
+/// Held by each test whose processes are many: two cores serve them all.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
