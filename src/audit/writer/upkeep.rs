@@ -122,6 +122,9 @@ impl<S: Storage> Writer<S> {
         let (range, segments) = (Range { first: first.0.first, last: end.1.saturating_sub(1) }, old.len());
         let told = Pruned { range, segments };
         let Some(head) = Draft::own("audit.pruned", self.now, &told, &self.ledger) else { return Ok(()) };
+        if !self.notary.keep_leaves(&mut self.storage, range.last)? {
+            return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
+        }
         let told = self.write_batch(Some(head), 0, 0, false, status) && self.sign(status);
         if !told {
             return Ok(());
