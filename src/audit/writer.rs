@@ -250,8 +250,8 @@ impl<S: Storage> Writer<S> {
         if let Some(missing) = gap.missing {
             // The next start takes the leaves of records that are gone from the tiles, so they must be there first.
             let kept = self.notary.keep_leaves(&mut self.storage, missing.last);
-            if kept.is_err() || self.notary.unsigned() > 0 && !self.sign(status) {
-                return;
+            if let Err(error) = kept.and_then(|_kept| self.try_sign(status)) {
+                return status.broken(Some(Fault::Rotate(error).to_string()));
             }
         }
         let Health::Broken(gap) = &self.health else { return };

@@ -43,7 +43,8 @@ pub(super) async fn earlier_lives(lives: &[usize]) -> TempDir {
         let clock = Clock::fixed(Clock::system().now() - jiff::SignedDuration::from_hours(2));
         let metrics = Metrics::register(&Registry::new()).expect("metrics");
         let log = Log::start(&config(dir.path()), clock, Ready::new().register("audit"), metrics).expect("it starts");
-        let opened = futures_util::future::join_all((0..*entries).map(|_| log.open(authorized("req-1"), session()))).await;
+        let opened =
+            futures_util::future::join_all((0..*entries).map(|_| log.open(authorized("req-1"), session()))).await;
         opened.into_iter().for_each(|entry| entry.expect("an entry").close(finished()));
         assert!(log.shut_down(Duration::from_secs(5)).await.complete);
     }
@@ -218,7 +219,10 @@ impl Model {
                 0 => Vec::new(),
                 1 => rest[..random.usize(0..=rest.len())].to_vec(),
                 2 => vec![0; rest.len()],
-                3 => rest.chunks(512).flat_map(|part| if random.bool() { part.to_vec() } else { vec![0; part.len()] }).collect(),
+                3 => rest
+                    .chunks(512)
+                    .flat_map(|part| if random.bool() { part.to_vec() } else { vec![0; part.len()] })
+                    .collect(),
                 _ => rest.to_vec(),
             };
             [durable, &kept].concat()

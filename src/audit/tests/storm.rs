@@ -49,8 +49,7 @@ impl Run {
     pub(super) async fn start(before: &Path, plan: Arc<Plan>, what: String) -> Self {
         let dir = Arc::new(in_memory());
         copy(before, dir.path());
-        let config =
-            Config { segment_bytes_max: 64 << 10, retention: RETENTION, ..config(dir.path()) };
+        let config = Config { segment_bytes_max: 64 << 10, retention: RETENTION, ..config(dir.path()) };
         for _ in 0..10 {
             let start = || World::start(Arc::clone(&dir), config.clone(), Arc::clone(&plan));
             if let Ok(Ok(world)) = catch_unwind(AssertUnwindSafe(start)) {
@@ -180,9 +179,10 @@ fn counted(dir: &Path) -> Vec<Value> {
     let void = |seq| voids.iter().any(|void| void["first"].as_u64() <= Some(seq) && Some(seq) <= void["last"].as_u64());
     let ends: Vec<_> = all.keys().skip(1).copied().chain([u64::MAX]).collect();
     let counts = |line: &Value, end| line["seq"].as_u64().is_some_and(|seq| seq < end && !void(seq));
-    let kept = segments.into_iter().zip(ends).flat_map(|((_, lines), end)| {
-        lines.into_iter().filter(|line| counts(line, end)).collect::<Vec<_>>()
-    });
+    let kept = segments
+        .into_iter()
+        .zip(ends)
+        .flat_map(|((_, lines), end)| lines.into_iter().filter(|line| counts(line, end)).collect::<Vec<_>>());
     kept.collect()
 }
 
