@@ -123,7 +123,9 @@ impl<S: Storage> Writer<S> {
         self.notary.keep_leaves(&mut self.storage, 0)?;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
-        self.notary.sign(&mut self.storage, now, None)?;
+        // What has no end yet must be found again, should this start be killed before it has one.
+        let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
+        self.notary.sign(&mut self.storage, now, lowest_open)?;
         keys.list(&mut self.storage)?;
         let segment = segment_name(self.next_seq);
         let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
