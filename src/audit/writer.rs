@@ -67,6 +67,8 @@ pub(super) struct Writer<S> {
     segment_first: u64,
     segment_bytes: u64,
     segment_begun: Timestamp,
+    /// Bytes written since free space was looked at.
+    written_since_looked: u64,
     /// When segments were last looked through for old ones.
     pruned_at: Timestamp,
     config: Config,
@@ -99,6 +101,7 @@ impl<S: Storage> Writer<S> {
             segment_first: next_seq,
             segment_bytes: 0,
             segment_begun: Timestamp::UNIX_EPOCH,
+            written_since_looked: 0,
             pruned_at: Timestamp::UNIX_EPOCH,
             config: config.clone(),
             health: Health::Healthy,
@@ -219,6 +222,9 @@ impl<S: Storage> Writer<S> {
                 }
                 if ticked {
                     self.sign_if_due(status);
+                }
+                // Not after a batch that failed just now: nothing but a gap record may follow that one.
+                if ticked && matches!(self.health, Health::Healthy) {
                     self.prune_if_due(status);
                 }
             }
@@ -281,6 +287,7 @@ impl<S: Storage> Writer<S> {
                 self.acknowledge(count);
                 status.durable(self.durable);
                 self.hash();
+                self.look_for_space_if_much_was_written(status);
                 true
             }
             Err(fault) => {

@@ -424,7 +424,7 @@ pub async fn metric_of(admin: SocketAddr, start: &str) -> Option<f64> {
 /// All records of an audit folder that are whole lines by now, in the order of the log.
 pub fn records_in(folder: &Path) -> Vec<Value> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.retain(|file| ccgate::trail::first_seq(&file.file_name().unwrap().to_string_lossy()).is_some());
     files.sort();
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);

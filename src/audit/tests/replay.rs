@@ -4,7 +4,8 @@
 //! A loss of power is taken as a journaling file system has it: names change in order and are durable with any sync after;
 //! bytes that were not made durable are there, gone, zero, or any mixture of it.
 //!
-//! `AUDIT_REPLAY=n` takes n images of each kind for each place, instead of one; `AUDIT_REPLAY_FAULTS=n` so many faults.
+//! `AUDIT_REPLAY=n` takes n images of each kind for each place, instead of one for some; `AUDIT_REPLAY_FAULTS=n` so many
+//! faults.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -327,7 +328,8 @@ async fn whatever_a_crash_leaves_starts_and_has_all_that_was_acknowledged() {
     let ops = recorded(before.path(), Plan::never()).await;
     has_all(&ops);
     let what = format!("seed {seed}");
-    replay(before.path(), &ops, 1, number("AUDIT_REPLAY").unwrap_or(1), &mut random, &what).await;
+    let (step, images) = number("AUDIT_REPLAY").map_or((5, 1), |images| (1, images));
+    replay(before.path(), &ops, step, images, &mut random, &what).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -336,11 +338,11 @@ async fn whatever_a_crash_after_a_fault_leaves_starts_and_has_all_that_was_ackno
     println!("AUDIT_REPLAY_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let before = earlier_lives(&[50, 100, 20]).await;
-    for turn in 0..number("AUDIT_REPLAY_FAULTS").unwrap_or(6) {
+    for turn in 0..number("AUDIT_REPLAY_FAULTS").unwrap_or(3) {
         let form = [Form::FailHalfway, Form::FailButPersist, Form::Fail(io::ErrorKind::Other)][random.usize(0..3)];
         let first = random.usize(1..90);
         let ops = recorded(before.path(), Plan::new(form, first, 1)).await;
         let what = format!("seed {seed}, turn {turn}, {form:?} at {first}");
-        replay(before.path(), &ops, 7, number("AUDIT_REPLAY").unwrap_or(1), &mut random, &what).await;
+        replay(before.path(), &ops, 11, number("AUDIT_REPLAY").unwrap_or(1), &mut random, &what).await;
     }
 }
