@@ -80,7 +80,10 @@ struct Rate {
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { per_second, median, p99, max } = self;
-        write!(f, "{per_second:.0} durable records/s, an opener waits {median:.2?} (median), {p99:.2?} (p99), {max:.2?}")
+        write!(
+            f,
+            "{per_second:.0} durable records/s, an opener waits {median:.2?} (median), {p99:.2?} (p99), {max:.2?}"
+        )
     }
 }
 
@@ -200,7 +203,10 @@ impl Bench {
             resident.push(memory("VmRSS:"));
         }
         let (first, last) = (resident[0] >> 20, resident[resident.len() - 1] >> 20);
-        println!("{records} records in {took:.1?}: {first} MiB resident after the first {}, {last} MiB in the end", 2 * AHEAD);
+        println!(
+            "{records} records in {took:.1?}: {first} MiB resident after the first {}, {last} MiB in the end",
+            2 * AHEAD
+        );
         // As a killed process leaves it: no stop record, no last checkpoint.
         let killed = tempfile::tempdir_in(&self.dir).unwrap();
         copy(dir.path(), killed.path());

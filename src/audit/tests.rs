@@ -3,8 +3,8 @@
 mod bounds;
 mod crash;
 mod faults;
-mod pseudonyms;
 mod mounted;
+mod pseudonyms;
 mod records;
 mod replay;
 mod signed;

@@ -126,7 +126,9 @@ impl<S: Storage> Writer<S> {
         self.notary.keep_leaves(&mut self.storage, 0)?;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
-        self.notary.sign(&mut self.storage, now, None)?;
+        // A start that dies before the ends are written is followed by one that must find these entries, too.
+        let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
+        self.notary.sign(&mut self.storage, now, lowest_open)?;
         keys.list(&mut self.storage)?;
         let segment = segment_name(self.next_seq);
         let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
@@ -209,7 +211,8 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    fn round(&mut self, ticked: bool, status: &Status) {
+    /// What is done for a batch of messages.
+    pub(super) fn round(&mut self, ticked: bool, status: &Status) {
         if ticked {
             status.tick_seen();
             self.look_around(status);
@@ -479,7 +482,7 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Queues a record of the writer's own. There are few of them, so they need no place.
-    fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
+    pub(super) fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
         if let Some(draft) = Draft::or_lost(event, self.now, fields, &self.ledger) {
             self.queue.push_back(Queued::Line(Line { draft, permit: None, ends: None, durable: None }));
         }

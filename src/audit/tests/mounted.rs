@@ -58,6 +58,12 @@ async fn held(world: &World, count: usize) -> Vec<OpenEntry> {
     opened.into_iter().map(|entry| entry.expect("an entry")).collect()
 }
 
+fn close(entries: Vec<OpenEntry>) {
+    for entry in entries {
+        entry.close(finished());
+    }
+}
+
 fn report(dir: &Path) -> Report {
     let keys = read_keys(&dir.join(KEYS_FILE)).expect("keys");
     verify(dir, &keys, &mut |_, _| {}).expect("a log")
@@ -78,12 +84,12 @@ async fn r14_the_ends_of_200_entries_fit_into_the_reserve_of_a_full_volume() {
     let Some((_mount, filler, world)) = small(512 << 10) else { return };
     let open = held(&world, 200).await;
     assert_eq!(until_refused(&world).await, Why::DiskLow);
-    open.into_iter().for_each(|entry| entry.close(finished()));
+    close(open);
     world.until("all ends are written", |world| world.metric("ccgate_audit_open_entries") < 0.5).await;
     assert_eq!(world.open().await.expect_err("still low"), Error::Unavailable(Why::DiskLow));
     fs::remove_file(filler).expect("room");
     world.until("ready", |world| world.ready.is_ready()).await;
-    held(&world, 1).await.into_iter().for_each(|entry| entry.close(finished()));
+    close(held(&world, 1).await);
     assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true });
     check(&world.lines());
     assert!(!events(&world.lines()).contains(&"audit.gap"), "nothing failed");
@@ -96,11 +102,11 @@ async fn r14_a_full_volume_refuses_keeps_the_ends_and_mends_itself() {
     let open = held(&world, 200).await;
     assert_eq!(until_refused(&world).await, Why::Broken);
     assert!(!world.ready.is_ready());
-    open.into_iter().for_each(|entry| entry.close(finished()));
+    close(open);
     tokio::time::sleep(Duration::from_millis(600)).await;
     fs::remove_file(filler).expect("room");
     world.until("ready", |world| world.ready.is_ready()).await;
-    held(&world, 1).await.into_iter().for_each(|entry| entry.close(finished()));
+    close(held(&world, 1).await);
     assert_eq!(world.stop().await, Ended { entries_without_end: 0, complete: true });
     assert!(world.metric("ccgate_audit_records_lost_total").abs() < 0.1);
     sound(world.dir.path(), "a volume that was full");
@@ -131,7 +137,7 @@ async fn tiles_and_checkpoints_that_are_taken_away_or_blocked_stop_no_entry() {
     ];
     for (deed, damages) in table {
         let world = World::new();
-        let work = async |count| held(&world, count).await.into_iter().for_each(|entry| entry.close(finished()));
+        let work = async |count| close(held(&world, count).await);
         work(200).await;
         let signed = |world: &World| {
             let progress = world.log.progress();
@@ -149,7 +155,8 @@ async fn tiles_and_checkpoints_that_are_taken_away_or_blocked_stop_no_entry() {
             world.until("a failure", |world| world.metric("ccgate_audit_checkpoint_failures_total") > 0.5).await;
             work(10).await;
             assert!(world.log.is_writable() && world.ready.is_ready(), "{deed:?}");
-            if name == "tile" { fs::remove_file(&path) } else { fs::remove_dir_all(&path) }.expect("it is out of the way");
+            if name == "tile" { fs::remove_file(&path) } else { fs::remove_dir_all(&path) }
+                .expect("it is out of the way");
         } else {
             work(300).await;
         }
@@ -158,7 +165,10 @@ async fn tiles_and_checkpoints_that_are_taken_away_or_blocked_stop_no_entry() {
         check(&world.lines());
         // What is gone is named; a start brings back what can be made of the records.
         let found = report(world.dir.path());
-        assert!(found.damages.iter().all(|damage| damage.kind == Kind::Tile || damage.kind == Kind::Checkpoint), "{found:#?}");
+        assert!(
+            found.damages.iter().all(|damage| damage.kind == Kind::Tile || damage.kind == Kind::Checkpoint),
+            "{found:#?}"
+        );
         let world = world.killed_and_started_again().await;
         world.open().await.expect("an entry").close(finished());
         assert!(world.stop().await.complete);
