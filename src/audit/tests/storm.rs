@@ -46,6 +46,8 @@ fn all() -> bool {
 pub(super) struct Run {
     world: World,
     what: String,
+    /// Whether two calls fail.
+    twice: bool,
     /// Entries that were given to an opener.
     given: Vec<String>,
 }
@@ -59,7 +61,7 @@ impl Run {
         for _ in 0..10 {
             let start = || World::start(Arc::clone(&dir), config.clone(), Arc::clone(&plan));
             if let Ok(Ok(world)) = catch_unwind(AssertUnwindSafe(start)) {
-                return Self { world, what, given: Vec::new() };
+                return Self { world, what, twice: plan.is_twice(), given: Vec::new() };
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -146,7 +148,9 @@ impl Run {
         self.check(&killed, &erased).await;
         held.close(finished());
         let ended = self.world.stop().await;
-        assert_eq!(ended, Ended { entries_without_end: 0, complete: true }, "{}", self.what);
+        // A stop is tried twice, so two faults in it leave the rest to the next start.
+        let given_up = self.twice && !ended.complete;
+        assert!(given_up || ended == Ended { entries_without_end: 0, complete: true }, "{}: {ended:?}", self.what);
         let (unused, dir) = (self.world.plan.is_unused(), Arc::clone(&self.world.dir));
         sound(dir.path(), &format!("{}, stopped", self.what));
         self.check(&dir, &erased).await;
@@ -217,7 +221,8 @@ pub(super) fn counted(dir: &Path) -> Vec<Value> {
     let all = segments(dir);
     let read = |text: &String| text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
     let segments: Vec<(u64, Vec<Value>)> = all.iter().map(|(first, text)| (*first, read(text))).collect();
-    let voids: Vec<_> = segments.iter().flat_map(|(_, lines)| lines.first()).map(|line| line["void"].clone()).collect();
+    let voids: Vec<_> =
+        segments.iter().filter_map(|(_, lines)| lines.first()).map(|line| line["void"].clone()).collect();
     let void = |seq| voids.iter().any(|void| void["first"].as_u64() <= Some(seq) && Some(seq) <= void["last"].as_u64());
     let ends: Vec<_> = all.keys().skip(1).copied().chain([u64::MAX]).collect();
     let counts = |line: &Value, end| line["seq"].as_u64().is_some_and(|seq| seq < end && !void(seq));
