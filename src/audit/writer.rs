@@ -126,7 +126,7 @@ impl<S: Storage> Writer<S> {
         self.notary.keep_leaves(&mut self.storage, 0)?;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
-        // A start that dies before the ends are written is followed by one that must find these entries, too.
+        // What has no end yet must be found again, should this start be killed before it has one.
         let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
         self.notary.sign(&mut self.storage, now, lowest_open)?;
         keys.list(&mut self.storage)?;
@@ -259,8 +259,8 @@ impl<S: Storage> Writer<S> {
         if let Some(missing) = gap.missing {
             // The next start takes the leaves of records that are gone from the tiles, so they must be there first.
             let kept = self.notary.keep_leaves(&mut self.storage, missing.last);
-            if kept.is_err() || self.notary.unsigned() > 0 && !self.sign(status) {
-                return;
+            if let Err(error) = kept.and_then(|_kept| self.try_sign(status)) {
+                return status.broken(Some(Fault::Rotate(error).to_string()));
             }
         }
         let Health::Broken(gap) = &self.health else { return };

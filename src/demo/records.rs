@@ -55,15 +55,7 @@ impl Records<'_> {
     }
 
     fn text(&self) -> std::io::Result<String> {
-        let mut segments = Vec::new();
-        for file in std::fs::read_dir(self.0)? {
-            let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "jsonl") {
-                segments.push(path);
-            }
-        }
-        segments.sort();
-        segments.iter().map(std::fs::read_to_string).collect()
+        crate::trail::segments(self.0)?.iter().map(|segment| std::fs::read_to_string(&segment.path)).collect()
     }
 }
 
@@ -92,8 +84,8 @@ mod tests {
         let first = "{\"seq\":1,\"event\":\"authorized\",\"entry\":\"e\"}\n";
         let second =
             "{\"seq\":2,\"event\":\"failed\",\"entry\":\"e\",\"ts\":\"2026-11-22T12:00:01.234567Z\"}\n{\"seq\":3";
-        std::fs::write(dir.path().join("audit-2.jsonl"), second).expect("written");
-        std::fs::write(dir.path().join("audit-1.jsonl"), first).expect("written");
+        std::fs::write(dir.path().join(crate::trail::segment_name(2)), second).expect("written");
+        std::fs::write(dir.path().join(crate::trail::segment_name(1)), first).expect("written");
         std::fs::write(dir.path().join("audit.lock"), "x").expect("written");
         let records = Records(dir.path());
         let seqs: Vec<_> = records.read().expect("read").iter().map(|record| number(record, "/seq")).collect();

@@ -50,7 +50,7 @@ fn lines(site: &Site, folder: &Path) -> Vec<(&'static str, String)> {
             ),
         ),
         ("Nobody gets anything without a token.", format!("curl -sS -w '\\n' {own}")),
-        ("Who took what?", format!("tail -n 5 {}/*.jsonl", file("audit"))),
+        ("Who took what?", format!("tail -n 5 {}/audit-*.jsonl", file("audit"))),
         ("How is ccgate?", format!("curl -sS 'http://{}/readyz?verbose'", site.addresses.admin)),
     ];
     if let Some(control) = site.sim.control_url() {

@@ -18,7 +18,7 @@ use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Segment, TileDir, lea
 /// What an `unknown` end repeats of its `authorized`.
 #[derive(Debug, Serialize)]
 pub(in super::super) struct Carried {
-    /// The number of its `authorized`.
+    /// The number of the `authorized`.
     #[serde(skip)]
     pub(in super::super) seq: u64,
     request_id: String,

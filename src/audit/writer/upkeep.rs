@@ -81,6 +81,11 @@ impl<S: Storage> Writer<S> {
 
     /// Signs what there is. Returns whether all of it is signed now.
     pub(super) fn sign(&mut self, status: &Status) -> bool {
+        self.try_sign(status).is_ok()
+    }
+
+    /// As [`Self::sign`], with the reason.
+    pub(super) fn try_sign(&mut self, status: &Status) -> io::Result<()> {
         let signed = self.notary.sign(&mut self.storage, self.now, self.open.first().copied());
         let metrics = &self.ledger.metrics;
         match &signed {
@@ -99,7 +104,7 @@ impl<S: Storage> Writer<S> {
         metrics.unsigned.set(i64::try_from(self.notary.unsigned()).unwrap_or(i64::MAX));
         let full = || format!("the audit log cannot be signed: more than {TILES_WAITING_MAX} tiles wait");
         status.unsigned(self.notary.is_full().then(full));
-        signed.is_ok()
+        signed.map(drop)
     }
 
     /// Writes an order to erase as the first record of a segment, so that the records that it names are in others.
