@@ -1,9 +1,9 @@
 //! A storage that fails on purpose, over a real one. Only for tests.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::segment::{Damage, Disk, Storage};
 
@@ -12,12 +12,29 @@ use super::segment::{Damage, Disk, Storage};
 pub(super) enum Form {
     /// Nothing, and says so.
     Fail(io::ErrorKind),
+    /// Nothing, and says so with the system's own error.
+    Errno(rustix::io::Errno),
     /// Everything, and yet reports a failure: a timeout is not a no.
     FailButPersist,
     /// Half of what is to be appended.
     FailHalfway,
     /// It panics.
     Panic,
+}
+
+/// What was done to the disk.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Rotate(u64),
+    Append(Vec<u8>),
+    /// Whether the writer was told that it went well.
+    Sync(bool),
+    Create(PathBuf, Vec<u8>),
+    SyncFile(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Splice(PathBuf, u64, Vec<u8>),
+    Remove(PathBuf),
+    SyncNames,
 }
 
 /// When to fail. Shared with the test, which can change its mind.
@@ -28,6 +45,8 @@ pub(super) struct Plan {
     first: usize,
     /// How many fail, from that one on.
     count: usize,
+    /// One more fails, so many calls after the first; 0: none.
+    then: usize,
     calls: AtomicUsize,
     /// Each call whose number is a multiple of this fails; 0: none.
     pub(super) every: AtomicUsize,
@@ -41,14 +60,26 @@ pub(super) struct Plan {
     pub(super) free: AtomicUsize,
     /// Appends wait while this is set: a disk that hangs.
     pub(super) hangs: AtomicBool,
+    /// Where everything is taken down that was done; `None`: nowhere.
+    pub(super) tape: Mutex<Option<Vec<Op>>>,
 }
 
 impl Plan {
     pub(super) fn new(form: Form, first: usize, count: usize) -> Arc<Self> {
+        Self::of(form, first, count, 0)
+    }
+
+    /// The call `first` fails, and the one that comes `then` calls later.
+    pub(super) fn twice(form: Form, first: usize, then: usize) -> Arc<Self> {
+        Self::of(form, first, 1, then)
+    }
+
+    fn of(form: Form, first: usize, count: usize, then: usize) -> Arc<Self> {
         Arc::new(Self {
             form,
             first,
             count,
+            then,
             calls: AtomicUsize::new(0),
             every: AtomicUsize::new(0),
             always: AtomicBool::new(false),
@@ -56,6 +87,7 @@ impl Plan {
             syncs: AtomicUsize::new(0),
             free: AtomicUsize::new(usize::MAX),
             hangs: AtomicBool::new(false),
+            tape: Mutex::new(None),
         })
     }
 
@@ -73,12 +105,24 @@ impl Plan {
         self.calls() < self.first
     }
 
+    /// Takes down what is done from now on.
+    pub(super) fn record(&self) {
+        *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    fn note(&self, op: Op) {
+        if let Some(tape) = self.tape.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            tape.push(op);
+        }
+    }
+
     fn fails(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let every = self.every.load(Ordering::SeqCst);
         (every > 0 && call.is_multiple_of(every))
             || self.always.load(Ordering::SeqCst)
             || (call >= self.first && call - self.first < self.count)
+            || (self.then > 0 && call > self.first && call - self.first == self.then)
     }
 }
 
@@ -90,22 +134,36 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    fn run(&mut self, mut work: impl FnMut(&mut Disk, bool) -> io::Result<()>) -> io::Result<()> {
+    /// Does something whole or in part, or not at all. It says what it does once it did it.
+    fn run(&mut self, mut work: impl FnMut(&mut Disk, bool) -> io::Result<Op>) -> io::Result<()> {
         if !self.plan.fails() {
-            return work(&mut self.disk, true);
+            let op = work(&mut self.disk, true)?;
+            self.plan.note(op);
+            return Ok(());
         }
-        match self.plan.form {
-            Form::Fail(kind) => Err(kind.into()),
-            Form::FailButPersist => work(&mut self.disk, true).and(Err(io::ErrorKind::TimedOut.into())),
-            Form::FailHalfway => work(&mut self.disk, false).and(Err(io::ErrorKind::Other.into())),
+        let (whole, error) = match self.plan.form {
+            Form::Fail(kind) => return Err(kind.into()),
+            Form::Errno(errno) => return Err(errno.into()),
+            Form::FailButPersist => (true, io::ErrorKind::TimedOut),
+            Form::FailHalfway => (false, io::ErrorKind::Other),
             Form::Panic => panic!("a planned panic in the storage"),
+        };
+        match work(&mut self.disk, whole)? {
+            Op::Sync(_) => self.plan.note(Op::Sync(false)),
+            op => self.plan.note(op),
         }
+        Err(error.into())
     }
+}
+
+/// All of it, or the first half.
+fn part(bytes: &[u8], whole: bool) -> &[u8] {
+    if whole { bytes } else { &bytes[..bytes.len() / 2] }
 }
 
 impl Storage for Faulty {
     fn rotate(&mut self, first: u64) -> io::Result<()> {
-        self.run(|disk, _| disk.rotate(first))
+        self.run(|disk, _| disk.rotate(first).map(|()| Op::Rotate(first)))
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -115,12 +173,12 @@ impl Storage for Faulty {
         if self.plan.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.run(|disk, whole| disk.append(if whole { bytes } else { &bytes[..bytes.len() / 2] }))
+        self.run(|disk, whole| disk.append(part(bytes, whole)).map(|()| Op::Append(part(bytes, whole).to_vec())))
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.plan.syncs.fetch_add(1, Ordering::SeqCst);
-        self.run(|disk, _| disk.sync())
+        self.run(|disk, _| disk.sync().map(|()| Op::Sync(true)))
     }
 
     fn check(&mut self) -> Result<(), Damage> {
@@ -128,32 +186,36 @@ impl Storage for Faulty {
     }
 
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.run(|disk, whole| disk.create(path, if whole { bytes } else { &bytes[..bytes.len() / 2] }))
+        self.run(|disk, whole| {
+            let bytes = part(bytes, whole);
+            disk.create(path, bytes).map(|()| Op::Create(path.to_owned(), bytes.to_vec()))
+        })
     }
 
     fn sync_file(&mut self, path: &Path) -> io::Result<()> {
-        self.run(|disk, _| disk.sync_file(path))
+        self.run(|disk, _| disk.sync_file(path).map(|()| Op::SyncFile(path.to_owned())))
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.run(|disk, _| disk.rename(from, to))
+        self.run(|disk, _| disk.rename(from, to).map(|()| Op::Rename(from.to_owned(), to.to_owned())))
     }
 
     fn splice(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<u64> {
         let mut end = 0;
         self.run(|disk, whole| {
-            end = disk.splice(path, offset, if whole { bytes } else { &bytes[..bytes.len() / 2] })?;
-            Ok(())
+            let bytes = part(bytes, whole);
+            end = disk.splice(path, offset, bytes)?;
+            Ok(Op::Splice(path.to_owned(), end - bytes.len() as u64, bytes.to_vec()))
         })?;
         Ok(end)
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.run(|disk, _| disk.remove(path))
+        self.run(|disk, _| disk.remove(path).map(|()| Op::Remove(path.to_owned())))
     }
 
     fn sync_names(&mut self) -> io::Result<()> {
-        self.run(|disk, _| disk.sync_names())
+        self.run(|disk, _| disk.sync_names().map(|()| Op::SyncNames))
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

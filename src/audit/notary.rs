@@ -40,6 +40,9 @@ pub(super) struct Notary {
     partial: Vec<TileId>,
     /// Whether this process has written them.
     partial_written: bool,
+    /// The last number whose leaf is in the tiles alone, as its record is removed or gone: such tiles are durable before
+    /// anything builds on it, since nothing could make them anew.
+    only_in_tiles: u64,
     /// Leaves under the last checkpoint.
     signed: Option<u64>,
     signed_at: Timestamp,
@@ -48,27 +51,32 @@ pub(super) struct Notary {
 }
 
 /// What a start knows of the tree.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Beginning {
     pub(super) tree: Tree,
     /// Full tiles that may not be on the disk as they should.
     pub(super) tiles: Vec<Tile>,
+    /// Full tiles that are there, and perhaps not durable.
+    pub(super) unsynced: Vec<TileId>,
     pub(super) signed: Option<u64>,
     pub(super) notes_end: u64,
+    /// The last number that has no record any more; 0: none.
+    pub(super) only_in_tiles: u64,
 }
 
 impl Notary {
     pub(super) fn new(signer: Arc<Signer>, beginning: Beginning) -> Self {
-        let Beginning { tree, tiles, signed, notes_end } = beginning;
+        let Beginning { tree, tiles, unsynced, signed, notes_end, only_in_tiles } = beginning;
         let partial = TileId::partial_of(signed.unwrap_or(0));
         Self {
             signer,
             tree,
             waiting: tiles.into(),
-            unsynced: VecDeque::new(),
+            unsynced: unsynced.into(),
             doubted: None,
             partial,
             partial_written: false,
+            only_in_tiles,
             signed,
             signed_at: Timestamp::UNIX_EPOCH,
             notes_end,
@@ -145,15 +153,38 @@ impl Notary {
         Ok(Some(Signed { size, note }))
     }
 
+    /// Makes the leaves up to a number durable in the tiles, because their records are gone or are about to be removed. From
+    /// now on they stay so. 0: those that are gone since before. Returns whether all of them are known to be durable: a tile
+    /// that somebody took away is not.
+    pub(super) fn keep_leaves(&mut self, storage: &mut impl Storage, last: u64) -> io::Result<bool> {
+        if last > self.only_in_tiles {
+            self.only_in_tiles = last;
+            self.partial_written = false;
+        }
+        if self.only_in_tiles == 0 {
+            return Ok(true);
+        }
+        self.write_tiles(storage)?;
+        let (needed, rest) = self.unsynced.drain(..).partition(|id| id.first_leaf() < self.only_in_tiles);
+        self.unsynced = rest;
+        self.sync_all(storage, needed);
+        Ok(self.doubted.is_none_or(|doubted| doubted >= self.only_in_tiles))
+    }
+
+    /// Whether nothing but this tile has its leaves.
+    fn is_needed(&self, id: TileId) -> bool {
+        id.level == 0 && id.first_leaf() < self.only_in_tiles
+    }
+
     fn write_tiles(&mut self, storage: &mut impl Storage) -> io::Result<()> {
         while let Some(tile) = self.waiting.front() {
-            put(storage, &tile.id.path(), &tile.encode(), false)?;
+            put(storage, &tile.id.path(), &tile.encode(), self.is_needed(tile.id))?;
             self.unsynced.push_back(tile.id);
             self.waiting.pop_front();
         }
         let tiles = self.tree.partial_tiles();
         for tile in tiles.iter().filter(|tile| !(self.partial_written && self.partial.contains(&tile.id))) {
-            put(storage, &tile.id.path(), &tile.encode(), false)?;
+            put(storage, &tile.id.path(), &tile.encode(), self.is_needed(tile.id))?;
         }
         self.partial_written = true;
         let before = std::mem::replace(&mut self.partial, tiles.iter().map(|tile| tile.id).collect());
@@ -168,13 +199,16 @@ impl Notary {
     }
 
     fn sync_tiles(&mut self, storage: &mut impl Storage) {
-        let mut synced = 0;
-        while synced < SYNCS_AT_ONCE || self.unsynced.len() > UNSYNCED_MAX {
-            let Some(id) = self.unsynced.pop_front() else { return };
+        let count = SYNCS_AT_ONCE.max(self.unsynced.len().saturating_sub(UNSYNCED_MAX)).min(self.unsynced.len());
+        let now = self.unsynced.drain(..count).collect();
+        self.sync_all(storage, now);
+    }
+
+    fn sync_all(&mut self, storage: &mut impl Storage, tiles: VecDeque<TileId>) {
+        for id in tiles {
             if storage.sync_file(&id.path()).is_err() {
                 self.doubted = Some(self.doubted.map_or(id.first_leaf(), |doubted| doubted.min(id.first_leaf())));
             }
-            synced += 1;
         }
     }
 

@@ -32,6 +32,7 @@ use super::entry::EntryId;
 use super::keys::Keys;
 use super::notary::Beginning;
 use super::record::micros_utc;
+use super::segment::sync_dir;
 use super::start_error::StartError;
 use crate::tlog::{Checkpoint, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
 use crate::trail::{ErasedLine, Segment, TileDir, TileError, leaf_of, segments};
@@ -86,8 +87,7 @@ pub(super) struct UnknownEnd<'a> {
 impl Recovered {
     /// The tree, for the one who goes on with it.
     pub(super) fn take_beginning(&mut self) -> Beginning {
-        let nothing = Beginning { tree: Tree::new(), tiles: Vec::new(), signed: None, notes_end: 0 };
-        std::mem::replace(&mut self.beginning, nothing)
+        std::mem::take(&mut self.beginning)
     }
 }
 
@@ -114,28 +114,45 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     if notes.newest.is_none() && keys.is_known_here() && !segments.is_empty() && !tolerant {
         return Err(StartError::Unsigned { path: dir.to_path_buf() });
     }
-    let attempt = Attempt { dir, segments: &segments, notes: &notes, tolerant };
-    let mut tiles_made_anew = false;
+    let mut attempt = Attempt { dir, segments: &segments, notes: &notes, tolerant, leaves_alone: tolerant };
     let scan = match attempt.from(notes.scan_from) {
-        Err(StartError::Root { .. } | StartError::Tile { .. }) if notes.scan_from > 1 && !tolerant => {
-            tiles_made_anew = true;
+        Err(StartError::Root { .. } | StartError::Tile { .. }) if !tolerant => {
+            attempt.leaves_alone = true;
             attempt.from(1)
         }
         scan => scan,
     };
+    let tiles_made_anew = attempt.leaves_alone && !tolerant;
     let scan = scan.map_err(|error| attempt.place_of(error))?;
-    if let Some(last) = segments.last().filter(|last| last.path.exists()) {
+    let Scan { last, tree, stale, unsynced, open, moved, erased, losses, explained, .. } = scan;
+    for Segment { path, .. } in segments.iter().filter(|segment| segment.first >= explained.last_begun()) {
         // What a killed process wrote may not be durable yet, and what is written from now on builds on it.
-        let synced = File::open(&last.path).and_then(|file| file.sync_all());
-        synced.map_err(|source| StartError::io(&last.path, source))?;
+        let synced = if path.exists() { File::open(path).and_then(|file| file.sync_all()) } else { Ok(()) };
+        synced.map_err(|source| StartError::io(path, source))?;
     }
-    let Scan { last, tree, stale, open, moved, erased, losses, explained, .. } = scan;
     // Numbers that failed are not used again, even where no line of theirs is left.
     let next_seq = last.max(explained.last()).saturating_add(1);
+    remove_empty(dir, &segments, next_seq).map_err(|source| StartError::io(dir, source))?;
     let signed = notes.newest.as_ref().map(|checkpoint| checkpoint.size);
-    let beginning = Beginning { tree, tiles: stale, signed, notes_end: notes.end };
     let losses = losses.unwrap_or_default();
+    let removed = segments.first().map_or(0, |first| first.first.saturating_sub(1));
+    let only_in_tiles = removed.max(explained.last_without_record()).max(losses.last());
+    let beginning = Beginning { tree, tiles: stale, unsynced, signed, notes_end: notes.end, only_in_tiles };
     Ok(Recovered { next_seq, open, moved, beginning, tiles_made_anew, erased, losses })
+}
+
+/// Removes segments that were begun and never written. Left there, they would end the segment before at a number that it is
+/// still to reach.
+fn remove_empty(dir: &Path, segments: &[Segment], next_seq: u64) -> io::Result<()> {
+    for Segment { path, first } in segments.iter().rev() {
+        match path.metadata() {
+            Ok(found) if found.len() > 0 => break,
+            Ok(_) if *first != next_seq => std::fs::remove_file(path)?,
+            // The next segment has this name, or it was moved aside.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    sync_dir(dir)
 }
 
 /// A reading of the records.
@@ -144,6 +161,8 @@ struct Attempt<'a> {
     segments: &'a [Segment],
     notes: &'a Notes,
     tolerant: bool,
+    /// No tile but those of leaves is believed.
+    leaves_alone: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -156,7 +175,7 @@ impl<'a> Attempt<'a> {
         let pruned = self.segments.first().map_or(0, |first| first.first.saturating_sub(1));
         let from = if self.tolerant { 1 } else { scan_from };
         let base = (from.saturating_sub(1) / width * width).max(if pruned > 0 { pruned / width * width } else { 0 });
-        let mut tree = Tree::load(base, |id| edge(&tiles, id)).map_err(failed)?;
+        let mut tree = Tree::load(base, |id| edge(&tiles, id, self.leaves_alone)).map_err(failed)?;
         // Records between the tile's first and the oldest that is there are known by their leaves alone.
         let mut full = Vec::new();
         for index in base..pruned.max(base) {
@@ -176,8 +195,20 @@ impl<'a> Attempt<'a> {
         self.check_ends(skipped, &explained)?;
         let last = read.first().map_or(base, |first| first.first.saturating_sub(1));
         let losses = self.tolerant.then(Losses::default);
-        let (stale, open, moved, erased) = (full, BTreeMap::new(), Vec::new(), Vec::new());
-        let mut scan = Scan { dir: self.dir, tiles, explained, signed, losses, last, tree, stale, open, moved, erased };
+        let mut scan = Scan {
+            dir: self.dir,
+            tiles,
+            explained,
+            signed,
+            losses,
+            last,
+            tree,
+            stale: full,
+            unsynced: Vec::new(),
+            open: BTreeMap::new(),
+            moved: Vec::new(),
+            erased: Vec::new(),
+        };
         scan.walk(read)?;
         Ok(scan)
     }
@@ -225,15 +256,17 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// A tile of the tree's right edge. One that is torn is made of the tiles below it; leaves can't be.
-fn edge(tiles: &TileDir, id: TileId) -> Result<Tile, TileError> {
+/// A tile of the tree's right edge. One that is torn, or not believed, is made of the tiles below it; leaves can't be.
+fn edge(tiles: &TileDir, id: TileId, leaves_alone: bool) -> Result<Tile, TileError> {
     let found = tiles.tile(id);
-    if found.is_ok() || id.level == 0 {
+    if id.level == 0 || found.is_ok() && !leaves_alone {
         return found;
     }
     let first = id.index.saturating_mul(u64::from(TILE_WIDTH));
-    let below = (first..first.saturating_add(u64::from(id.width)))
-        .map(|index| tiles.tile(TileId::full(id.level.saturating_sub(1), index)).map(|tile| tile.subtree(8, 0)));
+    let below = (first..first.saturating_add(u64::from(id.width))).map(|index| {
+        let below = TileId::full(id.level.saturating_sub(1), index);
+        edge(tiles, below, leaves_alone).map(|tile| tile.subtree(8, 0))
+    });
     let hashes = below.collect::<Result<Option<Vec<_>>, _>>()?;
     hashes.map_or(found, |hashes| Ok(Tile { id, hashes }))
 }

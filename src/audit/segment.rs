@@ -175,6 +175,8 @@ impl Storage for Disk {
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&path);
         let mut file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The directory itself is not made: a mount that went away would go unseen.
+                fs::metadata(&self.dir)?;
                 fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
                 open()?
             }

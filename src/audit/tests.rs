@@ -5,7 +5,9 @@ mod crash;
 mod faults;
 mod pseudonyms;
 mod records;
+mod replay;
 mod signed;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -120,6 +120,7 @@ impl<S: Storage> Writer<S> {
         head: Option<&Draft>,
     ) -> io::Result<()> {
         self.now = now;
+        self.notary.keep_leaves(&mut self.storage, 0)?;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
         self.notary.sign(&mut self.storage, now, None)?;
@@ -246,9 +247,12 @@ impl<S: Storage> Writer<S> {
     /// Tries a new segment.
     fn mend(&mut self, status: &Status) {
         let Health::Broken(gap) = &self.health else { return };
-        if gap.missing.is_some() && self.notary.unsigned() > 0 && !self.sign(status) {
+        if let Some(missing) = gap.missing {
             // The next start takes the leaves of records that are gone from the tiles, so they must be there first.
-            return;
+            let kept = self.notary.keep_leaves(&mut self.storage, missing.last);
+            if let Err(error) = kept.and_then(|_kept| self.try_sign(status)) {
+                return status.broken(Some(Fault::Rotate(error).to_string()));
+            }
         }
         let Health::Broken(gap) = &self.health else { return };
         let lost = self.ledger.untold();

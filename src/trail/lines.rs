@@ -56,6 +56,11 @@ impl<R: Read> Lines<R> {
         Ok(if has_line_feed(&mut self.reader)? { Piece::TooLong } else { Piece::Torn })
     }
 
+    /// The last piece's bytes, as far as they were read: all of a line, the beginning of one that is too long.
+    pub fn bytes(&self) -> &[u8] {
+        &self.line
+    }
+
     /// Where the last piece begins, in bytes from where reading began.
     pub const fn offset(&self) -> u64 {
         self.offset

@@ -34,7 +34,7 @@ fn audit(world: &World) -> PathBuf {
 
 fn segments(world: &World) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(audit(world)).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(crate::world::is_segment));
     files.sort();
     files
 }

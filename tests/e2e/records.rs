@@ -79,7 +79,7 @@ async fn r16_hostile_bytes_in_headers_and_claims_are_one_object_a_line() {
     }
     assert!(world.shut_down().await);
     for (name, bytes) in audit_files(&world.dir().join("audit")) {
-        if Path::new(&name).extension().is_none_or(|extension| extension != "jsonl") {
+        if !crate::world::is_segment(&name) {
             continue;
         }
         let text = String::from_utf8(bytes).expect("UTF-8");

@@ -189,10 +189,16 @@ async fn answered(world: &World, hunt: &mut Hunt, target: &str, token: &str, hea
     hunt.output(&format!("the answer to {target:.60}"), format!("{} {:?} {body}", answer.status, answer.headers));
 }
 
-/// All files of the audit log, whatever their names.
+/// All files of the audit log, whatever their names. Tiles are hashes, not text.
 fn audit_files(world: &World) -> String {
-    let files = std::fs::read_dir(world.dir().join("audit")).unwrap();
-    files.map(|file| String::from_utf8(std::fs::read(file.unwrap().path()).unwrap()).unwrap()).collect()
+    let files = std::fs::read_dir(world.dir().join("audit")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.is_file()).map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()).collect()
+}
+
+/// The audit log's records.
+fn records_text(world: &World) -> String {
+    let segments = ccgate::trail::segments(&world.dir().join("audit")).unwrap();
+    segments.iter().map(|segment| std::fs::read_to_string(&segment.path).unwrap()).collect()
 }
 
 async fn hunt_in(mut world: World, log_has: &str) {

@@ -94,6 +94,11 @@ impl World {
     }
 }
 
+/// Whether a file of an audit log holds records.
+pub fn is_segment(name: &str) -> bool {
+    ccgate::trail::first_seq(name).is_some()
+}
+
 /// A new key for an audit log, as `openssl genpkey -algorithm ed25519` makes one.
 pub fn signing_key() -> String {
     rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
@@ -424,7 +429,7 @@ pub async fn metric_of(admin: SocketAddr, start: &str) -> Option<f64> {
 /// All records of an audit folder that are whole lines by now, in the order of the log.
 pub fn records_in(folder: &Path) -> Vec<Value> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_segment));
     files.sort();
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);

@@ -14,6 +14,8 @@ pub(super) struct Explained {
     voids: Vec<Range>,
     missing: Vec<Range>,
     accepted: Vec<Range>,
+    /// The name of the last segment that begins with a record.
+    last_begun: u64,
 }
 
 /// What is lost.
@@ -34,9 +36,10 @@ struct Accepted {
 impl Explained {
     pub(super) fn read(segments: &[Segment]) -> Result<Self, StartError> {
         let mut explained = Self::default();
-        for Segment { path, .. } in segments {
+        for Segment { path, first } in segments {
             let line = first_line(path).map_err(|source| StartError::io(path, source))?;
             let Ok(head) = serde_json::from_slice::<Head<'_>>(&line) else { continue };
+            explained.last_begun = *first;
             match head.event.as_deref() {
                 Some("audit.gap") => {
                     explained.voids.extend(head.void);
@@ -62,9 +65,19 @@ impl Explained {
         self.accepted.iter().any(|accepted| accepted.contains(seq))
     }
 
+    /// The name of the last segment that begins with a record; what a later one holds was not made durable.
+    pub(super) const fn last_begun(&self) -> u64 {
+        self.last_begun
+    }
+
     /// Whether a gap record says that somebody took it away.
     pub(super) fn is_missing(&self, seq: u64) -> bool {
         self.missing.iter().any(|missing| missing.contains(seq))
+    }
+
+    /// The last number whose leaf no record tells.
+    pub(super) fn last_without_record(&self) -> u64 {
+        self.missing.iter().chain(&self.accepted).map(|range| range.last).max().unwrap_or(0)
     }
 
     /// The last number that is named. None of them is used again, even where no line is left.
@@ -77,6 +90,11 @@ impl Losses {
     /// Whether nothing is lost.
     pub(in super::super) const fn is_none(&self) -> bool {
         self.missing.is_none() && self.altered.is_empty()
+    }
+
+    /// The last number that is lost; 0: none.
+    pub(super) fn last(&self) -> u64 {
+        self.missing.iter().chain(&self.altered).map(|range| range.last).max().unwrap_or(0)
     }
 
     pub(super) fn altered(&mut self, seq: u64) {

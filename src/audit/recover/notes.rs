@@ -58,7 +58,7 @@ fn open(path: &Path, note: &str, trusted: &[VerifierKey], tolerant: bool) -> Res
     }
 }
 
-/// Where the last whole line that is one ends; what a crash tore off is behind it.
+/// Where the last whole line that is one ends; what a crash tore is behind it.
 fn whole_lines_end(path: &Path) -> io::Result<u64> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -71,12 +71,14 @@ fn whole_lines_end(path: &Path) -> io::Result<u64> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(from))?;
     let (mut lines, mut end) = (Lines::new(file), from);
     loop {
+        let (begins, is_whole) = (from.saturating_add(lines.offset_of_next()), from == 0 || lines.number() > 0);
         match lines.next_piece()? {
+            // Bytes that a loss of power kept from the disk; what stands behind them was not durable either.
+            Piece::Line(line) if is_whole && line.contains(&0) => return Ok(begins),
             Piece::Line(line) => {
                 let length = line.len() as u64 + 1;
-                let whole = serde_json::from_slice::<SignedLine>(line).is_ok();
-                if whole {
-                    end = from.saturating_add(lines.offset()).saturating_add(length);
+                if serde_json::from_slice::<SignedLine>(line).is_ok() {
+                    end = begins.saturating_add(length);
                 }
             }
             Piece::Torn | Piece::TooLong | Piece::End => return Ok(end),

@@ -71,6 +71,8 @@ pub(super) struct Scan<'a> {
     pub(super) tree: Tree,
     /// Tiles that the disk does not have as they should be.
     pub(super) stale: Vec<Tile>,
+    /// Those that it has, and perhaps not durably: a killed process may have written them.
+    pub(super) unsynced: Vec<TileId>,
     pub(super) open: BTreeMap<EntryId, Carried>,
     pub(super) moved: Vec<Moved>,
     pub(super) erased: Vec<ErasedLine>,
@@ -121,12 +123,16 @@ impl Scan<'_> {
             let line = match lines.next_piece().map_err(failed)? {
                 Piece::End => return Ok(None),
                 Piece::Torn => return Ok(Some(offset)),
-                Piece::TooLong => return Err(place.wrong("the line is too long for a record")),
+                Piece::TooLong => {
+                    let torn = self.is_tail(segment) && is_unwritten(lines.bytes());
+                    return if torn { Ok(Some(offset)) } else { Err(place.wrong("the line is too long for a record")) };
+                }
                 Piece::Line(line) => line,
             };
             let Ok(head) = serde_json::from_slice::<Head<'_>>(line) else {
                 // What a failed batch left need not even be whole lines.
-                if expected >= end || self.explained.is_void(expected) {
+                let failed = expected >= end || self.explained.is_void(expected);
+                if failed || self.is_tail(segment) && is_unwritten(line) {
                     return Ok(Some(offset));
                 }
                 self.unreadable(&place)?;
@@ -138,6 +144,11 @@ impl Scan<'_> {
             }
             self.line(line, &head, &place, segment)?;
         }
+    }
+
+    /// Whether nobody has signed what comes now, and no segment with records follows.
+    fn is_tail(&self, segment: &Segment) -> bool {
+        segment.first >= self.explained.last_begun() && self.last >= self.signed.map_or(0, |signed| signed.size)
     }
 
     fn line(&mut self, line: &[u8], head: &Head<'_>, place: &Place<'_>, segment: &Segment) -> Result<(), StartError> {
@@ -253,10 +264,9 @@ impl Scan<'_> {
         let mut full = Vec::new();
         self.tree.push(leaf, &mut full);
         for tile in full {
-            // What a killed process wrote may not be durable yet, and the next checkpoint builds on it.
-            let same = self.tiles.tile(tile.id).is_ok_and(|found| found == tile);
-            let synced = same && File::open(self.dir.join(tile.id.path())).and_then(|file| file.sync_all()).is_ok();
-            if !synced {
+            if self.tiles.tile(tile.id).is_ok_and(|found| found == tile) {
+                self.unsynced.push(tile.id);
+            } else {
                 self.stale.push(tile);
             }
         }
@@ -280,6 +290,12 @@ impl Scan<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a part of these bytes never reached the disk: a loss of power leaves zeros there, and no record has one. A batch
+/// is begun only when the one before is durable, so nothing behind them was acknowledged either.
+fn is_unwritten(bytes: &[u8]) -> bool {
+    bytes.contains(&0)
 }
 
 impl Carried {

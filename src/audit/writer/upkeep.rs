@@ -63,6 +63,11 @@ impl<S: Storage> Writer<S> {
 
     /// Signs what there is. Returns whether all of it is signed now.
     pub(super) fn sign(&mut self, status: &Status) -> bool {
+        self.try_sign(status).is_ok()
+    }
+
+    /// As [`Self::sign`], with the reason.
+    pub(super) fn try_sign(&mut self, status: &Status) -> io::Result<()> {
         let signed = self.notary.sign(&mut self.storage, self.now, self.open.first().copied());
         let metrics = &self.ledger.metrics;
         match &signed {
@@ -81,7 +86,7 @@ impl<S: Storage> Writer<S> {
         metrics.unsigned.set(i64::try_from(self.notary.unsigned()).unwrap_or(i64::MAX));
         let full = || format!("the audit log cannot be signed: more than {TILES_WAITING_MAX} tiles wait");
         status.unsigned(self.notary.is_full().then(full));
-        signed.is_ok()
+        signed.map(drop)
     }
 
     /// Writes an order to erase as the first record of a segment, so that the records that it names are in others.
@@ -122,6 +127,9 @@ impl<S: Storage> Writer<S> {
         let (range, segments) = (Range { first: first.0.first, last: end.1.saturating_sub(1) }, old.len());
         let told = Pruned { range, segments };
         let Some(head) = Draft::own("audit.pruned", self.now, &told, &self.ledger) else { return Ok(()) };
+        if !self.notary.keep_leaves(&mut self.storage, range.last)? {
+            return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
+        }
         let told = self.write_batch(Some(head), 0, 0, false, status) && self.sign(status);
         if !told {
             return Ok(());

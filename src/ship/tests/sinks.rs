@@ -14,7 +14,7 @@ async fn every_record_is_shipped_once_in_order_over_rotations() {
     world.assert_complete();
     let seqs = world.fake.seqs();
     assert_eq!(seqs, (1..=world.durable()).collect::<Vec<_>>(), "once each");
-    assert!(crate::trail::segments(world.dir.path()).expect("segments").len() > 20, "rotated");
+    assert!(crate::trail::segments(world.dir.path()).expect("segments").len() >= 4, "rotated");
     let cursor = std::fs::read_to_string(world.dir.path().join("ship.cursor")).expect("a cursor");
     assert_eq!(cursor, format!("{{\"origin\":\"{ORIGIN}\",\"seq\":{}}}\n", world.durable()));
     let records = "ccgate_audit_shipped_records_total";
