@@ -265,7 +265,7 @@ async fn keys_that_are_none_are_named_with_the_next_step() {
     assert!(start(&wrong).expect_err("no key").to_string().contains("cannot sign"));
     fs::write(dir.path().join("list"), "no key\n").expect("written");
     let wrong = Config { verifier_keys_file: Some(dir.path().join("list")), ..config };
-    assert!(start(&wrong).expect_err("no list").to_string().contains("a list of verifier keys cannot be used"));
+    assert!(start(&wrong).expect_err("no list").to_string().contains("audit.verifier_keys_file cannot be used"));
 }
 
 #[tokio::test]
