@@ -76,12 +76,20 @@ fn once_tells_the_whole_story_and_leaves_nothing_behind() {
         "5. A slow download, in the middle of which the session gets a new key.",
         "6. CC-Gateway throws Anna's session out; the next download mends it.",
         "7. CC-Gateway has held every request of ccgate against its rules.",
-        "8. ccgate is told to end (SIGTERM would do the same).",
+        "8. Who took Ben's call? The audit log answers, and proves that nobody changed it.",
+        "   denied     anna, agent 1001, 0 bytes, because `not_your_recording`",
+        "   finished   ines, agent 2001, 960058 bytes, because `inspect`",
+        "9. ccgate is told to end (SIGTERM would do the same).",
     ] {
         assert!(told.lines().any(|told| told == line), "no line `{line}` in:\n{told}");
     }
-    assert_eq!(told.matches("\n   checked  ").count(), 8, "one a step:\n{told}");
+    assert_eq!(told.matches("\n   checked  ").count(), 9, "one a step:\n{told}");
     assert!(told.lines().any(|line| line.starts_with("   finished ") && line.ends_with("after 2 attempts")), "{told}");
+    let verified: Vec<&str> = told.lines().filter(|line| line.starts_with("   verified ")).collect();
+    let [running, ended] = verified[..] else { panic!("verified while it runs and at the end:\n{told}") };
+    assert!(running.contains(" signed by ccgate.audit/") && ended.contains(" checkpoints"), "{told}");
+    let line = told.lines().find_map(|line| line.strip_prefix("   forged     line ")?.split_once(' ')).unwrap().0;
+    assert!(told.lines().any(|told| told == format!("   found      edited, line {line}")), "{told}");
     assert!(!told.contains('\u{1b}'), "escapes on what is no terminal");
     assert!(inside(temporary.path()).is_empty(), "{:?}", inside(temporary.path()));
 }
@@ -119,7 +127,11 @@ fn the_lines_to_try_work_as_they_are_until_it_is_told_to_end() {
         ("# Why not", "refused: not_your_recording"),
         ("# Ines", "content-range: bytes 0-65535/960058"),
         ("# Nobody", "\"code\":\"token_missing\""),
-        ("# Who took what", "\"event\":\"denied\""),
+        ("# Who took what", "not_your_recording"),
+        ("# Who took Ben's call", "1 person took it, 1 person asked and did not get it"),
+        ("# Is the log the one", "audit: sound\n"),
+        ("# And the copy", "DAMAGE   edited: audit-00000000000000000001.jsonl, line "),
+        ("# The records themselves", "\"event\":\"audit.read\",\"command\":\"who-accessed\""),
         ("# How is ccgate", "audit"),
         ("# Throw Anna out", "{\"ok\":true}"),
         ("# Anna fetches her own call", "HTTP/1.1 200 OK"),
@@ -131,7 +143,7 @@ fn the_lines_to_try_work_as_they_are_until_it_is_told_to_end() {
     let (code, told, errors) = running.end();
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{told}");
     for label in ["   signed_out ", "   stopped ", "   checked "] {
-        assert!(told.lines().skip_while(|line| !line.starts_with("8. ")).any(|line| line.starts_with(label)), "{told}");
+        assert!(told.lines().skip_while(|line| !line.starts_with("9. ")).any(|line| line.starts_with(label)), "{told}");
     }
     assert!(inside(temporary.path()).is_empty());
 }

@@ -33,7 +33,10 @@ impl Keys {
         let listed = match read_keys(&config.dir.join(KEYS_FILE)) {
             Ok(keys) => Some(keys),
             Err(KeysError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(StartError::Keys { source }),
+            Err(source) => {
+                let next = "restore it from a copy, or remove it: the key in use is written there again";
+                return Err(StartError::Keys { which: "the list of the log's own keys", next, source });
+            }
         };
         let found = listed.as_ref().and_then(|keys| keys.first()).map(|key| key.name().to_owned());
         let origin = match (&config.origin, found.or_else(|| signed_origin(&config.dir))) {
@@ -47,7 +50,11 @@ impl Keys {
         };
         let signer = read_signer(&config.signing_key_file, &origin)?;
         let vouched = config.verifier_keys_file.as_deref().map(read_keys).transpose();
-        let vouched = vouched.map_err(|source| StartError::Keys { source })?.unwrap_or_default();
+        let failed = |source| {
+            let next = "it holds lines of audit.pub, one a key";
+            StartError::Keys { which: "audit.verifier_keys_file", next, source }
+        };
+        let vouched = vouched.map_err(failed)?.unwrap_or_default();
         let trusted = std::iter::once(signer.verifier().clone()).chain(vouched).collect();
         Ok(Self { signer: Arc::new(signer), trusted, listed })
     }

@@ -124,7 +124,7 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     };
     let tiles_made_anew = attempt.leaves_alone && !tolerant;
     let scan = scan.map_err(|error| attempt.place_of(error))?;
-    let Scan { last, tree, stale, unsynced, open, moved, erased, losses, explained, .. } = scan;
+    let Scan { last, tree, stale, unsynced, open, moved, erased, losses, explained, pruned, .. } = scan;
     for Segment { path, .. } in segments.iter().filter(|segment| segment.first >= explained.last_begun()) {
         // What a killed process wrote may not be durable yet, and what is written from now on builds on it.
         let synced = if path.exists() { File::open(path).and_then(|file| file.sync_all()) } else { Ok(()) };
@@ -134,7 +134,11 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     let next_seq = last.max(explained.last()).saturating_add(1);
     remove_empty(dir, &segments, next_seq).map_err(|source| StartError::io(dir, source))?;
     let signed = notes.newest.as_ref().map(|checkpoint| checkpoint.size);
-    let losses = losses.unwrap_or_default();
+    let mut losses = losses.unwrap_or_default();
+    if tolerant {
+        let oldest = segments.first().map_or(0, |segment| segment.first);
+        losses.add(explained.open(pruned, oldest));
+    }
     let removed = segments.first().map_or(0, |first| first.first.saturating_sub(1));
     let only_in_tiles = removed.max(explained.last_without_record()).max(losses.last());
     let partial = partial_tiles(dir, signed.unwrap_or(0), tree.size());
@@ -228,6 +232,7 @@ impl<'a> Attempt<'a> {
             open: BTreeMap::new(),
             moved: Vec::new(),
             erased: Vec::new(),
+            pruned: 0,
         };
         scan.walk(read)?;
         Ok(scan)

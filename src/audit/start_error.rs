@@ -7,8 +7,11 @@ use crate::tlog::{CheckpointError, KeyError};
 use crate::trail::{KeysError, TileError};
 
 /// The way on.
-const NEXT: &str =
-    "restore the directory from a copy, or accept the loss with `ccgate audit accept-loss`, which says so in the log";
+const NEXT: &str = "restore the directory from a copy, or accept the loss with `ccgate audit accept-loss --config FILE \
+     --reason TEXT`, which says so in the log";
+
+/// How a key is made.
+const MAKE: &str = "`openssl genpkey -algorithm ed25519 -out FILE` makes one";
 
 /// Why [`Log::start`](super::Log::start) failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// Another process has the directory.
-    #[error("{path} is locked by another process: stop it, or give each replica its own directory", path = path.display())]
+    #[error("{path} is locked by another process: stop it, or give each replica its own audit.dir", path = path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -63,7 +66,7 @@ pub enum StartError {
         problem: &'static str,
     },
     /// The key can't be read.
-    #[error("audit.signing_key_file {path} cannot be read: make one with `openssl genpkey -algorithm ed25519`", path = path.display())]
+    #[error("audit.signing_key_file {path} cannot be read: it must be there, for this user to read; {MAKE}", path = path.display())]
     SigningKeyUnread {
         /// The key file.
         path: PathBuf,
@@ -72,7 +75,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The key is none, or its name is none.
-    #[error("audit.signing_key_file {path} cannot sign: make one with `openssl genpkey -algorithm ed25519`", path = path.display())]
+    #[error("audit.signing_key_file {path} cannot sign: it must be an Ed25519 key (PKCS#8, PEM); {MAKE}", path = path.display())]
     SigningKey {
         /// The key file.
         path: PathBuf,
@@ -81,8 +84,12 @@ pub enum StartError {
         source: KeyError,
     },
     /// A list of keys can't be used.
-    #[error("a list of verifier keys cannot be used: mend it, or restore it from a copy")]
+    #[error("{which} cannot be used: {next}")]
     Keys {
+        /// Whose list.
+        which: &'static str,
+        /// What to do.
+        next: &'static str,
         /// What is wrong.
         #[source]
         source: KeysError,
@@ -92,7 +99,7 @@ pub enum StartError {
     Random,
     /// The directory belongs to another replica.
     #[error(
-        "{path} holds the log {found}, not {wanted}: give each replica its own directory, or set audit.origin to {found}",
+        "{path} holds the log {found}, not {wanted}, which audit.origin says: give each replica its own audit.dir, or set audit.origin to {found}",
         path = path.display()
     )]
     OtherLog {
@@ -106,7 +113,8 @@ pub enum StartError {
     /// The newest checkpoint is by a key that nobody vouches for.
     #[error(
         "the newest checkpoint in {path} is signed by {by}, which is neither audit.signing_key_file nor in \
-         audit.verifier_keys_file: put that key's line there (audit.pub has it) if the key was replaced",
+         audit.verifier_keys_file: if the key was replaced, copy that key's line from audit.pub into such a file; if not, \
+         put the old key back",
         path = path.display()
     )]
     KeyUnknown {
@@ -157,7 +165,11 @@ pub enum StartError {
         path: PathBuf,
     },
     /// A tile that can't be made anew is not there.
-    #[error("a tile of the log in {path} cannot be had: restore it from a copy, or begin a new directory", path = path.display())]
+    #[error(
+        "{path}: a hash tile is gone, and so are the records that it could be made of: restore the directory from a copy, \
+         or keep it aside and begin a new one",
+        path = path.display()
+    )]
     Tile {
         /// The directory.
         path: PathBuf,

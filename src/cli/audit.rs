@@ -78,7 +78,7 @@ pub struct LogArgs {
 enum Error {
     #[error("{0}")]
     Config(config::Errors),
-    #[error("which log? --dir DIR, or --config FILE")]
+    #[error("which log? --dir DIR, or --config FILE, whose audit.dir it is")]
     NoLog,
     #[error("{path} cannot be read as an audit log", path = path.display())]
     Log { path: PathBuf, source: io::Error },
@@ -94,11 +94,11 @@ enum Error {
     NotFound(String),
     #[error("there is no checkpoint in {path} yet: ccgate signs one within audit.checkpoint_interval", path = path.display())]
     NoCheckpoint { path: PathBuf },
-    #[error("a gateway runs on this log, and it has not recorded who asks, so nothing is shown or done")]
+    #[error("a gateway runs on this log, and it has not done this (--config or --admin says where its admin plane is)")]
     Told(#[source] Box<super::operator::Error>),
     #[error("who asks cannot be recorded, so nothing is shown")]
     NotRecorded(#[source] audit::Error),
-    #[error("the log cannot be taken")]
+    #[error("this command cannot open the log")]
     Start(#[source] audit::StartError),
     #[error("the keys of the log's pseudonyms cannot be used")]
     Pseudonyms(#[source] audit::PseudonymError),

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::client;
+use crate::trail::{KeysError, verify};
 
 /// Why a step did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum Broken {
     /// The audit log cannot be read.
     #[error("the audit log cannot be read")]
     Records(#[source] io::Error),
+    /// The audit log cannot be verified.
+    #[error("the audit log cannot be verified")]
+    Verify(#[source] verify::Error),
+    /// There are no keys to verify it with.
+    #[error("the keys of the audit log cannot be read")]
+    Keys(#[source] KeysError),
     /// Nobody reads the story.
     #[error("cannot write to the output")]
     Output(#[from] io::Error),

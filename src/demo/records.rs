@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::check::Broken;
+use crate::trail::segments;
 
 /// How long a record may take to reach the file. The writer needs milliseconds; a busy machine more.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ impl Records<'_> {
     }
 
     fn text(&self) -> std::io::Result<String> {
-        crate::trail::segments(self.0)?.iter().map(|segment| std::fs::read_to_string(&segment.path)).collect()
+        segments(self.0)?.iter().map(|segment| std::fs::read_to_string(&segment.path)).collect()
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn time_of_day(record: &Value) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trail::segment_name;
 
     #[tokio::test]
     async fn whole_lines_of_all_segments_are_read_in_their_order() {
@@ -84,9 +86,9 @@ mod tests {
         let first = "{\"seq\":1,\"event\":\"authorized\",\"entry\":\"e\"}\n";
         let second =
             "{\"seq\":2,\"event\":\"failed\",\"entry\":\"e\",\"ts\":\"2026-11-22T12:00:01.234567Z\"}\n{\"seq\":3";
-        std::fs::write(dir.path().join(crate::trail::segment_name(2)), second).expect("written");
-        std::fs::write(dir.path().join(crate::trail::segment_name(1)), first).expect("written");
-        std::fs::write(dir.path().join("audit.lock"), "x").expect("written");
+        std::fs::write(dir.path().join(segment_name(2)), second).expect("written");
+        std::fs::write(dir.path().join(segment_name(1)), first).expect("written");
+        std::fs::write(dir.path().join("checkpoints.jsonl"), "{\"ts\":\"\"}\n").expect("written");
         let records = Records(dir.path());
         let seqs: Vec<_> = records.read().expect("read").iter().map(|record| number(record, "/seq")).collect();
         assert_eq!(seqs, [1, 2]);

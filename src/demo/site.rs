@@ -59,6 +59,11 @@ impl Left {
     pub(super) fn records(&self) -> Records<'_> {
         Records(&self.audit)
     }
+
+    /// Its folder.
+    pub(super) fn audit(&self) -> &Path {
+        &self.audit
+    }
 }
 
 impl Site {
@@ -112,6 +117,11 @@ impl Site {
     /// The audit log.
     pub(super) fn records(&self) -> Records<'_> {
         Records(&self.audit)
+    }
+
+    /// The folder of the audit log.
+    pub(super) fn audit(&self) -> &Path {
+        &self.audit
     }
 
     /// A person's token.

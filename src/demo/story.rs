@@ -1,8 +1,11 @@
 //! The story, step by step. A step tells only what it has seen happen, and every promise in it is checked.
 
+mod proof;
 mod sessions;
 
 use std::path::Path;
+
+pub(super) use proof::FORGED;
 
 use super::Error;
 use super::check::{Broken, expect};
@@ -51,7 +54,8 @@ impl Story<'_, '_> {
         self.inspection().await?;
         self.rotation().await?;
         self.healing().await?;
-        self.rules()
+        self.rules()?;
+        self.proof().await
     }
 
     async fn own_call(&mut self) -> Result<Answer, Broken> {
@@ -184,9 +188,14 @@ fn tell_ending(left: &Left, teller: &mut Teller<'_>) -> Result<(), Broken> {
     }
     let last = records.last().cloned().unwrap_or_default();
     teller.detail(text(&last, "/event"), format!("{} the last record", time_of_day(&last)))?;
+    let report = proof::verified(left.audit())?;
+    teller.detail("verified", proof::told_of(&report))?;
     expect("the last record", "stopped", text(&last, "/event"))?;
     expect("downloads without an end in the audit log", 0, number(&last, "/entries_open"))?;
     expect("whether ccgate ended in order", true, left.ended.is_some_and(|ended| ended.every_entry_closed))?;
     expect("agents still signed in at CC-Gateway", 0, left.signed_in)?;
-    Ok(teller.checked("nobody is left signed in at CC-Gateway; every download has its end in the audit log")?)
+    proof::expect_sound(&report)?;
+    expect("records that nobody signed", 0, report.counts.unsigned)?;
+    Ok(teller
+        .checked("nobody is left signed in at CC-Gateway; every download has its end in the log, and all is signed")?)
 }

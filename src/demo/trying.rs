@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Error;
 use super::people::{ANNA, BENS_RECORDING, CALL, INES, Person};
 use super::site::Site;
+use super::story::FORGED;
 use super::teller::Teller;
 
 /// Prints the lines.
@@ -33,6 +34,10 @@ fn lines(site: &Site, folder: &Path) -> Vec<(&'static str, String)> {
     let (own, other) = (url(&ANNA.call(CALL)), url(&ANNA.recording(BENS_RECORDING)));
     let program = std::env::current_exe().map_or_else(|_| "ccgate".to_owned(), |path| path.display().to_string());
     let (program, config, token) = (quote(&program), file("ccgate.yaml"), file(&ANNA.token_file()));
+    let log = file("audit");
+    let audit = |question: &str, of: &str| {
+        format!("{program} audit {question} --dir {log} --admin http://{}{of}", site.addresses.admin)
+    };
     let mut lines = vec![
         ("Anna fetches her own call.", format!("curl -sS -D - -o {} {} {own}", file("own.wav"), header(&ANNA))),
         ("She asks for a call of another agent: 403.", format!("curl -sS -w '\\n' {} {other}", header(&ANNA))),
@@ -50,7 +55,14 @@ fn lines(site: &Site, folder: &Path) -> Vec<(&'static str, String)> {
             ),
         ),
         ("Nobody gets anything without a token.", format!("curl -sS -w '\\n' {own}")),
-        ("Who took what?", format!("tail -n 5 {}/audit-*.jsonl", file("audit"))),
+        ("Who took what? Whoever asks is in the log, too.", audit("query", "")),
+        ("Who took Ben's call?", audit("who-accessed", &format!(" {}", quote(BENS_RECORDING)))),
+        ("Is the log the one that was signed?", format!("{program} audit verify {log}")),
+        (
+            "And the copy in which one word was changed? Exit code 1.",
+            format!("{program} audit verify {}", file(FORGED)),
+        ),
+        ("The records themselves are lines of JSON.", format!("tail -n 5 {log}/audit-*.jsonl")),
         ("How is ccgate?", format!("curl -sS 'http://{}/readyz?verbose'", site.addresses.admin)),
     ];
     if let Some(control) = site.sim.control_url() {

@@ -75,6 +75,14 @@ impl Explained {
         self.missing.iter().any(|missing| missing.contains(seq))
     }
 
+    /// Numbers up to the oldest segment's first that retention did not remove, and those that gap records tell of, as far as
+    /// nobody has accepted that they are gone.
+    pub(super) fn open(&self, pruned: u64, oldest: u64) -> impl Iterator<Item = u64> {
+        let before = pruned.saturating_add(1)..oldest;
+        let told = self.missing.iter().flat_map(|range| range.first..=range.last);
+        before.chain(told).filter(|seq| !self.is_accepted(*seq))
+    }
+
     /// The last number whose leaf no record tells.
     pub(super) fn last_without_record(&self) -> u64 {
         self.missing.iter().chain(&self.accepted).map(|range| range.last).max().unwrap_or(0)
@@ -103,6 +111,12 @@ impl Losses {
             Some(range) if range.last.checked_add(1) == Some(seq) => range.last = seq,
             _ => self.altered.push(Range { first: seq, last: seq }),
         }
+    }
+
+    /// Adds numbers in their order, which no record of the walk brought up.
+    pub(super) fn add(&mut self, seqs: impl Iterator<Item = u64>) {
+        seqs.for_each(|seq| self.altered(seq));
+        self.altered.sort_unstable_by_key(|range| range.first);
     }
 
     pub(super) const fn missing_from(&mut self, first: u64, last: u64) {

@@ -13,7 +13,7 @@ use super::super::start_error::StartError;
 use super::aside::{Moved, move_aside};
 use super::losses::{Explained, Losses};
 use crate::tlog::{Checkpoint, Hash, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
-use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Segment, TileDir, leaf_of, void_leaf};
+use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Range, Segment, TileDir, leaf_of, void_leaf};
 
 /// What an `unknown` end repeats of its `authorized`.
 #[derive(Debug, Serialize)]
@@ -79,6 +79,8 @@ pub(super) struct Scan<'a> {
     pub(super) open: BTreeMap<EntryId, Carried>,
     pub(super) moved: Vec<Moved>,
     pub(super) erased: Vec<ErasedLine>,
+    /// The last number that retention removed, as records say that were read.
+    pub(super) pruned: u64,
 }
 
 /// Where a line stands.
@@ -168,6 +170,9 @@ impl Scan<'_> {
         }
         self.jump(head, place)?;
         self.last = head.seq;
+        if head.event.as_deref() == Some("audit.pruned") {
+            self.pruned = serde_json::from_slice::<Range>(line).map_or(0, |range| range.last).max(self.pruned);
+        }
         if head.seq > self.tree.size() {
             let leaf = self.leaf(line, head)?;
             self.push(leaf)?;

@@ -265,7 +265,7 @@ async fn keys_that_are_none_are_named_with_the_next_step() {
     assert!(start(&wrong).expect_err("no key").to_string().contains("cannot sign"));
     fs::write(dir.path().join("list"), "no key\n").expect("written");
     let wrong = Config { verifier_keys_file: Some(dir.path().join("list")), ..config };
-    assert!(start(&wrong).expect_err("no list").to_string().contains("a list of verifier keys cannot be used"));
+    assert!(start(&wrong).expect_err("no list").to_string().contains("audit.verifier_keys_file cannot be used"));
 }
 
 #[tokio::test]
@@ -362,4 +362,37 @@ async fn old_segments_are_removed_whole_after_a_signed_record_of_it() {
     stopped(start(&config).expect("it starts")).await;
     fs::remove_file(dir.path().join("tile/1/000.p/2")).expect("removed");
     stopped(start(&config).expect("it starts")).await;
+}
+
+#[tokio::test]
+async fn a_loss_that_the_log_tells_of_and_a_beginning_that_is_gone_can_be_accepted() {
+    let world = World::with(Plan::never(), |config| config.segment_bytes_max = 100 << 10);
+    for _ in 0..4 {
+        write_many(&world, 87).await;
+        world.until("all ends", |world| world.metric("ccgate_audit_open_entries").abs() < 0.1).await;
+    }
+    let newest = *segments(world.dir.path()).keys().next_back().expect("a segment");
+    fs::remove_file(world.dir.path().join(segment_name(newest))).expect("deleted while it is written");
+    world.until("a new segment", |world| segments(world.dir.path()).keys().any(|first| *first > newest)).await;
+    world.until("ready", |world| world.ready.is_ready()).await;
+    world.stop().await;
+    let (dir, config) = (Arc::clone(&world.dir), world.config.clone());
+    let firsts: Vec<u64> = segments(dir.path()).into_keys().collect();
+    fs::remove_file(dir.path().join(segment_name(firsts[0]))).expect("removed");
+    stopped(start(&config).expect("a log can begin anywhere")).await;
+
+    let verified = || {
+        let keys = read_keys(&dir.path().join(KEYS_FILE)).expect("keys");
+        crate::trail::verify::verify(dir.path(), &keys, &mut |_, _| {}).expect("a log")
+    };
+    assert_eq!(verified().damages.len(), 2, "{:?}", verified().damages);
+    let loss = accept(&config).expect("it is accepted").expect("a loss");
+    let gap = lines_of(dir.path()).into_iter().find(|line| line["event"] == "audit.gap").expect("a gap record");
+    let range = |range: &serde_json::Value| serde_json::from_value::<Range>(range.clone()).expect("a range");
+    assert!(firsts[1] < newest, "more than the beginning is left");
+    assert_eq!(loss.altered, [Range { first: 1, last: firsts[1] - 1 }, range(&gap["missing"])]);
+    assert_eq!(accept(&config).expect("again"), None, "nothing more is lost");
+    stopped(start(&config).expect("it starts")).await;
+    let report = verified();
+    assert!(report.is_sound() && report.accepted.len() == 2, "{:?}", report.damages);
 }
