@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::notary::Notary;
 use super::record::By;
 use super::recover::recover;
 use super::segment::{Disk, sync_dir};
-use super::writer::{Erasing, Writer};
+use super::writer::{Erasing, Refused, Writer};
 use super::{Config, Metrics, Person, StartError, Why};
 use crate::clock::Clock;
 use crate::trail::{ErasedLine, Head, Lines, Piece, Range, Segment, leaf_of, segments};
@@ -27,7 +27,10 @@ use crate::trail::{ErasedLine, Head, Lines, Piece, Range, Segment, leaf_of, segm
 /// Records that one order can erase: with their leaves they fit into its line.
 pub const ERASED_AT_ONCE_MAX: usize = 500;
 
-/// Where a segment is written anew.
+/// Ranges that a record of a loss names at most.
+const RANGES_MAX: usize = 1_000;
+
+/// Where a segment is written anew. One process does so at a time, and in it one thread.
 const DRAFT: &str = "erase.tmp";
 
 /// An order to erase records.
@@ -53,9 +56,18 @@ pub enum EraseError {
     /// It tells of the log itself.
     #[error("record {0} tells of the log itself: without it the log could not be verified")]
     Kept(u64),
-    /// The order could not be recorded and signed, so nothing was erased.
+    /// It is the end of a download whose beginning would stay.
+    #[error("record {0} is the end of an entry whose beginning would stay: erase the whole entry")]
+    End(u64),
+    /// The order could not be recorded, so nothing was erased.
     #[error("the order was not recorded, so nothing is erased: {0}")]
     NotRecorded(Why),
+    /// The order stands, and could not be signed, so nothing was erased yet.
+    #[error("record {order} orders it, and could not be signed yet, so nothing is erased: order it again")]
+    NotSigned {
+        /// The order's number.
+        order: u64,
+    },
     /// The order stands, and could not be carried out in full.
     #[error("record {order} orders it, and it was not carried out in full: order it again")]
     Unfinished {
@@ -126,24 +138,34 @@ impl Log {
     /// See [`EraseError`]; what was ordered and not carried out can be ordered again.
     ///
     /// # Cancel safety
-    /// Dropped before the order is queued, nothing happens; later it may be left unfinished. The next start carries out what
-    /// it finds ordered.
+    /// What has begun goes on in a thread of its own, whoever waits for it.
     pub async fn erase(&self, erasure: Erasure) -> Result<u64, EraseError> {
+        let log = self.clone();
+        let done = tokio::task::spawn_blocking(move || log.erase_now(&erasure)).await;
+        done.map_err(|error| EraseError::Unreadable(io::Error::other(error)))?
+    }
+
+    fn erase_now(&self, erasure: &Erasure) -> Result<u64, EraseError> {
         let Erasure { records, reason, by } = erasure;
         if records.is_empty() || records.len() > ERASED_AT_ONCE_MAX {
             return Err(EraseError::Count);
         }
-        let dir = self.dir().to_path_buf();
-        let found = blocking(move || find(&dir, &records)).await?;
-        let told = Ordered { erased: &found, why: Grounds::new(&reason, &by) };
+        // One at a time, and none while retention removes segments.
+        let _rewriting = self.rewrite();
+        let found = find(self.dir(), records)?;
+        let told = Ordered { erased: &found, why: Grounds::new(reason, by) };
         let draft = self.own_draft("audit.erased", &told).ok_or(EraseError::Count)?;
         let (signed, order) = oneshot::channel();
         self.send_erasing(Erasing { draft, signed });
         // An error means that the log has stopped.
-        let order = order.await.unwrap_or(Err(Why::Stopped)).map_err(EraseError::NotRecorded)?;
-        let dir = self.dir().to_path_buf();
-        let unfinished = move |source| EraseError::Unfinished { order, source };
-        blocking(move || carry_out(&dir, &found).map_err(unfinished)).await?;
+        let order = match order.blocking_recv() {
+            Ok(Ok(order)) => order,
+            Ok(Err(Refused::NotRecorded(why))) => return Err(EraseError::NotRecorded(why)),
+            Ok(Err(Refused::NotSigned { order })) => return Err(EraseError::NotSigned { order }),
+            Err(_stopped) => return Err(EraseError::NotRecorded(Why::Stopped)),
+        };
+        carry_out(self.dir(), &found).map_err(|source| EraseError::Unfinished { order, source })?;
+        self.send_erased(order);
         Ok(order)
     }
 }
@@ -164,8 +186,9 @@ pub fn accept_loss(
     let keys = Keys::read(config)?;
     let mut recovered = recover(&config.dir, &keys, true)?;
     let beginning = recovered.take_beginning();
-    let checkpoints_missing = beginning.signed.is_none() && keys.is_known_here();
-    let losses = std::mem::take(&mut recovered.losses);
+    let checkpoints_missing = beginning.signed.is_none() && recovered.next_seq > 1;
+    let mut losses = std::mem::take(&mut recovered.losses);
+    losses.fit(RANGES_MAX);
     if losses.is_none() && !checkpoints_missing {
         return Ok(None);
     }
@@ -184,6 +207,12 @@ pub fn accept_loss(
 
 /// Carries out what was ordered. What is carried out already is left alone.
 pub(super) fn carry_out(dir: &Path, lines: &[ErasedLine]) -> io::Result<()> {
+    // What a crash left of another try.
+    if let Err(error) = fs::remove_file(dir.join(DRAFT))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let mut by_segment: BTreeMap<PathBuf, Vec<&ErasedLine>> = BTreeMap::new();
     let all = segments(dir)?;
     for line in lines {
@@ -192,7 +221,15 @@ pub(super) fn carry_out(dir: &Path, lines: &[ErasedLine]) -> io::Result<()> {
             by_segment.entry(segment.path.clone()).or_default().push(line);
         }
     }
-    by_segment.iter().try_for_each(|(path, lines)| replace(dir, path, lines))
+    for (path, lines) in by_segment {
+        // Most starts find that nothing is left to do.
+        let mut left = false;
+        each_line(&path, |line, head| left |= told_of(line, head, &lines).is_some())?;
+        if left {
+            replace(dir, &path, &lines)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a segment anew with other lines in the place of these.
@@ -200,60 +237,89 @@ fn replace(dir: &Path, path: &Path, erased: &[&ErasedLine]) -> io::Result<()> {
     let draft = dir.join(DRAFT);
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&draft)?;
     let mut copy = BufWriter::with_capacity(1 << 18, file);
-    let mut changed = false;
-    let mut lines = Lines::new(File::open(path)?);
-    while let Piece::Line(line) = lines.next_piece()? {
-        let head: Option<Head<'_>> = serde_json::from_slice(line).ok();
-        let head = head.filter(|head| head.tombstone().is_none());
-        let told =
-            head.and_then(|head| erased.iter().find(|told| told.seq == head.seq && told.leaf == leaf_of(line, &head)));
-        match told {
-            Some(ErasedLine { seq, leaf }) => {
-                changed = true;
-                writeln!(copy, r#"{{"seq":{seq},"erased":true,"leaf":"{leaf}"}}"#)?;
-            }
-            None => copy.write_all(line).and_then(|()| copy.write_all(b"\n"))?,
+    let mut written = Ok(());
+    let end = each_line(path, |line, head| {
+        if written.is_ok() {
+            written = match told_of(line, head, erased) {
+                Some(ErasedLine { seq, leaf }) => writeln!(copy, r#"{{"seq":{seq},"erased":true,"leaf":"{leaf}"}}"#),
+                None => copy.write_all(line).and_then(|()| copy.write_all(b"\n")),
+            };
         }
-    }
+    })?;
+    written?;
+    // Bytes without a line feed, of a line that was torn and does not count.
+    let mut torn = File::open(path)?;
+    torn.seek(SeekFrom::Start(end))?;
+    io::copy(&mut torn, &mut copy)?;
     copy.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    if changed {
-        // A crash before this line leaves the record, which the next start erases; after it, nobody finds it.
-        fs::rename(&draft, path)?;
-        sync_dir(dir)
-    } else {
-        fs::remove_file(&draft)
+    // A crash before this line leaves the record, which the next start erases; after it, nobody finds it.
+    fs::rename(&draft, path)?;
+    sync_dir(dir)
+}
+
+/// The order's word on a line that is still there.
+fn told_of<'a>(line: &[u8], head: Option<&Head<'_>>, erased: &[&'a ErasedLine]) -> Option<&'a ErasedLine> {
+    let head = head.filter(|head| head.tombstone().is_none() && !is_own(head))?;
+    erased.iter().find(|told| told.seq == head.seq && told.leaf == leaf_of(line, head)).copied()
+}
+
+/// Whether a record tells of the log itself: the log could not be verified without it.
+fn is_own(head: &Head<'_>) -> bool {
+    head.event.as_deref().is_some_and(|event| event.starts_with("audit."))
+}
+
+/// Goes through a segment's whole lines. Gives where they end.
+fn each_line(path: &Path, mut on: impl FnMut(&[u8], Option<&Head<'_>>)) -> io::Result<u64> {
+    let mut lines = Lines::new(File::open(path)?);
+    loop {
+        let end = lines.offset_of_next();
+        match lines.next_piece()? {
+            Piece::Line(line) => {
+                let head: Option<Head<'_>> = serde_json::from_slice(line).ok();
+                on(line, head.as_ref());
+            }
+            Piece::Torn | Piece::End => return Ok(end),
+            Piece::TooLong => return Err(io::Error::other("a line is too long for a record")),
+        }
     }
 }
 
 /// The leaves of records.
 fn find(dir: &Path, records: &BTreeSet<u64>) -> Result<Vec<ErasedLine>, EraseError> {
     let all = segments(dir).map_err(EraseError::Unreadable)?;
-    records.iter().map(|seq| find_one(&all, *seq)).collect()
-}
-
-fn find_one(all: &[Segment], seq: u64) -> Result<ErasedLine, EraseError> {
-    let segment = segment_of(all, seq).ok_or(EraseError::Unknown(seq))?;
-    let mut lines = Lines::new(File::open(&segment.path).map_err(EraseError::Unreadable)?);
-    while let Piece::Line(line) = lines.next_piece().map_err(EraseError::Unreadable)? {
-        let Ok(head) = serde_json::from_slice::<Head<'_>>(line) else { continue };
-        if head.seq == seq {
-            let own = head.event.as_deref().is_some_and(|event| event.starts_with("audit."));
-            let leaf = leaf_of(line, &head);
-            return if own { Err(EraseError::Kept(seq)) } else { Ok(ErasedLine { seq, leaf }) };
-        }
+    let (mut found, mut begun, mut ended) = (Vec::new(), BTreeSet::new(), Vec::new());
+    let paths: BTreeSet<&Path> =
+        records.iter().filter_map(|seq| segment_of(&all, *seq)).map(|segment| segment.path.as_path()).collect();
+    let mut own = None;
+    for path in paths {
+        let read = each_line(path, |line, head| {
+            let Some(head) = head.filter(|head| records.contains(&head.seq)) else { return };
+            if is_own(head) {
+                own = Some(head.seq);
+            }
+            match (head.event.as_deref(), head.entry.as_deref()) {
+                (Some("authorized"), Some(entry)) => drop(begun.insert(entry.to_owned())),
+                (Some(_), Some(entry)) => ended.push((head.seq, entry.to_owned())),
+                _ => {}
+            }
+            found.push(ErasedLine { seq: head.seq, leaf: leaf_of(line, head) });
+        });
+        read.map_err(EraseError::Unreadable)?;
     }
-    Err(EraseError::Unknown(seq))
+    if let Some(seq) = own {
+        return Err(EraseError::Kept(seq));
+    }
+    // A start would take the beginning for one that a crash left open, and give it an end.
+    if let Some((seq, _)) = ended.iter().find(|(_, entry)| !begun.contains(entry)) {
+        return Err(EraseError::End(*seq));
+    }
+    match records.iter().find(|seq| !found.iter().any(|line| line.seq == **seq)) {
+        Some(seq) => Err(EraseError::Unknown(*seq)),
+        None => Ok(found),
+    }
 }
 
 /// The segment that holds a number: numbers from the next one's first on do not count in it.
 fn segment_of(all: &[Segment], seq: u64) -> Option<&Segment> {
     all.partition_point(|segment| segment.first <= seq).checked_sub(1).and_then(|place| all.get(place))
-}
-
-/// Reading and rewriting segments takes longer than a task may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EraseError> + Send + 'static,
-) -> Result<T, EraseError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| EraseError::Unreadable(io::Error::other(error)))?
 }

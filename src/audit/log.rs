@@ -249,6 +249,16 @@ impl Log {
         let _ = self.shared.queue.send(Message::Erase(Box::new(erasing)));
     }
 
+    /// Tells that an order to erase is carried out; a writer that has ended has no use for it.
+    pub(super) fn send_erased(&self, order: u64) {
+        let _ = self.shared.queue.send(Message::Erased { order });
+    }
+
+    /// Keeps others from removing or rewriting old segments. It waits.
+    pub(super) fn rewrite(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.shared.status.rewrite()
+    }
+
     /// Whether an entry can be opened now, as far as is known.
     pub fn is_writable(&self) -> bool {
         self.shared.status.why_not().is_none()

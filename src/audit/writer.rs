@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use message::Queued;
-pub(super) use message::{Erasing, Line, Message, Opening};
+pub(super) use message::{Erasing, Line, Message, Opening, Refused};
 use upkeep::KeyChanged;
 
 use super::entry::OpenEntry;
@@ -60,6 +60,8 @@ pub(super) struct Writer<S> {
     queue: VecDeque<Queued>,
     /// Orders to erase, which wait for what is queued. Their senders bound them.
     erasing: VecDeque<Box<Erasing>>,
+    /// The numbers of orders that are not carried out. Their senders bound them.
+    unfinished: BTreeSet<u64>,
     /// The number of the next line that is encoded. A line that failed keeps its number for ever.
     next_seq: u64,
     /// The last number that was acknowledged.
@@ -96,6 +98,7 @@ impl<S: Storage> Writer<S> {
             buffer_first: next_seq,
             queue: VecDeque::new(),
             erasing: VecDeque::new(),
+            unfinished: BTreeSet::new(),
             next_seq,
             durable: next_seq.saturating_sub(1),
             segment_first: next_seq,
@@ -124,15 +127,21 @@ impl<S: Storage> Writer<S> {
     ) -> io::Result<()> {
         self.now = now;
         self.notary.keep_leaves(&mut self.storage, 0)?;
-        // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
-        // with. A crash in between leaves the name in the checkpoint.
-        // What has no end yet must be found again, should this start be killed before it has one.
-        let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
-        self.notary.sign(&mut self.storage, now, lowest_open)?;
-        keys.list(&mut self.storage)?;
-        let segment = segment_name(self.next_seq);
-        let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
-        self.push_own("audit.opened", &Opened { segment: &segment, origin, key });
+        if !self.notary.has_signed() {
+            // Before the first record there is a checkpoint, then a key: records without one were tampered with. A crash in
+            // between leaves the name in the checkpoint.
+            let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
+            self.notary.sign(&mut self.storage, now, lowest_open)?;
+            keys.list(&mut self.storage)?;
+        }
+        // What a process left unsigned is signed together with the record of this start, never before it: an order that
+        // somebody put in there is told from one that its process had signed.
+        self.notary.list_unlisted(&mut self.storage, now)?;
+        if head.is_none() {
+            let segment = segment_name(self.next_seq);
+            let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
+            self.push_own("audit.opened", &Opened { segment: &segment, origin, key });
+        }
         if let Some(replaced) = keys.replaced() {
             self.push_own("audit.key_changed", &KeyChanged::new(replaced, keys.signer.verifier()));
         }
@@ -142,7 +151,9 @@ impl<S: Storage> Writer<S> {
         for (entry, carried) in &recovered.open {
             self.push_own("unknown", &UnknownEnd::new(*entry, carried, now));
         }
-        self.begin_with(head)
+        self.begin_with(head)?;
+        // After the record that says so: a crash before this line leaves it to the next start.
+        keys.list(&mut self.storage)
     }
 
     /// Begins a segment with a record and what is queued.
@@ -197,6 +208,9 @@ impl<S: Storage> Writer<S> {
                     self.now = erasing.draft.at();
                     self.erasing.push_back(erasing);
                 }
+                Message::Erased { order } => {
+                    self.unfinished.remove(&order);
+                }
                 Message::Tick { at } => (self.now, ticked) = (at, true),
                 Message::Stop { at, reply } => (self.now, stop) = (at, Some(reply)),
             }
@@ -232,6 +246,7 @@ impl<S: Storage> Writer<S> {
                 }
             }
             Health::Broken(_) => {
+                self.refuse_erasing();
                 self.refuse_opens();
                 if ticked {
                     self.mend(status);

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde::Deserialize;
 
 use super::super::start_error::StartError;
+use super::notes::Notes;
 use crate::trail::{Head, LINE_BYTES_MAX, Range, Segment};
 
 /// What the records themselves say is not there. Such a record is always the first of its segment.
@@ -14,6 +15,8 @@ pub(super) struct Explained {
     voids: Vec<Range>,
     missing: Vec<Range>,
     accepted: Vec<Range>,
+    /// The last number that retention removed.
+    pruned: u64,
     /// The name of the last segment that begins with a record.
     last_begun: u64,
 }
@@ -34,27 +37,42 @@ struct Accepted {
 }
 
 impl Explained {
-    pub(super) fn read(segments: &[Segment]) -> Result<Self, StartError> {
+    /// An order beyond the last checkpoint counts for nothing: whoever can write here could have put it in. A gap record
+    /// there can only be about numbers that are not signed either.
+    pub(super) fn read(segments: &[Segment], notes: &Notes) -> Result<Self, StartError> {
         let mut explained = Self::default();
-        for Segment { path, first } in segments {
+        // From the newest on, since an order counts if it was signed before the next start's first record.
+        let mut next_start = None;
+        for Segment { path, first } in segments.iter().rev() {
             let line = first_line(path).map_err(|source| StartError::io(path, source))?;
             let Ok(head) = serde_json::from_slice::<Head<'_>>(&line) else { continue };
-            explained.last_begun = *first;
-            match head.event.as_deref() {
-                Some("audit.gap") => {
-                    explained.voids.extend(head.void);
-                    explained.missing.extend(head.missing);
-                }
-                Some("audit.loss_accepted") => {
-                    explained.voids.extend(head.void);
-                    explained.accepted.extend(head.missing);
-                    let accepted = serde_json::from_slice::<Accepted>(&line);
-                    explained.accepted.extend(accepted.map(|accepted| accepted.altered).unwrap_or_default());
-                }
-                _ => {}
+            explained.last_begun = explained.last_begun.max(*first);
+            explained.tell(&line, &head, notes, next_start);
+            if head.event.as_deref() == Some("audit.opened") {
+                next_start = Some(head.seq);
             }
         }
         Ok(explained)
+    }
+
+    fn tell(&mut self, line: &[u8], head: &Head<'_>, notes: &Notes, next_start: Option<u64>) {
+        match head.event.as_deref() {
+            Some("audit.gap") => {
+                let new = |void: &Range| head.seq <= notes.size() || void.first > notes.size();
+                self.voids.extend(head.void.filter(|void| void.last < head.seq && new(void)));
+                self.missing.extend(head.missing);
+            }
+            Some("audit.pruned") if notes.signed_in_time(head.seq, next_start) => {
+                let removed = serde_json::from_slice::<Range>(line).map_or(0, |range| range.last);
+                self.pruned = self.pruned.max(removed);
+            }
+            Some("audit.loss_accepted") if notes.signed_in_time(head.seq, next_start) => {
+                self.accepted.extend(head.missing);
+                let accepted = serde_json::from_slice::<Accepted>(line);
+                self.accepted.extend(accepted.map(|accepted| accepted.altered).unwrap_or_default());
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn is_void(&self, seq: u64) -> bool {
@@ -75,10 +93,23 @@ impl Explained {
         self.missing.iter().any(|missing| missing.contains(seq))
     }
 
+    /// Whether any loss was accepted.
+    pub(super) const fn has_accepted(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
+    /// The last number before the oldest segment, where not all up to it were removed by retention or accepted as lost.
+    pub(super) fn missing_beginning(&self, segments: &[Segment]) -> Option<u64> {
+        let oldest = segments.first()?.first;
+        let told = |seq: u64| self.is_accepted(seq) || self.is_missing(seq);
+        let gone = (self.pruned.saturating_add(1)..oldest).any(|seq| !told(seq));
+        gone.then_some(oldest.saturating_sub(1))
+    }
+
     /// Numbers up to the oldest segment's first that retention did not remove, and those that gap records tell of, as far as
     /// nobody has accepted that they are gone.
-    pub(super) fn open(&self, pruned: u64, oldest: u64) -> impl Iterator<Item = u64> {
-        let before = pruned.saturating_add(1)..oldest;
+    pub(super) fn open(&self, oldest: u64) -> impl Iterator<Item = u64> {
+        let before = self.pruned.saturating_add(1)..oldest;
         let told = self.missing.iter().flat_map(|range| range.first..=range.last);
         before.chain(told).filter(|seq| !self.is_accepted(*seq))
     }
@@ -117,6 +148,17 @@ impl Losses {
     pub(super) fn add(&mut self, seqs: impl Iterator<Item = u64>) {
         seqs.for_each(|seq| self.altered(seq));
         self.altered.sort_unstable_by_key(|range| range.first);
+    }
+
+    /// Fewer ranges, of which some hold records that are sound: an acceptance has to fit into a line.
+    pub(in super::super) fn fit(&mut self, count: usize) {
+        while self.altered.len() > count {
+            let pairs = self
+                .altered
+                .chunks(2)
+                .filter_map(|pair| Some(Range { first: pair.first()?.first, last: pair.last()?.last }));
+            self.altered = pairs.collect();
+        }
     }
 
     pub(super) const fn missing_from(&mut self, first: u64, last: u64) {

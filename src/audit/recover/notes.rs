@@ -17,6 +17,35 @@ pub(in super::super) struct Notes {
     pub(super) scan_from: u64,
     /// Bytes of `checkpoints.jsonl` up to its last whole line.
     pub(super) end: u64,
+    /// The newest one, where the list does not have it: a crash came between.
+    pub(super) unlisted: Option<Unlisted>,
+    /// The sizes of the last checkpoints on the list, newest first.
+    sizes: Vec<u64>,
+}
+
+impl Notes {
+    /// How many records the newest checkpoint is over; 0: none.
+    pub(super) fn size(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |newest| newest.size)
+    }
+
+    /// Whether an order was signed by the process that wrote it: before the next start's first record. A start signs what it
+    /// finds together with that, so what somebody put in meanwhile is not. Of an order before all that was read of the list
+    /// nothing is known but that it is signed.
+    pub(super) fn signed_in_time(&self, order: u64, next_start: Option<u64>) -> bool {
+        let in_time = |size: &u64| *size >= order && next_start.is_none_or(|next| *size < next);
+        let known = self.sizes.last().is_some_and(|oldest| *oldest < order);
+        let alone = self.unlisted.as_ref().map(|unlisted| unlisted.size);
+        order <= self.size() && (!known || self.sizes.iter().chain(&alone).any(in_time))
+    }
+}
+
+/// A note that is to be put on the list.
+#[derive(Debug)]
+pub(in super::super) struct Unlisted {
+    pub(in super::super) size: u64,
+    pub(in super::super) scan_from: u64,
+    pub(in super::super) note: String,
 }
 
 impl Notes {
@@ -27,19 +56,28 @@ impl Notes {
         let lines = last_signed_lines(dir).map_err(failed)?;
         let mut found = Self { scan_from: 1, end: whole_lines_end(&path).map_err(failed)?, ..Self::default() };
         for SignedLine { scan_from, note, .. } in &lines {
-            if let Some(checkpoint) = open(&path, note, trusted, tolerant)? {
-                (found.newest, found.scan_from) = (Some(checkpoint), *scan_from);
-                break;
+            if found.newest.is_none() {
+                if let Some(checkpoint) = open(&path, note, trusted, tolerant)? {
+                    found.sizes.push(checkpoint.size);
+                    (found.newest, found.scan_from) = (Some(checkpoint), *scan_from);
+                }
+            } else if let Ok(Some(checkpoint)) = open(&path, note, trusted, true) {
+                found.sizes.push(checkpoint.size);
             }
         }
         let path = dir.join(CHECKPOINT_FILE);
         let alone = match fs::read_to_string(&path) {
-            Ok(note) => open(&path, &note, trusted, tolerant)?,
+            Ok(note) => open(&path, &note, trusted, tolerant)?.map(|checkpoint| (checkpoint, note)),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
             Err(error) => return Err(StartError::io(&path, error)),
         };
         // The file that holds one note alone is durable before the line is; either can be the newer one.
-        found.newest = found.newest.into_iter().chain(alone).max_by_key(|checkpoint| checkpoint.size);
+        if let Some((checkpoint, note)) = alone
+            && found.newest.as_ref().is_none_or(|listed| listed.size < checkpoint.size)
+        {
+            found.unlisted = Some(Unlisted { size: checkpoint.size, scan_from: found.scan_from, note });
+            found.newest = Some(checkpoint);
+        }
         Ok(found)
     }
 }

@@ -4,16 +4,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::entry::EntryId;
 use super::super::start_error::StartError;
-use super::aside::{Moved, move_aside};
 use super::losses::{Explained, Losses};
 use crate::tlog::{Checkpoint, Hash, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
-use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Range, Segment, TileDir, leaf_of, void_leaf};
+use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Segment, TileDir, leaf_of, void_leaf};
 
 /// What an `unknown` end repeats of its `authorized`.
 #[derive(Debug, Serialize)]
@@ -77,10 +76,17 @@ pub(super) struct Scan<'a> {
     /// Those that it has, and perhaps not durably: a killed process may have written them.
     pub(super) unsynced: Vec<TileId>,
     pub(super) open: BTreeMap<EntryId, Carried>,
-    pub(super) moved: Vec<Moved>,
-    pub(super) erased: Vec<ErasedLine>,
-    /// The last number that retention removed, as records say that were read.
-    pub(super) pruned: u64,
+    /// Segments, and where in them bytes begin that do not count.
+    pub(super) aside: Vec<(PathBuf, u64)>,
+    pub(super) erasures: Vec<Erasure>,
+}
+
+/// An order to erase that was read.
+pub(super) struct Erasure {
+    pub(super) order: u64,
+    /// The number of the next start's first record.
+    pub(super) next_start: Option<u64>,
+    pub(super) lines: Vec<ErasedLine>,
 }
 
 /// Where a line stands.
@@ -101,8 +107,7 @@ impl Scan<'_> {
         let ends = segments.iter().skip(1).map(|next| next.first).chain([u64::MAX]);
         for (segment, end) in segments.iter().zip(ends) {
             if let Some(offset) = self.segment(segment, end)? {
-                let failed = |source| StartError::io(&segment.path, source);
-                self.moved.push(move_aside(self.dir, &segment.path, offset).map_err(failed)?);
+                self.aside.push((segment.path.clone(), offset));
             }
         }
         let signed = self.signed.map_or(0, |signed| signed.size);
@@ -129,8 +134,11 @@ impl Scan<'_> {
                 Piece::End => return Ok(None),
                 Piece::Torn => return Ok(Some(offset)),
                 Piece::TooLong => {
-                    let torn = self.is_tail(segment) && is_unwritten(lines.bytes());
-                    return if torn { Ok(Some(offset)) } else { Err(place.wrong("the line is too long for a record")) };
+                    if self.is_tail(segment) && is_unwritten(lines.bytes()) {
+                        return Ok(Some(offset));
+                    }
+                    // Nothing behind it can be read either.
+                    return self.unreadable(&place, "the line is too long for a record").map(|()| None);
                 }
                 Piece::Line(line) => line,
             };
@@ -140,10 +148,10 @@ impl Scan<'_> {
                 if failed || self.is_tail(segment) && is_unwritten(line) {
                     return Ok(Some(offset));
                 }
-                self.unreadable(&place)?;
+                self.unreadable(&place, "this is no record")?;
                 continue;
             };
-            if head.seq >= end || self.explained.is_void(head.seq) {
+            if self.explained.is_void(head.seq) || head.seq >= end && head.seq > self.signed_size() {
                 // A batch that failed is the last thing in its segment.
                 return Ok(Some(offset));
             }
@@ -153,7 +161,11 @@ impl Scan<'_> {
 
     /// Whether nobody has signed what comes now, and no segment with records follows.
     fn is_tail(&self, segment: &Segment) -> bool {
-        segment.first >= self.explained.last_begun() && self.last >= self.signed.map_or(0, |signed| signed.size)
+        segment.first >= self.explained.last_begun() && self.last >= self.signed_size()
+    }
+
+    fn signed_size(&self) -> u64 {
+        self.signed.map_or(0, |signed| signed.size)
     }
 
     fn line(&mut self, line: &[u8], head: &Head<'_>, place: &Place<'_>, segment: &Segment) -> Result<(), StartError> {
@@ -163,22 +175,33 @@ impl Scan<'_> {
         if head.seq <= self.last {
             // Where losses are accepted, a line that was put in has no place: that of its number is taken.
             let put_in = place.wrong("the sequence number was used before");
-            return if self.losses.is_some() { Ok(()) } else { Err(put_in) };
+            if let Some(losses) = &mut self.losses {
+                if !self.explained.is_accepted(head.seq) {
+                    losses.altered(head.seq);
+                }
+                return Ok(());
+            }
+            return if self.explained.has_accepted() { Ok(()) } else { Err(put_in) };
         }
-        if place.line == 1 && head.seq != segment.first && self.losses.is_none() {
+        let named = head.seq == segment.first || (segment.first..head.seq).all(|seq| self.explained.is_accepted(seq));
+        if place.line == 1 && !named && self.losses.is_none() {
             return Err(place.wrong("the first record is not the one that the file is named after"));
         }
         self.jump(head, place)?;
         self.last = head.seq;
-        if head.event.as_deref() == Some("audit.pruned") {
-            self.pruned = serde_json::from_slice::<Range>(line).map_or(0, |range| range.last).max(self.pruned);
-        }
         if head.seq > self.tree.size() {
             let leaf = self.leaf(line, head)?;
             self.push(leaf)?;
             self.entry(line, head);
-            if let (Some("audit.erased"), Some(Erased::These(lines))) = (head.event.as_deref(), &head.erased) {
-                self.erased.extend(lines);
+            match (head.event.as_deref(), &head.erased) {
+                (Some("audit.erased"), Some(Erased::These(lines))) => {
+                    self.erasures.push(Erasure { order: head.seq, next_start: None, lines: lines.clone() });
+                }
+                (Some("audit.opened"), _) => {
+                    let open = self.erasures.iter_mut().filter(|erasure| erasure.next_start.is_none());
+                    open.for_each(|erasure| erasure.next_start = Some(head.seq));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -221,14 +244,14 @@ impl Scan<'_> {
     }
 
     /// A line that is no record.
-    fn unreadable(&mut self, place: &Place<'_>) -> Result<(), StartError> {
+    fn unreadable(&mut self, place: &Place<'_>, problem: &'static str) -> Result<(), StartError> {
         let seq = self.last.saturating_add(1);
         let leaf = if self.explained.is_accepted(seq) {
             self.leaf_in_tiles(seq)?
         } else if self.losses.is_some() {
             self.lost_leaf(seq)?
         } else {
-            return Err(place.wrong("this is no record"));
+            return Err(place.wrong(problem));
         };
         self.last = seq;
         if seq > self.tree.size() { self.push(leaf) } else { Ok(()) }

@@ -59,6 +59,7 @@ async fn each_prefix_of_a_log_starts_and_every_entry_in_it_has_one_end() {
     for end in (0..=text.len()).step_by(41) {
         let dir = Arc::new(in_memory());
         fs::write(dir.path().join(segment_name(1)), &text.as_bytes()[..end]).expect("a prefix");
+        begun(dir.path());
         let config = Config { dir: dir.path().to_path_buf(), ..config.clone() };
         let world = World::start(Arc::clone(&dir), config, Plan::never()).expect("it starts");
         world.open().await.expect("an entry").close(finished());
@@ -74,6 +75,7 @@ async fn a_start_that_failed_halfway_is_finished_by_the_next() {
         for first in 1.. {
             let dir = Arc::new(in_memory());
             fs::write(dir.path().join(segment_name(1)), &text).expect("a log");
+            begun(dir.path());
             let config = Config { dir: dir.path().to_path_buf(), ..config.clone() };
             let plan = Plan::new(form, first, 1);
             let failed = World::start(Arc::clone(&dir), config.clone(), Arc::clone(&plan)).is_err();
@@ -129,6 +131,7 @@ async fn an_entry_that_a_crash_left_open_gets_an_unknown_end() {
     let (_dir, config, text) = written().await;
     let dir = Arc::new(TempDir::new().expect("a directory"));
     fs::write(dir.path().join(segment_name(1)), format!("{text}{{\"v\":1,\"se")).expect("a torn log");
+    begun(dir.path());
     let world = World::start(Arc::clone(&dir), Config { dir: dir.path().to_path_buf(), ..config }, Plan::never());
     let world = world.expect("it starts");
     let lines = world.lines();

@@ -113,7 +113,7 @@ impl Run {
             let erasure = Erasure { records: BTreeSet::from([seq]), reason: "it was ordered".to_owned(), by };
             match self.world.log.erase(erasure).await {
                 Ok(_) => return,
-                Err(EraseError::NotRecorded(_)) if tries < 20 => tries += 1,
+                Err(EraseError::NotRecorded(_) | EraseError::NotSigned { .. }) if tries < 20 => tries += 1,
                 Err(error) => panic!("{}: {error:?}", self.what),
             }
             self.until("writable", |world| world.log.is_writable()).await;

@@ -14,6 +14,10 @@ pub(in crate::audit) enum Message {
     Open(Box<Opening>),
     Line(Line),
     Erase(Box<Erasing>),
+    /// An order to erase is carried out.
+    Erased {
+        order: u64,
+    },
     /// Look at the file and the disk, and mend what is broken.
     Tick {
         at: Timestamp,
@@ -46,12 +50,21 @@ pub(in crate::audit) struct Line {
     pub(in crate::audit) durable: Option<oneshot::Sender<u64>>,
 }
 
+/// Why an order to erase is not to be carried out.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::audit) enum Refused {
+    /// It is not in the log.
+    NotRecorded(Why),
+    /// It is, and could not be signed yet.
+    NotSigned { order: u64 },
+}
+
 /// An order to erase records.
 #[derive(Debug)]
 pub(in crate::audit) struct Erasing {
     pub(in crate::audit) draft: Draft,
     /// Told the order's number when it is signed. From then on the records' segments are not written any more.
-    pub(in crate::audit) signed: oneshot::Sender<Result<u64, Why>>,
+    pub(in crate::audit) signed: oneshot::Sender<Result<u64, Refused>>,
 }
 
 /// What waits to be written.

@@ -2,11 +2,12 @@
 //! waits for it but who asked for it.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::message::Refused;
 use super::{Draft, Erasing, Health, Writer};
 use crate::audit::Why;
 use crate::audit::fault::Fault;
@@ -14,7 +15,7 @@ use crate::audit::notary::TILES_WAITING_MAX;
 use crate::audit::segment::Storage;
 use crate::audit::status::Status;
 use crate::tlog::VerifierKey;
-use crate::trail::{Range, Segment, segments};
+use crate::trail::{Lines, Piece, Range, Segment, first_seq, segments};
 
 /// How often segments are looked through for old ones, in seconds.
 const PRUNE_INTERVAL: i64 = 3_600;
@@ -86,7 +87,9 @@ impl<S: Storage> Writer<S> {
 
     /// As [`Self::sign`], with the reason.
     pub(super) fn try_sign(&mut self, status: &Status) -> io::Result<()> {
-        let signed = self.notary.sign(&mut self.storage, self.now, self.open.first().copied());
+        // A start has to find entries without an end, and orders that are not carried out.
+        let lowest_open = self.open.first().into_iter().chain(self.unfinished.first()).min().copied();
+        let signed = self.notary.sign(&mut self.storage, self.now, lowest_open);
         let metrics = &self.ledger.metrics;
         match &signed {
             Ok(Some(signed)) => {
@@ -110,18 +113,25 @@ impl<S: Storage> Writer<S> {
     /// Writes an order to erase as the first record of a segment, so that the records that it names are in others.
     pub(super) fn erase(&mut self, erasing: Erasing, status: &Status) {
         let Erasing { draft, signed } = erasing;
-        let healthy = matches!(self.health, Health::Healthy);
-        if !healthy {
-            draft.refused();
-            let _ = signed.send(Err(Why::Broken));
+        if signed.is_closed() {
+            // Whoever gave it will not carry it out.
             return;
         }
-        // A failed write keeps no order: it counts itself as lost, and whoever gave it is told.
-        if self.write_batch(Some(draft), 0, 0, true, status) {
-            let seq = self.durable;
-            let _ = signed.send(if self.sign(status) { Ok(seq) } else { Err(Why::Unsigned) });
-        } else {
-            let _ = signed.send(Err(Why::Broken));
+        if !self.write_batch(Some(draft), 0, 0, true, status) {
+            let _ = signed.send(Err(Refused::NotRecorded(Why::Broken)));
+            return;
+        }
+        let order = self.durable;
+        self.unfinished.insert(order);
+        let done = if self.sign(status) { Ok(order) } else { Err(Refused::NotSigned { order }) };
+        if signed.send(done).is_err() || done.is_err() {
+            self.unfinished.remove(&order);
+        }
+    }
+
+    pub(super) fn refuse_erasing(&mut self) {
+        for erasing in std::mem::take(&mut self.erasing) {
+            let _ = erasing.signed.send(Err(Refused::NotRecorded(Why::Broken)));
         }
     }
 
@@ -139,24 +149,32 @@ impl<S: Storage> Writer<S> {
     /// Removes the segments whose last record is older than may be. First that is recorded and signed: a verifier tells
     /// it from a theft by that record alone.
     fn prune(&mut self, status: &Status) -> io::Result<()> {
+        let Some(_rewriting) = status.rewrite_now() else {
+            // An erasure is under way; the next tick tries again.
+            self.pruned_at = jiff::Timestamp::UNIX_EPOCH;
+            return Ok(());
+        };
         let shipped = self.config.ships.then(|| *status.shipping().borrow());
         let old = self.old_segments(shipped)?;
-        let (Some(first), Some(end)) = (old.first(), old.last()) else { return Ok(()) };
-        let (range, segments) = (Range { first: first.0.first, last: end.1.saturating_sub(1) }, old.len());
+        let Some(end) = old.last() else { return Ok(()) };
+        // From the first number on: this record stands for those before it, whose segments will be removed in their turn.
+        let (range, segments) = (Range { first: 1, last: end.1.saturating_sub(1) }, old.len());
         let told = Pruned { range, segments };
         let Some(head) = Draft::own("audit.pruned", self.now, &told, &self.ledger) else { return Ok(()) };
         if !self.notary.keep_leaves(&mut self.storage, range.last)? {
             return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
         }
-        let told = self.write_batch(Some(head), 0, 0, false, status) && self.sign(status);
+        // The first of its segment, where a start finds it.
+        let told = self.write_batch(Some(head), 0, 0, true, status) && self.sign(status);
         if !told {
             return Ok(());
         }
         // A crash from here on leaves segments that the next pruning removes.
-        for (segment, _) in &old {
-            for path in with_torn(&segment.path)? {
-                self.storage.remove(&path)?;
-            }
+        for path in torn_up_to(&self.config.dir, range.last)? {
+            self.storage.remove(&path)?;
+        }
+        for name in old.iter().filter_map(|(segment, _)| segment.path.file_name()) {
+            self.storage.remove(Path::new(name))?;
         }
         self.storage.sync_names()
     }
@@ -186,27 +204,30 @@ struct Stamped {
     ts: jiff::Timestamp,
 }
 
-/// The time of a segment's first record; `None`: it has none.
-fn first_time(path: &Path) -> io::Result<Option<jiff::Timestamp>> {
-    let mut line = Vec::new();
-    BufReader::with_capacity(4_096, File::open(path)?).read_until(b'\n', &mut line)?;
-    Ok(serde_json::from_slice::<Stamped>(&line).ok().map(|stamped| stamped.ts))
-}
+/// Lines of a segment that are looked at for a time: an erased one has none.
+const STAMPED_WITHIN: usize = 64;
 
-/// A segment's name and those of the files that hold what was moved out of it.
-fn with_torn(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some((dir, name)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else {
-        return Ok(Vec::new());
-    };
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let found = entry?.file_name();
-        if found.to_str().is_some_and(|found| found.starts_with(name)) {
-            names.push(PathBuf::from(found));
+/// The time of a segment's first record that has one; `None`: it begins with too many that were erased.
+fn first_time(path: &Path) -> io::Result<Option<jiff::Timestamp>> {
+    let mut lines = Lines::new(File::open(path)?);
+    for _ in 0..STAMPED_WITHIN {
+        let Piece::Line(line) = lines.next_piece()? else { return Ok(None) };
+        if let Ok(stamped) = serde_json::from_slice::<Stamped>(line) {
+            return Ok(Some(stamped.ts));
         }
     }
-    // The segment goes last: as long as it is there, the rest is found.
-    names.sort();
-    names.reverse();
+    Ok(None)
+}
+
+/// The files that hold what was moved out of segments with no number beyond `last`.
+fn torn_up_to(dir: &Path, last: u64) -> io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let segment = name.to_str().and_then(|name| name.split_once(".torn-")).map(|(segment, _)| segment);
+        if segment.and_then(first_seq).is_some_and(|first| first <= last) {
+            names.push(PathBuf::from(name));
+        }
+    }
     Ok(names)
 }
