@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
-use ccgate::audit::{self, Class, Delivery, Digest, End, Log, Outcome, SessionUse, UpstreamAnswer};
+use ccgate::audit::{self, Class, Delivery, Digest, Durability, End, Log, Outcome, SessionUse, UpstreamAnswer};
 use ccgate::authn::{Algorithm, Authenticator, Caller, Claims, Config, IssuerConfig, KeySource};
 use ccgate::cc::{AgentId, Guid, GuidTagKey, Retcode};
 use ccgate::clock::Clock;
@@ -144,6 +144,9 @@ impl Bench {
             segment_age_max: Duration::from_hours(24),
             retention: None,
             free_bytes_min: 0,
+            pseudonyms: None,
+            durability: Durability::Local,
+            ships: false,
         };
         let metrics = audit::Metrics::register(&prometheus::Registry::new()).unwrap();
         Log::start(&config, Clock::system(), Ready::new().register("audit"), metrics).unwrap()

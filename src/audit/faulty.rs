@@ -100,6 +100,11 @@ impl Plan {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// Whether two calls fail.
+    pub(super) fn is_twice(&self) -> bool {
+        self.then > 0
+    }
+
     /// Whether the fault was never reached.
     pub(super) fn is_unused(&self) -> bool {
         self.calls() < self.first

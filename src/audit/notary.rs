@@ -58,6 +58,8 @@ pub(super) struct Beginning {
     pub(super) tiles: Vec<Tile>,
     /// Full tiles that are there, and perhaps not durable.
     pub(super) unsynced: Vec<TileId>,
+    /// Unfinished tiles that are there: those of the last checkpoint, and what a later one left that was not finished.
+    pub(super) partial: Vec<TileId>,
     pub(super) signed: Option<u64>,
     pub(super) notes_end: u64,
     /// The last number that has no record any more; 0: none.
@@ -66,8 +68,7 @@ pub(super) struct Beginning {
 
 impl Notary {
     pub(super) fn new(signer: Arc<Signer>, beginning: Beginning) -> Self {
-        let Beginning { tree, tiles, unsynced, signed, notes_end, only_in_tiles } = beginning;
-        let partial = TileId::partial_of(signed.unwrap_or(0));
+        let Beginning { tree, tiles, unsynced, partial, signed, notes_end, only_in_tiles } = beginning;
         Self {
             signer,
             tree,

@@ -141,7 +141,8 @@ pub(super) fn recover(dir: &Path, keys: &Keys, tolerant: bool) -> Result<Recover
     }
     let removed = segments.first().map_or(0, |first| first.first.saturating_sub(1));
     let only_in_tiles = removed.max(explained.last_without_record()).max(losses.last());
-    let beginning = Beginning { tree, tiles: stale, unsynced, signed, notes_end: notes.end, only_in_tiles };
+    let partial = partial_tiles(dir, signed.unwrap_or(0), tree.size());
+    let beginning = Beginning { tree, tiles: stale, unsynced, partial, signed, notes_end: notes.end, only_in_tiles };
     Ok(Recovered { next_seq, open, moved, beginning, tiles_made_anew, erased, losses })
 }
 
@@ -157,6 +158,25 @@ fn remove_empty(dir: &Path, segments: &[Segment], next_seq: u64) -> io::Result<(
         }
     }
     sync_dir(dir)
+}
+
+/// The unfinished tiles that checkpoints over at least `signed` and at most `size` records can have left. A tile that can't
+/// be found is no tile.
+fn partial_tiles(dir: &Path, signed: u64, size: u64) -> Vec<TileId> {
+    let mut found = Vec::new();
+    for level in 0_u8..8 {
+        let tiles = |leaves: u64| leaves.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        if size.checked_shr(8 * u32::from(level)).unwrap_or(0) == 0 {
+            break;
+        }
+        for index in tiles(signed)..=tiles(size) {
+            let path = dir.join(TileId { level, index, width: 1 }.path());
+            let files = path.parent().map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+            let widths = files.filter_map(|file| file.file_name().to_str()?.parse().ok());
+            found.extend(widths.map(|width| TileId { level, index, width }));
+        }
+    }
+    found
 }
 
 /// A reading of the records.

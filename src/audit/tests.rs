@@ -3,6 +3,7 @@
 mod bounds;
 mod crash;
 mod faults;
+mod mounted;
 mod pseudonyms;
 mod records;
 mod replay;
@@ -186,7 +187,11 @@ fn segments(dir: &Path) -> BTreeMap<u64, String> {
     let files = std::fs::read_dir(dir).expect("the directory").map(|entry| entry.expect("an entry"));
     let texts = files.filter_map(|file| {
         let first = first_seq(file.file_name().to_str()?)?;
-        Some((first, std::fs::read_to_string(file.path()).expect("text")))
+        match std::fs::read_to_string(file.path()) {
+            // A try to mend that failed takes its segment back.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            text => Some((first, text.expect("text"))),
+        }
     });
     texts.collect()
 }

@@ -67,6 +67,8 @@ pub(super) struct Writer<S> {
     segment_first: u64,
     segment_bytes: u64,
     segment_begun: Timestamp,
+    /// Bytes written since free space was looked at.
+    written_since_looked: u64,
     /// When segments were last looked through for old ones.
     pruned_at: Timestamp,
     config: Config,
@@ -99,6 +101,7 @@ impl<S: Storage> Writer<S> {
             segment_first: next_seq,
             segment_bytes: 0,
             segment_begun: Timestamp::UNIX_EPOCH,
+            written_since_looked: 0,
             pruned_at: Timestamp::UNIX_EPOCH,
             config: config.clone(),
             health: Health::Healthy,
@@ -123,7 +126,9 @@ impl<S: Storage> Writer<S> {
         self.notary.keep_leaves(&mut self.storage, 0)?;
         // Before the first record there is a checkpoint, then a key: a log with a key and without a checkpoint was tampered
         // with. A crash in between leaves the name in the checkpoint.
-        self.notary.sign(&mut self.storage, now, None)?;
+        // What has no end yet must be found again, should this start be killed before it has one.
+        let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
+        self.notary.sign(&mut self.storage, now, lowest_open)?;
         keys.list(&mut self.storage)?;
         let segment = segment_name(self.next_seq);
         let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
@@ -206,7 +211,8 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    fn round(&mut self, ticked: bool, status: &Status) {
+    /// What is done for a batch of messages.
+    pub(super) fn round(&mut self, ticked: bool, status: &Status) {
         if ticked {
             status.tick_seen();
             self.look_around(status);
@@ -219,6 +225,9 @@ impl<S: Storage> Writer<S> {
                 }
                 if ticked {
                     self.sign_if_due(status);
+                }
+                // Not after a batch that failed just now: nothing but a gap record may follow that one.
+                if ticked && matches!(self.health, Health::Healthy) {
                     self.prune_if_due(status);
                 }
             }
@@ -281,6 +290,7 @@ impl<S: Storage> Writer<S> {
                 self.acknowledge(count);
                 status.durable(self.durable);
                 self.hash();
+                self.look_for_space_if_much_was_written(status);
                 true
             }
             Err(fault) => {
@@ -472,7 +482,7 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Queues a record of the writer's own. There are few of them, so they need no place.
-    fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
+    pub(super) fn push_own(&mut self, event: &'static str, fields: &impl Serialize) {
         if let Some(draft) = Draft::or_lost(event, self.now, fields, &self.ledger) {
             self.queue.push_back(Queued::Line(Line { draft, permit: None, ends: None, durable: None }));
         }

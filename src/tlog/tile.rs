@@ -33,20 +33,6 @@ impl TileId {
         Self { level, index, width: TILE_WIDTH }
     }
 
-    /// The unfinished tiles of a tree of `size` leaves, the leaves' first.
-    pub fn partial_of(size: u64) -> Vec<Self> {
-        let (mut ids, mut count, mut level) = (Vec::new(), size, 0);
-        while count > 0 {
-            let (index, width) = (count / u64::from(TILE_WIDTH), count % u64::from(TILE_WIDTH));
-            let width = u16::try_from(width).unwrap_or_default();
-            if width > 0 {
-                ids.push(Self { level, index, width });
-            }
-            (count, level) = (index, level + 1);
-        }
-        ids
-    }
-
     /// Whether it has all of its hashes.
     pub const fn is_full(&self) -> bool {
         self.width >= TILE_WIDTH

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use ccgate::trail::verify::Kind;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -117,6 +118,10 @@ async fn ended(mut world: World, entry: &str, reason: &str) -> Vec<Value> {
     world.until_ready().await;
     assert!(world.shut_down().await);
     assert_eq!(world.events("unknown").len(), 0);
+    let report = ledger::verified(&audit(&world));
+    // What was taken away is damage, with its place; a disk that came to its senses left none.
+    let lost = report.damages.iter().any(|damage| damage.kind == Kind::Loss && damage.seqs.is_some());
+    assert_eq!((report.is_sound(), lost), (reason != "segment_deleted", reason == "segment_deleted"), "{report:#?}");
     records
 }
 

@@ -1,7 +1,10 @@
 //! What every audit log must be, whatever happened to the process and its disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use ccgate::trail::verify::{Report, verify};
+use ccgate::trail::{KEYS_FILE, read_keys};
 use serde_json::Value;
 
 const ENDS: [&str; 4] = ["finished", "aborted", "failed", "unknown"];
@@ -37,6 +40,12 @@ pub fn check(records: &[Value]) {
     }
     let without: Vec<_> = opened.iter().filter(|entry| !ends.contains_key(*entry)).collect();
     assert!(without.is_empty(), "without an end: {without:?}");
+}
+
+/// What `ccgate audit verify` says of a log, with the keys that it brings along.
+pub fn verified(folder: &Path) -> Report {
+    let keys = read_keys(&folder.join(KEYS_FILE)).unwrap();
+    verify(folder, &keys, &mut |_, _| {}).unwrap()
 }
 
 /// The entry that a record belongs to.

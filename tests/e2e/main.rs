@@ -13,6 +13,7 @@
 
 mod accounts;
 mod audit_faults;
+mod auditor;
 mod authn;
 mod client;
 mod cors;

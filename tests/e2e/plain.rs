@@ -16,6 +16,8 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub struct Arrived {
     /// `None`: not even a head.
     pub status: Option<u16>,
+    /// The entry that the head names.
+    pub entry: Option<String>,
     pub body_bytes: u64,
     /// The declared length.
     pub length: Option<u64>,
@@ -63,6 +65,7 @@ async fn read(
     };
     let text = String::from_utf8_lossy(&head[..body_start]).to_ascii_lowercase();
     arrived.status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    arrived.entry = text.lines().find_map(|line| line.strip_prefix("ccgate-audit-id: ")).map(str::to_owned);
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
     arrived.length = length.and_then(|length| length.parse().ok());
     arrived.body_bytes = (head.len() - body_start) as u64;

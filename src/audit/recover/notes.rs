@@ -51,7 +51,7 @@ fn open(path: &Path, note: &str, trusted: &[VerifierKey], tolerant: bool) -> Res
         Ok((checkpoint, _)) => Ok(Some(checkpoint)),
         Err(_) if tolerant => Ok(None),
         Err(CheckpointError::Note(NoteError::KeyUnknown)) => {
-            let by = note.signatures().first().map(|signature| signature.key()).unwrap_or_default();
+            let by = note.signatures().first().map(crate::tlog::Signature::key).unwrap_or_default();
             Err(StartError::KeyUnknown { path: path.to_path_buf(), by })
         }
         Err(source) => Err(StartError::Checkpoint { path: path.to_path_buf(), source }),

@@ -18,6 +18,9 @@ use crate::trail::{Erased, ErasedLine, Head, Lines, Piece, Range, Segment, TileD
 /// What an `unknown` end repeats of its `authorized`.
 #[derive(Debug, Serialize)]
 pub(in super::super) struct Carried {
+    /// The number of the `authorized`.
+    #[serde(skip)]
+    pub(in super::super) seq: u64,
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
@@ -287,7 +290,7 @@ impl Scan<'_> {
         let entry = head.entry.as_deref().and_then(EntryId::parse);
         match (head.event.as_deref(), entry) {
             (Some("authorized"), Some(entry)) => {
-                self.open.insert(entry, Carried::of(line));
+                self.open.insert(entry, Carried::of(head.seq, line));
             }
             (Some("finished" | "aborted" | "failed" | "unknown"), Some(entry)) => {
                 self.open.remove(&entry);
@@ -304,12 +307,13 @@ fn is_unwritten(bytes: &[u8]) -> bool {
 }
 
 impl Carried {
-    fn of(line: &[u8]) -> Self {
+    fn of(seq: u64, line: &[u8]) -> Self {
         let text = |text: Option<&Cow<'_, str>>| text.map(ToString::to_string).unwrap_or_default();
         let asked: Option<Asked<'_>> = serde_json::from_slice(line).ok();
         let asked = asked.as_ref();
         let (who, what) = (asked.and_then(|asked| asked.who.as_ref()), asked.and_then(|asked| asked.what.as_ref()));
         Self {
+            seq,
             request_id: text(asked.and_then(|asked| asked.request_id.as_ref())),
             trace_id: asked.and_then(|asked| asked.trace_id.as_ref()).map(ToString::to_string),
             issuer: text(who.map(|who| &who.issuer)),

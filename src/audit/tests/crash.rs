@@ -87,6 +87,43 @@ async fn a_start_that_failed_halfway_is_finished_by_the_next() {
     }
 }
 
+/// Each start finds what the one before has not ended, although that one has signed what it found.
+#[tokio::test]
+async fn an_entry_gets_its_end_wherever_the_start_before_was_killed() {
+    let world = World::new();
+    for _ in 0..300 {
+        world.open().await.expect("an entry").close(finished());
+    }
+    let held = world.open().await.expect("an entry");
+    for _ in 0..300 {
+        world.open().await.expect("an entry").close(finished());
+    }
+    let (dir, config) = (Arc::clone(&world.dir), world.config.clone());
+    world.until("all ends", |world| world.metric("ccgate_audit_open_entries") < 1.5).await;
+    let copy = |from: &Path| {
+        let to = Arc::new(in_memory());
+        let done = std::process::Command::new("cp").arg("-r").arg(from.join(".")).arg(to.path()).status();
+        assert!(done.expect("copied").success());
+        to
+    };
+    // As a killed process leaves it: the entry is open, and much later records are signed.
+    let left = copy(dir.path());
+    drop((held, world));
+    for first in 1.. {
+        let killed = copy(left.path());
+        let plan = Plan::new(Form::Fail(std::io::ErrorKind::Other), first, usize::MAX / 2);
+        let config = Config { dir: killed.path().to_path_buf(), ..config.clone() };
+        let failed = World::start(Arc::clone(&killed), config.clone(), Arc::clone(&plan)).is_err();
+        let again = copy(killed.path());
+        let world =
+            World::start(Arc::clone(&again), Config { dir: again.path().to_path_buf(), ..config }, Plan::never());
+        check(&world.expect("it starts").lines());
+        if !failed {
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_entry_that_a_crash_left_open_gets_an_unknown_end() {
     let (_dir, config, text) = written().await;

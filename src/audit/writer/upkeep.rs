@@ -19,6 +19,11 @@ use crate::trail::{Range, Segment, segments};
 /// How often segments are looked through for old ones, in seconds.
 const PRUNE_INTERVAL: i64 = 3_600;
 
+/// Free space is looked at whenever this part of the reserve was written.
+const RESERVE_PARTS: u64 = 16;
+/// But not for less than this, in bytes.
+const LOOK_BYTES_MIN: u64 = 64 << 10;
+
 /// The record `audit.pruned`: these records are removed, because they are old.
 #[derive(Serialize)]
 struct Pruned {
@@ -43,15 +48,28 @@ impl KeyChanged {
 impl<S: Storage> Writer<S> {
     /// Notices on an idle log, too, that the disk fills up or that the file is gone.
     pub(in crate::audit) fn look_around(&mut self, status: &Status) {
+        self.look_for_space(status);
+        if matches!(self.health, Health::Healthy)
+            && let Err(damage) = self.storage.check()
+        {
+            self.fail(&Fault::Damage(damage), status);
+        }
+    }
+
+    fn look_for_space(&mut self, status: &Status) {
+        self.written_since_looked = 0;
         if let Ok(free) = self.storage.free_bytes() {
             self.ledger.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
             let min = self.config.free_bytes_min;
             status.disk_low((free < min).then(|| format!("the audit volume has {free} bytes free, less than {min}")));
         }
-        if matches!(self.health, Health::Healthy)
-            && let Err(damage) = self.storage.check()
-        {
-            self.fail(&Fault::Damage(damage), status);
+    }
+
+    /// Looks before the next tick where much was written: between two ticks a busy log could use up all of the reserve.
+    pub(super) fn look_for_space_if_much_was_written(&mut self, status: &Status) {
+        self.written_since_looked = self.written_since_looked.saturating_add(self.buffer.len() as u64);
+        if self.written_since_looked > (self.config.free_bytes_min / RESERVE_PARTS).max(LOOK_BYTES_MIN) {
+            self.look_for_space(status);
         }
     }
 
