@@ -39,7 +39,8 @@ async fn world() -> (World, String) {
 
 async fn verified(world: &World) -> Value {
     let dir = world.dir().join("audit");
-    let out = answer(&["verify", "--json", "--key", dir.join("audit.pub").to_str().unwrap(), dir.to_str().unwrap()]).await;
+    let out =
+        answer(&["verify", "--json", "--key", dir.join("audit.pub").to_str().unwrap(), dir.to_str().unwrap()]).await;
     serde_json::from_str(&out).unwrap()
 }
 
@@ -92,7 +93,9 @@ async fn a_reading_that_the_gateway_does_not_record_shows_nothing() {
     assert!(err.contains("has not recorded who asks, so nothing is shown") && !err.contains(&entry), "{err}");
     // Who is not this machine's, or comes over a proxy or from a page, is refused before.
     let body = json!({ "command": "query", "arguments": "" }).to_string();
-    for headers in [&[][..], &[("ccgate-admin", "1"), ("origin", "https://evil.example")], &[("ccgate-admin", "1"), ("via", "x")]] {
+    for headers in
+        [&[][..], &[("ccgate-admin", "1"), ("origin", "https://evil.example")], &[("ccgate-admin", "1"), ("via", "x")]]
+    {
         let answer = client::whole(client::send(world.admin(), "POST", "/audit/reads", headers, &body).await).await;
         assert_eq!(answer.status, 403, "{headers:?}");
     }
