@@ -55,8 +55,8 @@ def paths_in(value):
         yield value
 
 
-def sidecar_errors(pod, config_maps):
-    """Rules for a pod template that is labelled as ours."""
+def sidecar_errors(pod, config_maps, claims=()):
+    """Rules for a pod template that is labelled as ours; `claims`: the volumes that a StatefulSet gives each pod."""
     spec = pod["spec"]
     containers = {c["name"]: c for c in spec.get("initContainers", [])}
     if "ccgate" not in containers:
@@ -87,7 +87,11 @@ def sidecar_errors(pod, config_maps):
     yield from (f"ccgate {rule}: not so" for rule, kept in wanted.items() if not kept)
 
     volumes = {v["name"]: v for v in spec.get("volumes", [])}
-    yield from (f"volume `{name}` is mounted, but not declared" for name in mounts if name not in volumes)
+    yield from (f"volume `{name}` is mounted, but not declared" for name in mounts if name not in {*volumes, *claims})
+    yield from (f"volume `{name}` is declared and claimed" for name in claims if name in volumes)
+    # fsGroup makes it readable for ccgate; nobody else in the pod's other groups may.
+    secrets = {name: v["secret"].get("defaultMode") for name, v in volumes.items() if "secret" in v}
+    yield from (f"Secret volume `{name}` is for everybody to read" for name, mode in secrets.items() if mode not in (0o400, 0o440))
     name = volumes.get("ccgate-config", {}).get("configMap", {}).get("name")
     if name not in config_maps:
         yield f"ConfigMap `{name}` is not part of the build"
@@ -112,6 +116,26 @@ def config_errors(config, spec, ports, mounts):
             yield f"`{path}` of ccgate.yaml lies in no mounted folder"
 
 
+def replicas_errors(stateful_set):
+    """Each pod of a StatefulSet has an audit log of its own, by its own name, and it stays."""
+    spec = stateful_set["spec"]
+    claims = {c["metadata"]["name"]: c["spec"] for c in spec.get("volumeClaimTemplates", [])}
+    if claims.get("ccgate-audit", {}).get("accessModes") != ["ReadWriteOncePod"]:
+        yield "each pod needs an audit volume of its own (volumeClaimTemplates, ReadWriteOncePod)"
+    if spec.get("persistentVolumeClaimRetentionPolicy") != {"whenDeleted": "Retain", "whenScaled": "Retain"}:
+        yield "an audit log goes with its replica (persistentVolumeClaimRetentionPolicy)"
+    ccgate = next((c for c in spec["template"]["spec"].get("initContainers", []) if c["name"] == "ccgate"), {})
+    names = [variable["name"] for variable in ccgate.get("env", [])]
+    values = {variable["name"]: variable.get("value", "") for variable in ccgate.get("env", [])}
+    fields = {v["name"]: v.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") for v in ccgate.get("env", [])}
+    origin = values.get("CCGATE_AUDIT__ORIGIN", "")
+    # A variable can name those before it alone.
+    before = names[: names.index("CCGATE_AUDIT__ORIGIN")] if origin else []
+    used = set(re.findall(r"\$\((\w+)\)", origin))
+    if "metadata.name" not in {fields.get(name) for name in used & set(before)} or not used <= set(before):
+        yield "audit.origin is not the pod's: a volume that meets another pod would go unseen (CCGATE_AUDIT__ORIGIN)"
+
+
 def errors_of(things, versions):
     config_maps = {t["metadata"]["name"]: t.get("data", {}) for t in things if t["kind"] == "ConfigMap"}
     for thing in things:
@@ -119,7 +143,10 @@ def errors_of(things, versions):
         yield from (f"{title}: {error}" for error in schema_errors(thing, versions))
         pod = thing.get("spec", {}).get("template", {})
         if pod.get("metadata", {}).get("labels", {}).get("ccgate") == "sidecar":
-            yield from (f"{title}: {error}" for error in sidecar_errors(pod, config_maps))
+            claims = [claim["metadata"]["name"] for claim in thing["spec"].get("volumeClaimTemplates", [])]
+            yield from (f"{title}: {error}" for error in sidecar_errors(pod, config_maps, claims))
+            if thing["kind"] == "StatefulSet":
+                yield from (f"{title}: {error}" for error in replicas_errors(thing))
             if thing["kind"] == "Deployment" and (
                 thing["spec"].get("replicas") != 1 or thing["spec"].get("strategy") != {"type": "Recreate"}
             ):
@@ -152,8 +179,8 @@ def main():
 
 def self_test(things, versions):
     """Breaks the manifests in one place at a time; a change that nothing notices is a hole in this file."""
-    deployments = [t for t in things if t["kind"] == "Deployment"]
-    if not deployments:
+    kinds = {t["kind"] for t in things}
+    if not kinds & {"Deployment", "StatefulSet"}:
         return True
     spec = ("spec", "template", "spec")
     ccgate = (*spec, "initContainers", 0)
@@ -178,17 +205,37 @@ def self_test(things, versions):
         ((*ccgate, "name"), "gate"),
         ((*spec, "volumes"), []),
         ((*spec, "terminationGracePeriodSeconds"), 314),
-        (("spec", "replicas"), 2),
         (("spec", "replicas"), "one"),
-        (("spec", "strategy"), {"type": "RollingUpdate"}),
     ]
-    breaks = [("Deployment", *one) for one in breaks]
+    pod = next(t for t in things if t["kind"] in ("Deployment", "StatefulSet"))["spec"]["template"]["spec"]
+    a_secret = next(place for place, volume in enumerate(pod["volumes"]) if "secret" in volume)
+    breaks.append(((*spec, "volumes", a_secret, "secret", "defaultMode"), 0o444))
+    if "StatefulSet" in kinds:
+        # Behind POD_NAME and POD_NAMESPACE.
+        origin = (*ccgate, "env", 2, "value")
+        claim = ("spec", "volumeClaimTemplates", 0)
+        breaks += [
+            (origin, "ccgate.audit/one-for-all"),
+            (origin, "ccgate.audit/$(POD_NAMESPACE)"),
+            (origin, "ccgate.audit/$(POD_NAME)/$(NOBODY)"),
+            ((*ccgate, "env", 0, "name"), "POD"),
+            ((*claim, "spec", "accessModes"), ["ReadWriteMany"]),
+            ((*claim, "metadata", "name"), "audit"),
+            (("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"), "Delete"),
+            ((*spec, "volumes", 0, "name"), "ccgate-audit"),
+        ]
+        breaks = [("StatefulSet", *one) for one in breaks]
+    else:
+        breaks += [(("spec", "replicas"), 2), (("spec", "strategy"), {"type": "RollingUpdate"})]
+        breaks = [("Deployment", *one) for one in breaks]
     breaks.append(("Service", ("spec", "publishNotReadyAddresses"), False))
     breaks.append(("PrometheusRule", ("spec", "groups", 0, "rules", 0, "annotations"), {"summary": "no way out"}))
     found = 0
     for kind, path, value in breaks:
         broken = json.loads(json.dumps(things))
-        place = next(t for t in broken if t["kind"] == kind)
+        ours = [t for t in broken if t["kind"] == kind]
+        # Of the Services the one that is ccgate's own.
+        place = next((t for t in ours if t["spec"].get("selector") == {"ccgate": "sidecar"}), ours[0])
         for step in path[:-1]:
             place = place[step]
         place[path[-1]] = value

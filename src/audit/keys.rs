@@ -76,7 +76,8 @@ impl Keys {
         }
         let ours = self.signer.verifier();
         let older = self.listed.iter().flatten().filter(|key| *key != ours);
-        let text: String = std::iter::once(ours).chain(older).map(|key| format!("{key}\n")).collect();
+        let lines: Vec<String> = std::iter::once(ours).chain(older).map(ToString::to_string).collect();
+        let text = lines.join("\n") + "\n";
         super::notary::put(storage, Path::new(KEYS_FILE), text.as_bytes(), true)?;
         storage.sync_names()
     }

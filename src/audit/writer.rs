@@ -295,6 +295,7 @@ impl<S: Storage> Writer<S> {
         self.write_batch(head, count, lost, false, status)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what a batch is made of, each once")]
     fn write_batch(&mut self, head: Option<Draft>, count: usize, lost: u64, fresh: bool, status: &Status) -> bool {
         match self.commit(head.as_ref(), count, fresh) {
             Ok(()) => {

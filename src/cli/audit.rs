@@ -65,7 +65,7 @@ pub struct LogArgs {
     /// Who asks, for the record of it
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// With --dir: the keys of the log's pseudonyms (audit.pseudonym_key_file)
+    /// With --dir: the file with the keys of the log's pseudonyms
     #[arg(long, value_name = "FILE")]
     pub pseudonym_key_file: Option<PathBuf>,
     /// The gateway that runs on the log, which records who asks.

@@ -45,6 +45,7 @@ pub struct Cli {
 
 /// What ccgate can do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for the length of the process")]
 pub enum Command {
     /// Run the gateway
     Run(RunArgs),

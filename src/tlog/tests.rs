@@ -28,7 +28,9 @@ struct Shelf(BTreeMap<(u8, u64), Vec<Hash>>);
 impl Shelf {
     fn of(leaves: &[Hash]) -> (Tree, Self) {
         let (mut tree, mut full) = (Tree::new(), Vec::new());
-        leaves.iter().for_each(|leaf| tree.push(*leaf, &mut full));
+        for leaf in leaves {
+            tree.push(*leaf, &mut full);
+        }
         let tiles = full.into_iter().chain(tree.partial_tiles());
         let shelf = Self(tiles.map(|tile| ((tile.id.level, tile.id.index), tile.hashes)).collect());
         (tree, shelf)

@@ -44,7 +44,7 @@ impl Shipped {
             entries_max: 1_024,
             digest: audit::Digest::None,
             segment_bytes_max: 256 * 1_024,
-            segment_age_max: Duration::from_secs(86_400),
+            segment_age_max: Duration::from_hours(24),
             retention: None,
             free_bytes_min: 0,
             pseudonyms: None,
