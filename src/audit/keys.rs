@@ -69,7 +69,7 @@ impl Keys {
         }
         let ours = self.signer.verifier();
         let older = self.listed.iter().flatten().filter(|key| *key != ours);
-        let text: String = std::iter::once(ours).chain(older).map(|key| format!("{key}\n")).collect();
+        let text: String = std::iter::once(ours).chain(older).fold(String::new(), |text, key| format!("{text}{key}\n"));
         super::notary::put(storage, Path::new(KEYS_FILE), text.as_bytes(), true)?;
         storage.sync_names()
     }

@@ -183,7 +183,7 @@ pub(crate) fn test_config(dir: &std::path::Path) -> Config {
         entries_max: 1_024,
         digest: Digest::Sha256,
         segment_bytes_max: 1 << 20,
-        segment_age_max: Duration::from_secs(86_400),
+        segment_age_max: Duration::from_hours(24),
         retention: None,
         free_bytes_min: 0,
         pseudonyms: None,

@@ -20,7 +20,9 @@ async fn write(world: &World, entries: usize) {
 /// Many entries at once: few batches.
 async fn write_many(world: &World, entries: usize) {
     let opened = futures_util::future::join_all((0..entries).map(|_| world.open())).await;
-    opened.into_iter().for_each(|entry| entry.expect("an entry").close(finished()));
+    for entry in opened {
+        entry.expect("an entry").close(finished());
+    }
 }
 
 /// Reads all checkpoints as a stranger would: with the key that the directory lists, and the lines alone.
@@ -273,7 +275,7 @@ async fn a_checkpoint_that_was_forged_or_torn() {
     let (dir, config) = sound().await;
     let note = fs::read_to_string(dir.path().join(CHECKPOINT_FILE)).expect("a note");
     // A crash can tear it: the list has it, too.
-    fs::write(dir.path().join(CHECKPOINT_FILE), &note[..20]).expect("torn");
+    fs::write(dir.path().join(CHECKPOINT_FILE), &note.as_bytes()[..20]).expect("torn");
     stopped(start(&config).expect("it starts")).await;
     let lines = fs::read_to_string(dir.path().join(CHECKPOINTS_FILE)).expect("notes");
     fs::write(dir.path().join(CHECKPOINTS_FILE), format!("{lines}{{\"ts\":\"2026")).expect("torn");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::message::Batch;
 use super::{Draft, Erasing, Health, Writer};
 use crate::audit::Why;
 use crate::audit::fault::Fault;
@@ -117,7 +118,7 @@ impl<S: Storage> Writer<S> {
             return;
         }
         // A failed write keeps no order: it counts itself as lost, and whoever gave it is told.
-        if self.write_batch(Some(draft), 0, 0, true, status) {
+        if self.write_batch(Batch { fresh: true, ..Batch::of(draft) }, status) {
             let seq = self.durable;
             let _ = signed.send(if self.sign(status) { Ok(seq) } else { Err(Why::Unsigned) });
         } else {
@@ -148,7 +149,7 @@ impl<S: Storage> Writer<S> {
         if !self.notary.keep_leaves(&mut self.storage, range.last)? {
             return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
         }
-        let told = self.write_batch(Some(head), 0, 0, false, status) && self.sign(status);
+        let told = self.write_batch(Batch::of(head), status) && self.sign(status);
         if !told {
             return Ok(());
         }
