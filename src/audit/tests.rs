@@ -278,7 +278,11 @@ async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
-    let world = Arc::new(World::with(Plan::never(), |config| config.segment_bytes_max = 64 << 10));
+    let world = Arc::new(World::with(Plan::never(), |config| {
+        config.segment_bytes_max = 64 << 10;
+        // On a busy machine they wait for one another.
+        config.write_timeout = Duration::from_secs(30);
+    }));
     let mut openers = tokio::task::JoinSet::new();
     for number in 0..512 {
         let log = world.log.clone();
@@ -295,7 +299,8 @@ async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
     assert_eq!(world.lines().len(), 1 + 2 * 512 + 1);
     let syncs = world.plan.syncs.load(std::sync::atomic::Ordering::SeqCst);
     assert!(syncs < 512, "{syncs} syncs for 1,024 records: there are batches");
-    assert!(segments(world.dir.path()).len() >= 2, "segments are rotated by size");
+    // One for each tile, or one for several where a batch was large.
+    assert!(segments(world.dir.path()).len() > 1, "segments are rotated by size");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use message::Queued;
+use message::{Batch, Queued};
 pub(super) use message::{Erasing, Line, Message, Opening, Refused};
 use upkeep::KeyChanged;
 
@@ -283,7 +283,7 @@ impl<S: Storage> Writer<S> {
         let record = gap.record(lost, self.next_seq);
         let Some(head) = Draft::own("audit.gap", self.now, &record, &self.ledger) else { return };
         // That record alone: each try that fails uses up the numbers of its batch.
-        if self.write_batch(Some(head), 0, lost, true, status) {
+        if self.write_batch(Batch { lost, fresh: true, ..Batch::of(head) }, status) {
             status.broken(None);
             self.flush(status);
         }
@@ -292,11 +292,11 @@ impl<S: Storage> Writer<S> {
     /// One batch, with a record of the writer's own before it.
     fn write(&mut self, head: Option<Draft>, lost: u64, status: &Status) -> bool {
         let count = self.batch_len();
-        self.write_batch(head, count, lost, false, status)
+        self.write_batch(Batch { head, count, lost, fresh: false }, status)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what a batch is made of, each once")]
-    fn write_batch(&mut self, head: Option<Draft>, count: usize, lost: u64, fresh: bool, status: &Status) -> bool {
+    fn write_batch(&mut self, batch: Batch, status: &Status) -> bool {
+        let Batch { head, count, lost, fresh } = batch;
         match self.commit(head.as_ref(), count, fresh) {
             Ok(()) => {
                 if let Some(head) = head {

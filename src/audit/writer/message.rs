@@ -82,3 +82,21 @@ impl Queued {
         }
     }
 }
+
+/// What is written at once.
+pub(super) struct Batch {
+    /// A record of the writer's own, which comes first.
+    pub(super) head: Option<Draft>,
+    /// How many of the queued records.
+    pub(super) count: usize,
+    /// The lost records that the head tells of.
+    pub(super) lost: u64,
+    /// It begins a segment.
+    pub(super) fresh: bool,
+}
+
+impl Batch {
+    pub(super) const fn of(head: Draft) -> Self {
+        Self { head: Some(head), count: 0, lost: 0, fresh: false }
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Refused;
+use super::message::{Batch, Refused};
 use super::{Draft, Erasing, Health, Writer};
 use crate::audit::Why;
 use crate::audit::fault::Fault;
@@ -117,7 +117,7 @@ impl<S: Storage> Writer<S> {
             // Whoever gave it will not carry it out.
             return;
         }
-        if !self.write_batch(Some(draft), 0, 0, true, status) {
+        if !self.write_batch(Batch { fresh: true, ..Batch::of(draft) }, status) {
             let _ = signed.send(Err(Refused::NotRecorded(Why::Broken)));
             return;
         }
@@ -165,7 +165,7 @@ impl<S: Storage> Writer<S> {
             return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
         }
         // The first of its segment, where a start finds it.
-        let told = self.write_batch(Some(head), 0, 0, true, status) && self.sign(status);
+        let told = self.write_batch(Batch { fresh: true, ..Batch::of(head) }, status) && self.sign(status);
         if !told {
             return Ok(());
         }
