@@ -10,7 +10,8 @@ fn run(args: &VerifyArgs) -> (Exit, String, String) {
 }
 
 fn args(dirs: &[&Path]) -> VerifyArgs {
-    VerifyArgs { key: Vec::new(), json: false, dirs: dirs.iter().map(|dir| dir.to_path_buf()).collect() }
+    let dirs = dirs.iter().map(|dir| dir.to_path_buf()).collect();
+    VerifyArgs { key: Vec::new(), witness: Vec::new(), cosigned: Vec::new(), json: false, dirs }
 }
 
 fn edit(dir: &Path) {
