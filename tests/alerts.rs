@@ -10,7 +10,7 @@ use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 
 /// Metrics that the rules ask for and that are not in the code yet: whoever adds one takes it off this list.
-const AWAITED: &[&str] = &["ccgate_audit_ship_lag_records", "ccgate_audit_ship_lag_seconds", "ccgate_audit_ship_up"];
+const AWAITED: &[&str] = &[];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

@@ -69,7 +69,8 @@ fn a_witness_is_whole_and_named_once() {
         (
             format!("{{url: 'https://w.example/?a', key: {good_key}}}"),
             format!(
-                "{at}.url: \"https://w.example/?a\" is with a query (?): it is a prefix that /add-checkpoint is added to"
+                "{at}.url: the value (not shown: it may hold a secret) is with a query (?): it is a prefix that \
+                 /add-checkpoint is added to"
             ),
         ),
         (format!("{{url: 'https://w.example', key: {note_key}}}"), format!("{at}.key: \"{note_key}\" {no_key}")),

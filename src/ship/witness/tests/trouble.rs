@@ -125,6 +125,7 @@ async fn a_log_that_was_written_anew_together_with_what_was_cosigned_is_refused_
 async fn a_witness_that_does_not_know_the_log_or_its_key_is_asked_again_when_it_does() {
     let fake = Fake::start("witness.example/w1").await;
     let world = World::new(&[fake.clone()]).await;
+    world.write(10).await;
     world.witnessed().await;
     for status in [404, 403] {
         fake.change_logs(|logs| match status {
