@@ -73,8 +73,8 @@ impl Fake {
     /// `<name>+<hash>+<base64(0x04 || key)>`.
     pub(super) fn key(&self) -> String {
         let key = [&[4], self.pair.public_key().as_ref()].concat();
-        let id: String = key_id(&self.name, &self.pair).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}+{id}+{}", self.name, STANDARD.encode(key))
+        let id = u32::from_be_bytes(key_id(&self.name, &self.pair));
+        format!("{}+{id:08x}+{}", self.name, STANDARD.encode(key))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

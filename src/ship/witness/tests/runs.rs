@@ -6,7 +6,7 @@ use crate::tlog::{Checkpoint, Note};
 #[tokio::test]
 async fn every_checkpoint_in_its_turn_is_cosigned_over_restarts() {
     let fake = Fake::start("witness.example/w1").await;
-    let mut world = World::new(&[fake.clone()]).await;
+    let mut world = World::new(std::slice::from_ref(&fake)).await;
     for round in 0..6_u64 {
         world.write(40 + 100 * round).await;
         world.witnessed().await;
@@ -39,7 +39,7 @@ async fn every_checkpoint_in_its_turn_is_cosigned_over_restarts() {
 #[tokio::test]
 async fn a_witness_is_asked_once_an_interval_while_nothing_happens_too() {
     let fake = Fake::start("witness.example/w1").await;
-    let world = World::new(&[fake.clone()]).await;
+    let world = World::new(std::slice::from_ref(&fake)).await;
     world.write(10).await;
     world.witnessed().await;
     let lines = world.lines().len();
@@ -75,7 +75,7 @@ async fn several_witnesses_are_as_good_as_the_worst_of_them() {
 #[tokio::test]
 async fn a_torn_last_line_is_not_the_log_s_end() {
     let fake = Fake::start("witness.example/w1").await;
-    let mut world = World::new(&[fake.clone()]).await;
+    let mut world = World::new(std::slice::from_ref(&fake)).await;
     world.write(10).await;
     world.witnessed().await;
     world.stop().await;
@@ -84,7 +84,7 @@ async fn a_torn_last_line_is_not_the_log_s_end() {
         .restart(|dir| {
             let path = dir.join(WITNESSED_FILE);
             let text = std::fs::read_to_string(&path).expect("text");
-            std::fs::write(&path, format!("{text}{}", &text[..100])).expect("written");
+            std::fs::write(&path, format!("{text}{}", text.chars().take(100).collect::<String>())).expect("written");
         })
         .await;
     assert_eq!(world.verify().damages, [], "a line that is not whole is not there yet");

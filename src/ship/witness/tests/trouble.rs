@@ -8,7 +8,7 @@ async fn a_witness_that_is_down_for_a_while_is_asked_until_it_is_back() {
     for mood in [Mood::Down, Mood::Silent] {
         let mut fake = Fake::start("witness.example/w1").await;
         fake.timeout = Duration::from_millis(150);
-        let world = World::new(&[fake.clone()]).await;
+        let world = World::new(std::slice::from_ref(&fake)).await;
         world.write(10).await;
         world.witnessed().await;
         fake.is(mood);
@@ -37,7 +37,7 @@ async fn the_log_ends_in_time_while_a_witness_is_silent() {
 #[tokio::test]
 async fn a_witness_with_an_older_size_gets_a_proof_from_there() {
     let fake = Fake::start("witness.example/w1").await;
-    let world = World::new(&[fake.clone()]).await;
+    let world = World::new(std::slice::from_ref(&fake)).await;
     world.write(300).await;
     world.witnessed().await;
     let older = fake.latest();
@@ -60,7 +60,7 @@ async fn a_witness_with_an_older_size_gets_a_proof_from_there() {
 #[tokio::test]
 async fn a_lost_file_of_cosigned_notes_costs_one_question() {
     let fake = Fake::start("witness.example/w1").await;
-    let mut world = World::new(&[fake.clone()]).await;
+    let mut world = World::new(std::slice::from_ref(&fake)).await;
     world.write(300).await;
     world.witnessed().await;
     world.stop().await;
@@ -74,7 +74,7 @@ async fn a_lost_file_of_cosigned_notes_costs_one_question() {
 /// Everything is made anew with the log's own key, but for what is kept. What verify says then.
 async fn rewritten(records: u64, keep: &[&str]) -> (World, Fake, Vec<&'static str>) {
     let fake = Fake::start("witness.example/w1").await;
-    let mut world = World::new(&[fake.clone()]).await;
+    let mut world = World::new(std::slice::from_ref(&fake)).await;
     world.write(300).await;
     world.witnessed().await;
     world.stop().await;
@@ -124,7 +124,7 @@ async fn a_log_that_was_written_anew_together_with_what_was_cosigned_is_refused_
 #[tokio::test]
 async fn a_witness_that_does_not_know_the_log_or_its_key_is_asked_again_when_it_does() {
     let fake = Fake::start("witness.example/w1").await;
-    let world = World::new(&[fake.clone()]).await;
+    let world = World::new(std::slice::from_ref(&fake)).await;
     world.write(10).await;
     world.witnessed().await;
     for status in [404, 403] {
@@ -144,7 +144,7 @@ async fn a_witness_that_does_not_know_the_log_or_its_key_is_asked_again_when_it_
 async fn what_does_not_verify_is_not_kept() {
     let fake = Fake::start("witness.example/w1").await;
     fake.is(Mood::Forging);
-    let world = World::new(&[fake.clone()]).await;
+    let world = World::new(std::slice::from_ref(&fake)).await;
     world.write(10).await;
     world.until("it has answered", |_| fake.answers(200) > 1 || fake.answers(409) > 1).await;
     assert_eq!((world.lines(), world.metric("ccgate_audit_witness_up")), (Vec::new(), 0.0));

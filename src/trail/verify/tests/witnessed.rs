@@ -105,7 +105,7 @@ fn a_log_that_was_only_continued_is_sound_and_its_witness_counted() {
     assert_eq!((with.damages.as_slice(), with.notes.as_slice()), (&[][..], &[][..]));
     let [found] = with.witnesses.as_slice() else { panic!("one") };
     assert_eq!((found.witness.as_str(), found.checkpoints, found.size), ("witness.example/w1", 6, 600));
-    assert_eq!(found.ts.map(|ts| ts.as_second()), Some(1_795_348_900));
+    assert_eq!(found.ts.map(jiff::Timestamp::as_second), Some(1_795_348_900));
     let without = report(dir, &[], &[]);
     assert_eq!(without.damages, []);
     assert!(without.notes.iter().any(|note| note.about == About::Witnesses && note.text.starts_with("6 cosigned")));
