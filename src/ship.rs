@@ -21,6 +21,7 @@ mod spool;
 mod stdout;
 #[cfg(test)]
 mod tests;
+pub mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -110,8 +110,9 @@ fn the_reference_shows_the_defaults_of_the_code() {
             Some(default) => {
                 let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
                 assert_eq!(line.value, text, "{path}");
-                // The default store is another one, and nothing is shipped by default.
-                let other = path.starts_with("sessions.store.") || path.starts_with("audit.ship.");
+                // The default store is another one, and by default nothing is shipped and nobody witnesses.
+                let others = ["sessions.store.", "audit.ship.", "audit.witnesses."];
+                let other = others.iter().any(|other| path.starts_with(other));
                 let stands = other == line.commented_out;
                 assert!(stands, "{path} has a default: it stands without #");
             }
@@ -159,8 +160,9 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
 fn what_is_commented_out_in_the_reference_is_good_too() {
     let redis = uncommented(&["jwks_file", "state_file", "state_key_file", "nats"]).replace("store: memory ", "store:");
     let state = uncommented(&["jwks_file", "redis"]).replace("ship: none ", "ship:");
-    for text in [redis, state] {
+    for text in [redis, state].map(|text| text.replace("witnesses: [] ", "witnesses:")) {
         let config = load_text(&text).expect("good");
+        assert_eq!(config.audit.witnesses.len(), 1);
         let (server, admin) = (&config.server, &config.admin);
         assert!(server.tls.is_some() && admin.tls.is_some() && config.policy.dir.is_some(), "{text}");
         assert!(config.sessions.callback.is_some() && config.sessions.store != Store::Memory(None), "{text}");
@@ -177,7 +179,9 @@ fn uncommented(but: &[&str]) -> String {
     for line in reference().lines() {
         let (indent, bare) = line.split_at(line.len() - line.trim_start().len());
         let key = bare.strip_prefix("# ").filter(|rest| {
+            // The first key of a list's item stands behind a dash.
             rest.trim_start()
+                .trim_start_matches("- ")
                 .split_once(':')
                 .is_some_and(|(key, value)| is_key(key) && (value.is_empty() || value.starts_with(' ')))
         });

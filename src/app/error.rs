@@ -48,6 +48,9 @@ pub enum StartError {
     /// The audit log can't be shipped.
     #[error("the audit log cannot be shipped (audit.ship)")]
     Ship(#[from] ship::StartError),
+    /// Witnesses can't be asked.
+    #[error("the audit log cannot be witnessed (audit.witnesses)")]
+    Witness(#[from] ship::witness::StartError),
     /// The folder of the accounts is missing or can't be read.
     #[error("sessions.accounts_dir {} cannot be read", .path.display())]
     Accounts {

@@ -46,6 +46,7 @@ pub struct App {
     sessions: Sessions,
     audit: audit::Log,
     shipping: Option<ship::Shipping>,
+    witnessing: Option<ship::witness::Witnessing>,
     stop: serve::Stop,
     cut: CancellationToken,
 }
@@ -90,6 +91,7 @@ impl App {
         let gateway = parts::gateway(config, &registry)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
+        let witnessing = parts::witness(config, &audit, &clock, &registry)?;
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
@@ -129,6 +131,7 @@ impl App {
             sessions,
             audit,
             shipping,
+            witnessing,
             stop,
             cut,
         })
@@ -144,7 +147,8 @@ impl App {
     /// 1. not ready, but still serving, for `drain.delay`;
     /// 2. no new connections, each open one ends after its request, for at most `drain.timeout`;
     /// 3. what still runs is broken off and recorded as `aborted`;
-    /// 4. sessions are signed out; the audit log writes its last record, which is shipped; the admin plane ends last.
+    /// 4. sessions are signed out; the audit log writes its last record, which is shipped and witnessed; the admin plane
+    ///    ends last.
     ///
     /// [`Signals::hurry`] goes on with 3 at once. The order is what ownership demands: the log outlives all who write.
     pub async fn run(self, signals: Signals) -> Ended {
@@ -177,14 +181,27 @@ impl App {
         join(clock).await;
         self.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.audit.shut_down(AUDIT_TIMEOUT).await;
-        if let Some(shipping) = self.shipping {
-            shipping.stop().await;
-        }
+        end(self.shipping, self.witnessing).await;
         tracing::info!("ended");
         admin_stop.cancel();
         join(admin).await;
         Ended { every_entry_closed: ended.complete && ended.entries_without_end == 0 }
     }
+}
+
+/// What the log has written is shipped and witnessed, side by side.
+async fn end(shipping: Option<ship::Shipping>, witnessing: Option<ship::witness::Witnessing>) {
+    let shipped = async {
+        if let Some(shipping) = shipping {
+            shipping.stop().await;
+        }
+    };
+    let witnessed = async {
+        if let Some(witnessing) = witnessing {
+            witnessing.stop().await;
+        }
+    };
+    tokio::join!(shipped, witnessed);
 }
 
 /// Waits for `done`, but no longer than `time` and not after `hurry`; `None`: it was not done.

@@ -88,6 +88,22 @@ pub(super) fn ship(
     Ok(Some(shipping))
 }
 
+/// Starts asking the witnesses of the audit log, where there are some.
+pub(super) fn witness(
+    config: &Config,
+    log: &audit::Log,
+    clock: &Clock,
+    registry: &Registry,
+) -> Result<Option<ship::witness::Witnessing>, StartError> {
+    let section = &config.audit;
+    if section.witnesses.is_empty() {
+        return Ok(None);
+    }
+    let metrics = ship::witness::Metrics::register(registry)?;
+    let witnesses = section.witnesses.clone();
+    Ok(Some(ship::witness::Witnessing::start(section.dir.clone(), witnesses, log, clock, metrics)?))
+}
+
 /// Opens the store of the sessions: reads its files, and connects where it is shared.
 pub(super) async fn session_store(
     config: &Config,

@@ -163,6 +163,7 @@ impl Check {
         self.verifier_keys(audit);
         self.pseudonym_keys(audit);
         self.ship(&audit.ship);
+        self.witnesses(&audit.witnesses);
     }
 
     /// A folder that is there and can be written.

@@ -285,6 +285,7 @@ impl Parser<'_> {
             free_bytes_min: raw.free_space_min.bytes(),
             durability: raw.durability,
             ship: self.ship(raw.ship, raw.durability)?,
+            witnesses: self.witnesses(raw.witnesses),
         })
     }
 }

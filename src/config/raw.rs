@@ -13,7 +13,7 @@ use super::units::{Duration, Size};
 pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
 pub use ship::Durability;
-pub(super) use ship::{Nats, Ship};
+pub(super) use ship::{Nats, Ship, Witness};
 
 /// Configuration of ccgate. It never holds a secret, only the names of files that do.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -344,6 +344,9 @@ pub(super) struct Audit {
     pub(super) durability: Durability,
     /// Where the records are sent, beside the log's own files: `none`, `stdout` (a line each, for a log agent), or `nats` (a NATS JetStream stream).
     pub(super) ship: Ship,
+    /// Who cosigns the log's checkpoints, so that not even the holder of its key can write it anew unseen; each learns sizes and hashes, never a record.
+    #[schemars(length(max = 8))]
+    pub(super) witnesses: Vec<Witness>,
 }
 
 impl Default for Audit {
@@ -363,6 +366,7 @@ impl Default for Audit {
             free_space_min: Size::from_mib(64),
             durability: Durability::Local,
             ship: Ship::None,
+            witnesses: Vec::new(),
         }
     }
 }

@@ -240,6 +240,8 @@ pub struct Audit {
     pub durability: Durability,
     /// Where the records are sent.
     pub ship: Ship,
+    /// Who cosigns the log's checkpoints; at most 8, no two with one key.
+    pub witnesses: Vec<crate::ship::witness::Witness>,
 }
 
 /// Where the audit log's records are sent.

@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 /// The signature type of Ed25519 keys.
 const ED25519_TYPE: u8 = 1;
 /// Bytes of an Ed25519 public key.
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 /// Bytes of a key's id.
-const ID_BYTES: usize = 4;
+pub(super) const ID_BYTES: usize = 4;
 /// Longest note that is read, in bytes: a checkpoint with a hundred signatures.
 const NOTE_BYTES_MAX: usize = 64 * 1_024;
 /// What a signature's line begins with: an em dash.
@@ -70,7 +70,7 @@ pub enum KeyError {
     #[error("it is no Ed25519 private key in PKCS#8")]
     Private,
     /// It is no verifier key.
-    #[error("it is no verifier key: <name>+<8 hex digits>+<base64 of an Ed25519 key>")]
+    #[error("it is no verifier key of this kind: <name>+<8 hex digits>+<base64 of an Ed25519 key>")]
     Verifier,
 }
 
@@ -121,17 +121,7 @@ impl fmt::Debug for Signer {
 
 impl VerifierKey {
     fn new(name: &str, key: [u8; KEY_BYTES]) -> Result<Self, KeyError> {
-        let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-        if name.is_empty() || name.len() > 255 || !name.chars().all(fits) {
-            return Err(KeyError::Name);
-        }
-        let mut context = Context::new(&SHA256);
-        context.update(name.as_bytes());
-        context.update(&[b'\n', ED25519_TYPE]);
-        context.update(&key);
-        let mut id = [0; ID_BYTES];
-        id.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        Ok(Self { name: name.to_owned(), id, key })
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519_TYPE, &key)?, key })
     }
 
     /// Its name: the log's origin.
@@ -153,15 +143,61 @@ impl VerifierKey {
     }
 }
 
-fn hex(id: [u8; ID_BYTES]) -> String {
+/// A key's id: over its name, the type of its signatures, and itself.
+///
+/// # Errors
+/// The name is none.
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8; KEY_BYTES]) -> Result<[u8; ID_BYTES], KeyError> {
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
+    if name.is_empty() || name.len() > 255 || !name.chars().all(fits) {
+        return Err(KeyError::Name);
+    }
+    let mut context = Context::new(&SHA256);
+    context.update(name.as_bytes());
+    context.update(&[b'\n', kind]);
+    context.update(key);
+    let mut id = [0; ID_BYTES];
+    id.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    Ok(id)
+}
+
+/// Takes a verifier key of this type apart, into name, id and key.
+///
+/// # Errors
+/// It is none, or one of another type, or its id is not that of name and key.
+pub(super) fn parse_key(text: &str, kind: u8) -> Result<(String, [u8; ID_BYTES], [u8; KEY_BYTES]), KeyError> {
+    // Base64 can hold a `+`, a name cannot.
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(KeyError::Verifier);
+    };
+    let bytes = STANDARD.decode(key).map_err(|_| KeyError::Verifier)?;
+    let (found, key) = bytes.split_first().ok_or(KeyError::Verifier)?;
+    let key = key.try_into().map_err(|_| KeyError::Verifier)?;
+    let own = key_id(name, kind, &key)?;
+    // The id is a checksum over name and key.
+    if *found == kind && hex(own) == id { Ok((name.to_owned(), own, key)) } else { Err(KeyError::Verifier) }
+}
+
+/// Writes a verifier key of this type.
+pub(super) fn write_key(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    id: [u8; ID_BYTES],
+    kind: u8,
+    key: &[u8; KEY_BYTES],
+) -> fmt::Result {
+    let bytes: Vec<u8> = std::iter::once(kind).chain(*key).collect();
+    write!(f, "{name}+{}+{}", hex(id), STANDARD.encode(bytes))
+}
+
+pub(super) fn hex(id: [u8; ID_BYTES]) -> String {
     format!("{:08x}", u32::from_be_bytes(id))
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519_TYPE];
-        key.extend_from_slice(&self.key);
-        write!(f, "{}+{}+{}", self.name, self.id(), STANDARD.encode(key))
+        write_key(f, &self.name, self.id, ED25519_TYPE, &self.key)
     }
 }
 
@@ -175,18 +211,8 @@ impl FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        // Base64 can hold a `+`, a name cannot.
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(KeyError::Verifier);
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| KeyError::Verifier)?;
-        let (ED25519_TYPE, key) = bytes.split_first().map(|(kind, key)| (*kind, key)).ok_or(KeyError::Verifier)? else {
-            return Err(KeyError::Verifier);
-        };
-        let key = Self::new(name, key.try_into().map_err(|_| KeyError::Verifier)?)?;
-        // The id is a checksum over name and key.
-        if key.id() == id { Ok(key) } else { Err(KeyError::Verifier) }
+        let (name, id, key) = parse_key(text, ED25519_TYPE)?;
+        Ok(Self { name, id, key })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use crate::tlog::{KeyError, VerifierKey};
+use crate::tlog::{KeyError, VerifierKey, WitnessKey};
 
 /// The log's own list, below its directory: the key in use first, then older ones.
 pub const KEYS_FILE: &str = "audit.pub";
@@ -41,11 +42,23 @@ pub enum KeysError {
 /// # Errors
 /// The file can't be read, or a line is no verifier key.
 pub fn read_keys(path: &Path) -> Result<Vec<VerifierKey>, KeysError> {
+    read(path)
+}
+
+/// Reads a list of witnesses' keys of at most 256 KiB.
+///
+/// # Errors
+/// The file can't be read, or a line is no witness's key.
+pub fn read_witness_keys(path: &Path) -> Result<Vec<WitnessKey>, KeysError> {
+    read(path)
+}
+
+fn read<K: FromStr<Err = KeyError>>(path: &Path) -> Result<Vec<K>, KeysError> {
     let failed = |source| KeysError::Io { path: path.to_path_buf(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(KEYS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    parse_keys(&text).map_err(|(line, source)| KeysError::Line { path: path.to_path_buf(), line, source })
+    parse(&text).map_err(|(line, source)| KeysError::Line { path: path.to_path_buf(), line, source })
 }
 
 /// Reads a list.
@@ -53,6 +66,10 @@ pub fn read_keys(path: &Path) -> Result<Vec<VerifierKey>, KeysError> {
 /// # Errors
 /// The number of the line that is no verifier key, from 1, and why.
 pub fn parse_keys(text: &str) -> Result<Vec<VerifierKey>, (usize, KeyError)> {
+    parse(text)
+}
+
+fn parse<K: FromStr<Err = KeyError>>(text: &str) -> Result<Vec<K>, (usize, KeyError)> {
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines.map(|(number, line)| line.parse().map_err(|error| (number, error))).collect()
 }

@@ -33,7 +33,15 @@ impl Sample {
     pub(crate) fn begin(dir: &Path, seed: u64) -> Self {
         let random = aws_lc_rs::rand::SystemRandom::new();
         let key = Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
-        let signer = Signer::from_pkcs8(ORIGIN, key.as_ref()).expect("a signer");
+        Self::signed_by(dir, seed, Signer::from_pkcs8(ORIGIN, key.as_ref()).expect("a signer"))
+    }
+
+    /// As [`Sample::begin`], signed as this one was, which has to be signed by then.
+    pub(crate) fn anew(self, dir: &Path, seed: u64) -> Self {
+        Self::signed_by(dir, seed, self.signer)
+    }
+
+    fn signed_by(dir: &Path, seed: u64, signer: Signer) -> Self {
         fs::write(dir.join(KEYS_FILE), format!("# the log's own keys\n{}\n", signer.verifier())).expect("written");
         let mut sample = Self {
             dir: dir.to_path_buf(),

@@ -10,9 +10,12 @@
 //! - What is compared: lines, hash tiles and signed roots. A root that fits says which of line and tile is right, so a
 //!   damage has an exact line wherever its tile is whole; elsewhere it lies between two checkpoints.
 //! - What no verifier of one directory can see: a log whose last lines, tiles and checkpoints were all taken back to an
-//!   older state, and one that the holder of its signing key wrote anew. Checkpoints that were shipped show both.
-//! - Memory: a few MiB for each thread, entries that are open, records that were erased; nothing for each line.
+//!   older state, and one that the holder of its signing key wrote anew. Checkpoints that were shipped, or that a witness
+//!   has cosigned, show both.
+//! - Memory: a few MiB for each thread, entries that are open, records that were erased, and a hundred bytes for each note
+//!   that a witness has cosigned; nothing for each line.
 
+mod cosigned;
 mod leaves;
 mod pipeline;
 mod proof;
@@ -23,6 +26,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod witnessed;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -32,7 +36,9 @@ use super::{Head, LINE_BYTES_MAX, Lines, Piece, Range, segments};
 use crate::tlog::VerifierKey;
 
 pub use report::{About, Between, Counts, DAMAGES_MAX, Damage, Kind, Note, Report, Signed};
+pub use witnessed::{Witnessed, Witnesses, verify_witnessed};
 
+use cosigned::Cosigned;
 use proof::Proof;
 use segments::Segment;
 use walk::Walk;
@@ -67,6 +73,16 @@ pub enum Error {
 /// # Errors
 /// The directory can't be read or holds no log. What is wrong with the log itself is in the report.
 pub fn verify(dir: &Path, keys: &[VerifierKey], progress: &mut dyn FnMut(u64, u64)) -> Result<Report, Error> {
+    compare(dir, keys, &mut Cosigned::default(), progress)
+}
+
+/// Verifies, and compares the roots that others remember with the tree.
+fn compare(
+    dir: &Path,
+    keys: &[VerifierKey],
+    cosigned: &mut Cosigned,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, Error> {
     let failed = |source| Error::Io { path: dir.to_path_buf(), source };
     let found = segments(dir).map_err(failed)?;
     let (signed, newest) = signed::Signed::open(dir, keys).map_err(failed)?;
@@ -82,7 +98,7 @@ pub fn verify(dir: &Path, keys: &[VerifierKey], progress: &mut dyn FnMut(u64, u6
         report.damage(Damage::new(Kind::Unsigned, "there is no checkpoint: nothing in the log is signed"));
     }
     let total = found.iter().filter_map(|segment| segment.path.metadata().ok()).map(|file| file.len()).sum();
-    let mut walk = Walk::new(&found, voids(&found), Proof::new(dir, signed, newest.size));
+    let mut walk = Walk::new(&found, voids(&found), Proof::new(dir, signed, cosigned, newest.size));
     walk.proof.begin(&mut report);
     pipeline::run(&found, newest.size, |piece| {
         walk.piece(piece, &mut report);

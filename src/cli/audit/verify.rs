@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::super::Exit;
-use crate::tlog::VerifierKey;
-use crate::trail::verify::{Between, Damage, Error, Report, verify as verify_log};
-use crate::trail::{KEYS_FILE, KeysError, Range, read_keys};
+use crate::tlog::{VerifierKey, WitnessKey};
+use crate::trail::verify::{Between, Damage, Error, Report, Witnesses, verify_witnessed};
+use crate::trail::{KEYS_FILE, KeysError, Range, read_keys, read_witness_keys};
 
 /// How long a verification takes before its progress is shown, and how often it changes then.
 const QUIET: Duration = Duration::from_secs(1);
@@ -25,6 +25,12 @@ pub struct VerifyArgs {
     /// can change the log can change too
     #[arg(long, value_name = "PUB")]
     pub key: Vec<String>,
+    /// A witness's key (NAME+ID+BASE64), or a file with one a line; repeatable; each must have cosigned the log
+    #[arg(long, value_name = "PUB")]
+    pub witness: Vec<String>,
+    /// A cosigned note that was kept elsewhere, or a copy of witness.jsonl, beside DIR/witness.jsonl; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub cosigned: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -61,14 +67,25 @@ pub(super) fn verify(args: &VerifyArgs, terminal: bool, out: &mut dyn Write, err
         Ok(keys) => keys.concat(),
         Err(error) => return refuse(err, &error),
     };
-    let mut logs = Vec::new();
+    let witnesses = match args.witness.iter().map(|key| given_witnesses(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => Witnesses { keys: keys.concat(), files: args.cosigned.clone() },
+        Err(error) => return refuse(err, &error),
+    };
+    let mut logs: Vec<Log> = Vec::new();
     for dir in &args.dirs {
         let own_keys = args.key.is_empty();
         // Without a list every checkpoint is by a key that is not known, which the report says.
         let keys = if own_keys { read_keys(&dir.join(KEYS_FILE)).unwrap_or_default() } else { given.clone() };
-        match with_progress(dir, &keys, terminal, err) {
+        match with_progress(dir, &keys, &witnesses, terminal, err) {
             Ok(report) => logs.push(Log { dir: dir.clone(), sound: report.is_sound(), own_keys, report }),
             Err(error) => return refuse(err, &error),
+        }
+    }
+    for (place, file) in args.cosigned.iter().enumerate() {
+        // What was given as a proof must not be passed over.
+        if logs.iter().all(|log| log.report.given.get(place) == Some(&0)) {
+            writeln!(err, "ccgate: {} holds no note of the log", file.display())?;
+            return Ok(Exit::Usage);
         }
     }
     let damages = logs.iter().map(|log| log.report.damage_count()).sum();
@@ -87,6 +104,10 @@ fn given_keys(given: &str) -> Result<Vec<VerifierKey>, KeysError> {
     given.parse().map_or_else(|_| read_keys(Path::new(given)), |key| Ok(vec![key]))
 }
 
+fn given_witnesses(given: &str) -> Result<Vec<WitnessKey>, KeysError> {
+    given.parse().map_or_else(|_| read_witness_keys(Path::new(given)), |key| Ok(vec![key]))
+}
+
 fn refuse(err: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<Exit> {
     write!(err, "ccgate: {error}")?;
     let mut cause = error.source();
@@ -98,9 +119,15 @@ fn refuse(err: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<Exit
     Ok(Exit::Usage)
 }
 
-fn with_progress(dir: &Path, keys: &[VerifierKey], terminal: bool, err: &mut dyn Write) -> Result<Report, Error> {
+fn with_progress(
+    dir: &Path,
+    keys: &[VerifierKey],
+    witnesses: &Witnesses,
+    terminal: bool,
+    err: &mut dyn Write,
+) -> Result<Report, Error> {
     let (mut next, mut drawn) = (Instant::now() + QUIET, false);
-    let report = verify_log(dir, keys, &mut |done, total| {
+    let report = verify_witnessed(dir, keys, witnesses, &mut |done, total| {
         let now = Instant::now();
         if terminal && now >= next {
             let percent = done.saturating_mul(100) / total.max(1);
@@ -145,6 +172,11 @@ fn tell_log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
         let ts = signed.ts.map_or(String::new(), |ts| format!(", at {ts}"));
         let checkpoints = plural(counts.checkpoints, "checkpoint");
         writeln!(out, "  signed   1 to {}{ts} ({checkpoints})", signed.size)?;
+    }
+    for found in &report.witnesses {
+        let ts = found.ts.map_or(String::new(), |ts| format!(", at {ts}"));
+        let checkpoints = plural(found.checkpoints, "checkpoint");
+        writeln!(out, "  witness  {}: 1 to {}{ts} ({checkpoints})", shown(&found.witness), found.size)?;
     }
     if log.own_keys {
         let text = "the key is the one in the same directory: whoever changed the log could change it too; give --key";

@@ -1,9 +1,10 @@
-//! The files that shipping needs: the servers' URLs and what TLS takes. Nothing of what they hold is told.
+//! The files that shipping and witnesses need: the servers' URLs and what TLS takes. Nothing of what they hold is told.
 
 use secrecy::ExposeSecret as _;
 
 use super::{Check, Severity};
 use crate::config::sections::Ship;
+use crate::ship::witness::Witness;
 use crate::ship::{Nats, Server, SetUpError};
 
 impl Check {
@@ -35,6 +36,12 @@ impl Check {
         if readable && server.tls.ca_file.is_some() {
             let what = "a nats:// URL is with TLS only if the server asks for it";
             self.warn(&key("url_file"), what, "make it tls://, so that nothing is sent in the clear");
+        }
+    }
+
+    pub(super) fn witnesses(&mut self, witnesses: &[Witness]) {
+        for (index, witness) in witnesses.iter().enumerate() {
+            self.trusted(&format!("audit.witnesses[{index}].ca_file"), witness.ca_file.as_deref());
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::config::raw;
 use crate::config::sections::{Durability, Ship};
 use crate::net::ClientTls;
 use crate::ship;
+use crate::ship::witness::Witness;
+use crate::tlog::WitnessKey;
 
 impl Parser<'_> {
     pub(super) fn ship(&mut self, raw: raw::Ship, durability: Durability) -> Option<Ship> {
@@ -37,5 +39,33 @@ impl Parser<'_> {
             tls: ClientTls { ca_file, client_cert, ..ClientTls::default() },
             timeout: raw.timeout.get(),
         })
+    }
+
+    /// Those that can be read; what is wrong with others is told.
+    pub(super) fn witnesses(&mut self, raw: Vec<raw::Witness>) -> Vec<Witness> {
+        let mut witnesses: Vec<Witness> = Vec::new();
+        for (index, raw) in raw.into_iter().enumerate() {
+            let Some(witness) = self.witness(index, raw) else { continue };
+            if let Some(first) = witnesses.iter().position(|other| other.key.name() == witness.key.name()) {
+                let what = format!("the name of audit.witnesses[{first}]");
+                self.fail(&format!("audit.witnesses[{index}].key"), what, "name each witness once");
+            }
+            witnesses.push(witness);
+        }
+        witnesses
+    }
+
+    fn witness(&mut self, index: usize, raw: raw::Witness) -> Option<Witness> {
+        let key = |name: &str| format!("audit.witnesses[{index}].{name}");
+        let url = self.required(&key("url"), raw.url, "the witness's submission prefix, as in https://witness.example");
+        let url = url.and_then(|url| self.read(&key("url"), &url, grammar::witness));
+        let verifier = self.required(&key("key"), raw.key, "the key that its operator tells, <name>+<id>+<base64>");
+        let verifier = verifier.and_then(|text| {
+            self.read(&key("key"), &text, |text| {
+                text.parse::<WitnessKey>().map_err(|_| "not a key for cosignatures with Ed25519, <name>+<id>+<base64>")
+            })
+        });
+        let ca_file = raw.ca_file.map(|file| self.file(&key("ca_file"), file));
+        Some(Witness { url: url?, key: verifier?, ca_file, interval: raw.interval.get(), timeout: raw.timeout.get() })
     }
 }

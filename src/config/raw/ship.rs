@@ -63,3 +63,35 @@ impl Default for Nats {
         }
     }
 }
+
+/// A witness that cosigns the log's checkpoints (c2sp.org/tlog-witness).
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Witness {
+    /// Its submission prefix, https (http on loopback); checkpoints are posted to `<url>/add-checkpoint`.
+    #[schemars(required, length(min = 1, max = 2048))]
+    pub(in crate::config) url: Option<String>,
+    /// Its verifier key for cosignatures with Ed25519: `<name>+<id>+<base64>`.
+    #[schemars(required, length(min = 1, max = 512))]
+    pub(in crate::config) key: Option<String>,
+    /// File with the certificates to trust, PEM; without it the system's.
+    pub(in crate::config) ca_file: Option<PathBuf>,
+    /// Between two submissions.
+    #[schemars(extend("x-min" = "1s", "x-max" = "24h"))]
+    pub(in crate::config) interval: Duration,
+    /// For a whole submission.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "60s"))]
+    pub(in crate::config) timeout: Duration,
+}
+
+impl Default for Witness {
+    fn default() -> Self {
+        Self {
+            url: None,
+            key: None,
+            ca_file: None,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::super::{Range, TileDir};
+use super::cosigned::Cosigned;
 use super::leaves::{Leaves, width};
 use super::report::{Damage, Kind, Report, Signed as Fitting};
 use super::signed::{Entry, Signed};
@@ -24,6 +25,8 @@ pub(super) struct Proof<'d> {
     dir: &'d Path,
     leaves: Leaves<'d>,
     signed: Signed<'d>,
+    /// What others remember.
+    cosigned: &'d mut Cosigned,
     /// The tree, with the tile's leaf where line and tile differ. `None`: a leaf is not known.
     tree: Option<Tree>,
     fork: Option<Fork>,
@@ -48,11 +51,12 @@ struct Fork {
 }
 
 impl<'d> Proof<'d> {
-    pub(super) fn new(dir: &'d Path, signed: Signed<'d>, claimed: u64) -> Self {
+    pub(super) fn new(dir: &'d Path, signed: Signed<'d>, cosigned: &'d mut Cosigned, claimed: u64) -> Self {
         Self {
             dir,
             leaves: Leaves::new(dir),
             signed,
+            cosigned,
             tree: Some(Tree::new()),
             fork: None,
             size: 0,
@@ -182,6 +186,7 @@ impl<'d> Proof<'d> {
             }
         }
         self.misfit_stays(report);
+        self.cosigned.settle(None);
         match self.fork.take() {
             Some(fork) => {
                 for Suspect(mut damage) in fork.suspects {
@@ -226,6 +231,7 @@ impl<'d> Proof<'d> {
     fn give_up_tree(&mut self, report: &mut Report) {
         self.tree = None;
         self.told = true;
+        self.cosigned.settle(None);
         if let Some(fork) = self.fork.take() {
             self.tell_suspects(fork.suspects, None, report);
         }
@@ -241,10 +247,13 @@ impl<'d> Proof<'d> {
         }
     }
 
-    /// Compares all checkpoints of the tree's size.
+    /// Compares all checkpoints of the tree's size, and what others remember of it.
     fn compare(&mut self, report: &mut Report) {
+        let size = self.size;
+        let (tree, fork) = (&self.tree, &self.fork);
+        let by_lines = || fork.as_ref().map(|fork| fork.by_lines.root());
+        self.cosigned.reached(size, || (tree.as_ref().map(Tree::root), by_lines()));
         loop {
-            let size = self.size;
             let entry = self.signed.peek(&mut |damage| report.damage(damage));
             if entry.is_none_or(|entry| entry.checkpoint.size > size) {
                 return;
@@ -259,6 +268,7 @@ impl<'d> Proof<'d> {
         let fits = self.tree.as_ref().is_some_and(|tree| tree.root() == root);
         let lines_fit = !fits && self.fork.as_ref().is_some_and(|fork| fork.by_lines.root() == root);
         if fits || lines_fit {
+            self.cosigned.settle(Some(lines_fit));
             let fork = self.fork.take();
             match fork {
                 Some(fork) if lines_fit => {
@@ -277,6 +287,7 @@ impl<'d> Proof<'d> {
         }
         match self.tree_by_tiles(&entry) {
             Some(tree) => {
+                self.cosigned.settle(Some(false));
                 if let Some(fork) = self.fork.take() {
                     let bad = self.misfit.as_ref().unwrap_or(&entry).checkpoint.size;
                     self.tell_suspects(fork.suspects, Some(bad), report);

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::Range;
+use super::witnessed::Witnessed;
 use crate::tlog::Hash;
 
 /// Damages that are kept; more are only counted. A log with as many needs no longer list.
@@ -22,6 +23,12 @@ pub struct Report {
     pub counts: Counts,
     /// The largest checkpoint that fits the lines.
     pub signed: Option<Signed>,
+    /// What the witnesses that were asked about have cosigned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<Witnessed>,
+    /// For each file of cosigned notes that was given: its notes of this log.
+    #[serde(skip)]
+    pub given: Vec<u64>,
     /// Damages that a signed `audit.loss_accepted` covers.
     pub accepted: Vec<Damage>,
     /// What is no damage but worth knowing.
@@ -93,6 +100,8 @@ pub enum About {
     Void,
     /// The newest checkpoint and the list of all differ by one.
     Checkpoints,
+    /// Cosignatures that were not verified.
+    Witnesses,
 }
 
 /// What is damaged, and where.
@@ -157,6 +166,10 @@ pub enum Kind {
     KeyUnknown,
     /// More records are without a signature than a running log can have.
     Unsigned,
+    /// It is not the log that a witness has cosigned: whoever wrote it anew, or put it back, holds its key or a copy.
+    Rewritten,
+    /// A witness that was asked about has cosigned nothing.
+    Unwitnessed,
     /// A file cannot be read.
     Unreadable,
 }
@@ -180,6 +193,8 @@ impl Kind {
             Self::Checkpoint => "checkpoint",
             Self::KeyUnknown => "key_unknown",
             Self::Unsigned => "unsigned",
+            Self::Rewritten => "rewritten",
+            Self::Unwitnessed => "unwitnessed",
             Self::Unreadable => "unreadable",
         }
     }
@@ -208,6 +223,12 @@ impl Kind {
                 "give the log's verifier keys with --key, old ones too; is it another replica's directory?"
             }
             Self::Unsigned => "ask why nothing was signed, and compare the last checkpoint with a shipped copy",
+            Self::Rewritten => {
+                "keep the cosigned note and the directory as it is: together they prove that there were two logs under one name"
+            }
+            Self::Unwitnessed => {
+                "ask the witness what it has cosigned; is its key the right one, and was it configured?"
+            }
             Self::Unreadable => "make the file readable and verify again",
         }
     }

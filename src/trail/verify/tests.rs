@@ -4,12 +4,13 @@ mod damages;
 mod flips;
 mod hostile;
 mod orders;
+mod witnessed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::sample::Sample;
-use super::super::{CHECKPOINT_FILE, CHECKPOINTS_FILE, KEYS_FILE, Range, read_keys, segment_name};
+use super::super::{CHECKPOINT_FILE, CHECKPOINTS_FILE, KEYS_FILE, Range, WITNESSED_FILE, read_keys, segment_name};
 use super::*;
 
 /// A log in a directory of its own.
@@ -65,7 +66,7 @@ impl Log {
 
 fn verified(dir: &Path) -> Report {
     let keys = read_keys(&dir.join(KEYS_FILE)).unwrap_or_default();
-    verify(dir, &keys, &mut |_, _| {}).expect("a log")
+    verify_witnessed(dir, &keys, &Witnesses::default(), &mut |_, _| {}).expect("a log")
 }
 
 /// The only damage.

@@ -1,5 +1,10 @@
 //! The command as a person sees it.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::trail::sample::Sample;
 
@@ -10,7 +15,8 @@ fn run(args: &VerifyArgs) -> (Exit, String, String) {
 }
 
 fn args(dirs: &[&Path]) -> VerifyArgs {
-    VerifyArgs { key: Vec::new(), json: false, dirs: dirs.iter().map(|dir| dir.to_path_buf()).collect() }
+    let dirs = dirs.iter().map(|dir| dir.to_path_buf()).collect();
+    VerifyArgs { key: Vec::new(), witness: Vec::new(), cosigned: Vec::new(), json: false, dirs }
 }
 
 fn edit(dir: &Path) {
@@ -67,6 +73,64 @@ fn json_says_the_same() {
     let damage = &json["logs"][0]["damages"][0];
     assert_eq!((&damage["kind"], &damage["lines"]["first"]), (&"edited".into(), &3.into()));
     assert_eq!(json["logs"][0]["keys_from_log"], true);
+}
+
+#[test]
+fn a_witness_is_told_with_what_it_has_cosigned() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _ = Sample::write(dir.path(), 300, 512, 100);
+    let (name, pair) = ("witness.example/w1", Ed25519KeyPair::generate().expect("a key"));
+    let public = pair.public_key().as_ref();
+    let id = digest(&SHA256, &[name.as_bytes(), b"\n\x04", public].concat()).as_ref()[..4].to_vec();
+    let hex = u32::from_be_bytes(id.clone().try_into().expect("4 bytes"));
+    let key = format!("{name}+{hex:08x}+{}", STANDARD.encode([&[4], public].concat()));
+    let note = std::fs::read_to_string(dir.path().join("checkpoint")).expect("a note");
+    let text = note.split_once("\n\n").expect("a note").0;
+    let signature = pair.sign(format!("cosignature/v1\ntime 1795348900\n{text}\n").as_bytes());
+    let signature = STANDARD.encode([&id, &1_795_348_900_u64.to_be_bytes()[..], signature.as_ref()].concat());
+    let kept = dir.path().join("kept");
+    std::fs::write(&kept, format!("{note}\u{2014} {name} {signature}\n")).expect("written");
+    let keys = dir.path().join("keys.txt");
+    std::fs::write(&keys, format!("# ours\n{key}\n")).expect("written");
+
+    let with = |cosigned: &[&Path], witness: &str, json| VerifyArgs {
+        witness: vec![witness.to_owned()],
+        cosigned: cosigned.iter().map(|path| path.to_path_buf()).collect(),
+        json,
+        ..args(&[dir.path()])
+    };
+    for witness in [key.as_str(), &keys.display().to_string()] {
+        let (exit, out, err) = run(&with(&[&kept], witness, false));
+        assert_eq!((exit, err.as_str()), (Exit::Ok, ""), "{out}");
+        assert!(
+            out.contains("  witness  witness.example/w1: 1 to 300, at 2026-11-22T12:01:40Z (1 checkpoint)\n"),
+            "{out}"
+        );
+    }
+    let (_, out, _) = run(&with(&[&kept], &key, true));
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(json["logs"][0]["witnesses"][0]["size"], 300);
+    let (exit, out, _) = run(&with(&[], &key, false));
+    assert_eq!(exit, Exit::Failed);
+    assert!(
+        out.contains("  DAMAGE   unwitnessed: no checkpoint of the log is cosigned by witness.example/w1\n"),
+        "{out}"
+    );
+    // A note of another log proves nothing of this one, and must not look as if it did.
+    let other = tempfile::tempdir().expect("a directory");
+    let foreign = other.path().join("note");
+    std::fs::write(&foreign, note.replace("ccgate.example/audit", "other.example/audit")).expect("written");
+    let (exit, out, err) = run(&with(&[&kept, &foreign], &key, false));
+    assert_eq!(
+        (exit, out.as_str(), err),
+        (Exit::Usage, "", format!("ccgate: {} holds no note of the log\n", foreign.display()))
+    );
+    let (exit, _, err) = run(&with(&[&other.path().join("none")], &key, false));
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("none cannot be read: "), "{err}");
+    let (exit, _, err) = run(&with(&[], "/nowhere/witness", false));
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("/nowhere/witness cannot be read: "), "{err}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn name() -> impl Strategy<Value = String> {
         prop_oneof![0..600_u64, any::<u64>()].prop_map(segment_name),
         Just(CHECKPOINT_FILE.to_owned()),
         Just(CHECKPOINTS_FILE.to_owned()),
+        Just(WITNESSED_FILE.to_owned()),
         Just("tile/0/000".to_owned()),
         Just("tile/0/000.p/7".to_owned()),
         Just("tile/1/000.p/1".to_owned()),
@@ -46,7 +47,7 @@ proptest! {
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             fs::write(path, bytes).expect("written");
         }
-        let _ = verify(dir.path(), &[], &mut |_, _| {});
+        let _ = verify_witnessed(dir.path(), &[], &Witnesses::default(), &mut |_, _| {});
     }
 
     #[test]
