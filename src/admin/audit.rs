@@ -23,6 +23,8 @@ const REQUEST_BYTES_MAX: usize = 64 * 1_024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reading {
+    /// Which log: its name in its checkpoints.
+    pub origin: String,
     /// With which command.
     pub command: String,
     /// What is asked for, as it was typed.
@@ -32,17 +34,15 @@ pub struct Reading {
     pub name: Option<String>,
 }
 
-/// `POST /audit/erasures`: records are to be erased.
+/// `POST /audit/erasures`: records are to be erased. What and why stands in a file in the log's directory: whoever could not
+/// write there cannot have anything erased, though they share this machine's loopback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErasureOrder {
-    /// Their sequence numbers.
-    pub records: std::collections::BTreeSet<u64>,
-    /// Why.
-    pub reason: String,
-    /// The name that whoever orders it gives.
-    #[serde(default)]
-    pub name: Option<String>,
+    /// Which log: its name in its checkpoints.
+    pub origin: String,
+    /// The file's name.
+    pub file: String,
 }
 
 /// The answer to either.

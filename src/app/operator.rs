@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use futures_util::future::BoxFuture;
 
 use crate::admin::{Asker, Deed, ErasureOrder, Operator, Reading, SessionRow, SignOut};
-use crate::audit::{AdminDeed, Erasure, Event, Log, Person};
+use crate::audit::{AdminDeed, Event, Log, Person};
 use crate::cc::AgentId;
 use crate::session::{Sessions, Shown};
 
@@ -18,6 +18,12 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) const fn new(sessions: Sessions, audit: Log) -> Self {
         Self { sessions, audit }
+    }
+
+    /// Whether somebody means the log that is kept here.
+    fn is_ours(&self, origin: &str) -> Result<(), String> {
+        let ours = self.audit.origin();
+        if origin == ours { Ok(()) } else { Err(format!("the log of this gateway is {ours}: ask the other one's")) }
     }
 }
 
@@ -52,18 +58,22 @@ impl Operator for Desk {
     }
 
     fn read_audit(&self, asker: &Asker, reading: Reading) -> BoxFuture<'_, Result<u64, String>> {
-        let Reading { command, arguments, name } = reading;
+        let Reading { origin, command, arguments, name } = reading;
         let by = person(asker, name);
         Box::pin(async move {
+            self.is_ours(&origin)?;
             let told_of = self.audit.tell(Event::Read { command, arguments, by }).await;
             told_of.map_err(|error| told(&error))
         })
     }
 
     fn erase(&self, asker: &Asker, order: ErasureOrder) -> BoxFuture<'_, Result<u64, String>> {
-        let ErasureOrder { records, reason, name } = order;
-        let erasure = Erasure { records, reason, by: person(asker, name) };
-        Box::pin(async move { self.audit.erase(erasure).await.map_err(|error| told(&error)) })
+        let ErasureOrder { origin, file } = order;
+        let by = person(asker, None);
+        Box::pin(async move {
+            self.is_ours(&origin)?;
+            self.audit.erase_by(&file, by).await.map_err(|error| told(&error))
+        })
     }
 }
 

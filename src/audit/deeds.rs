@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::cut::{Cuts, WORDS_CHARS_MAX};
@@ -30,6 +30,13 @@ pub const ERASED_AT_ONCE_MAX: usize = 500;
 /// Ranges that a record of a loss names at most.
 const RANGES_MAX: usize = 1_000;
 
+/// How the name of an order begins and ends; a UUID is between.
+const ORDER_PREFIX: &str = "order-";
+const ORDER_SUFFIX: &str = ".json";
+
+/// Longest order, in bytes.
+const ORDER_BYTES_MAX: u64 = 64 * 1_024;
+
 /// Where a segment is written anew. One process does so at a time, and in it one thread.
 const DRAFT: &str = "erase.tmp";
 
@@ -44,9 +51,45 @@ pub struct Erasure {
     pub by: Person,
 }
 
+/// An order as it is put into a file of the log's directory, for the process that has the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderFile {
+    /// The records' sequence numbers.
+    pub records: BTreeSet<u64>,
+    /// Why.
+    pub reason: String,
+    /// The name that whoever orders it gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl OrderFile {
+    /// Puts it into the directory under a name of its own, which it gives.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn put(&self, dir: &Path) -> io::Result<String> {
+        let name = format!("{ORDER_PREFIX}{}{ORDER_SUFFIX}", uuid::Uuid::new_v4());
+        // The process that has the log may be another user's; nothing in it is secret.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(dir.join(&name))?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        Ok(name)
+    }
+}
+
 /// Why records are not erased.
 #[derive(Debug, thiserror::Error)]
 pub enum EraseError {
+    /// There is no such order.
+    #[error("there is no order {name} in the log's directory")]
+    NoOrder {
+        /// The file's name.
+        name: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
     /// There are none, or too many of them.
     #[error("an order erases 1 to {ERASED_AT_ONCE_MAX} records")]
     Count,
@@ -131,6 +174,22 @@ impl<'a> Grounds<'a> {
 }
 
 impl Log {
+    /// As [`Log::erase`], by an order that was put into the directory. It is taken away, whatever comes of it. Who put it
+    /// there is known by the file's owner.
+    ///
+    /// # Errors
+    /// See [`EraseError`].
+    ///
+    /// # Cancel safety
+    /// As [`Log::erase`].
+    pub async fn erase_by(&self, name: &str, by: Person) -> Result<u64, EraseError> {
+        let (order, uid) = take_order(self.dir(), name)
+            .map_err(|source| EraseError::NoOrder { name: name.chars().take(64).collect(), source })?;
+        let OrderFile { records, reason, name } = order;
+        let by = Person { name: name.or(by.name), uid: Some(uid), ..by };
+        self.erase(Erasure { records, reason, by }).await
+    }
+
     /// Erases records: first an order is recorded and signed, then a line that says no more than the record's number and
     /// hash takes the place of each. Tiles and checkpoints stay, so everything else still verifies.
     ///
@@ -203,6 +262,23 @@ pub fn accept_loss(
     writer.begin(&keys, &recovered, clock.now(), Some(&head)).map_err(failed)?;
     head.written();
     Ok(Some(loss))
+}
+
+/// Reads an order and takes it away.
+fn take_order(dir: &Path, name: &str) -> io::Result<(OrderFile, u32)> {
+    let id = name.strip_prefix(ORDER_PREFIX).and_then(|rest| rest.strip_suffix(ORDER_SUFFIX));
+    if id.is_none_or(|id| id.parse::<uuid::Uuid>().is_err()) {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
+    let path = dir.join(name);
+    // A link could lead to somebody else's file.
+    let found = fs::symlink_metadata(&path)?;
+    if !found.is_file() || found.len() > ORDER_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let bytes = fs::read(&path);
+    fs::remove_file(&path)?;
+    Ok((serde_json::from_slice(&bytes?)?, found.uid()))
 }
 
 /// Carries out what was ordered. What is carried out already is left alone.

@@ -45,7 +45,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use deeds::{ERASED_AT_ONCE_MAX, EraseError, Erasure, Loss, accept_loss};
+pub use deeds::{ERASED_AT_ONCE_MAX, EraseError, Erasure, Loss, OrderFile, accept_loss};
 pub use end::{By, Class, Delivery, End, FailReason, Outcome, UpstreamAnswer};
 pub use entry::{EntryId, OpenEntry, SessionUse};
 pub use event::{AdminDeed, ConfigChange, Event, Person, Refusal, SessionChange};

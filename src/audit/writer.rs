@@ -69,6 +69,8 @@ pub(super) struct Writer<S> {
     segment_first: u64,
     segment_bytes: u64,
     segment_begun: Timestamp,
+    /// A segment was begun, and what stands before it is not signed yet.
+    rotated: bool,
     /// Bytes written since free space was looked at.
     written_since_looked: u64,
     /// When segments were last looked through for old ones.
@@ -104,6 +106,7 @@ impl<S: Storage> Writer<S> {
             segment_first: next_seq,
             segment_bytes: 0,
             segment_begun: Timestamp::UNIX_EPOCH,
+            rotated: false,
             written_since_looked: 0,
             pruned_at: Timestamp::UNIX_EPOCH,
             config: config.clone(),
@@ -237,6 +240,10 @@ impl<S: Storage> Writer<S> {
                 while let Some(erasing) = self.erasing.pop_front() {
                     self.erase(*erasing, status);
                 }
+                // A segment that is whole is signed at once.
+                if std::mem::take(&mut self.rotated) {
+                    self.sign(status);
+                }
                 if ticked {
                     self.sign_if_due(status);
                 }
@@ -325,6 +332,7 @@ impl<S: Storage> Writer<S> {
             // Nothing of this batch. The old segment is whole; a new one may be there, empty.
             self.storage.rotate(first).map_err(Fault::Rotate)?;
             (self.segment_first, self.segment_bytes, self.segment_begun) = (first, 0, self.now);
+            self.rotated = true;
         }
         if let Err(fault) = self.encode(head, count) {
             // Nothing is written, so no number is used up.

@@ -19,6 +19,7 @@ use crate::cli::operator;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::ready::Ready;
+use crate::trail;
 
 /// For the log to write what is queued and to give its directory back.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,17 +29,21 @@ const ARGUMENTS_CHARS_MAX: usize = 1_000;
 
 /// Has it recorded that somebody asks this. Nothing may be shown before.
 pub(super) async fn record(logs: &Logs, args: &LogArgs, command: &str, err: &mut dyn Write) -> Result<(), Error> {
-    let reading = Reading { command: command.to_owned(), arguments: command_line(), name: args.name.clone() };
-    let held = logs.dirs.iter().find(|dir| audit::is_held(dir));
-    if held.is_some() {
-        return tell(args, "/reads", &reading).await.map(drop);
+    let (held, free): (Vec<_>, Vec<_>) = logs.dirs.iter().partition(|dir| audit::is_held(dir));
+    for dir in &held {
+        let (origin, name) = (origin(dir)?, args.name.clone());
+        let reading = Reading { origin, command: command.to_owned(), arguments: command_line(), name };
+        tell(args, "/reads", &reading).await?;
+    }
+    if !held.is_empty() && free.is_empty() {
+        return Ok(());
     }
     if let Some(loaded) = &logs.config {
-        let Reading { command, arguments, name } = reading;
-        let event = Event::Read { command, arguments, by: person(name) };
+        let (command, arguments) = (command.to_owned(), command_line());
+        let event = Event::Read { command, arguments, by: person(args.name.clone()) };
         return with_log(loaded, async |log| Ok(log.tell(event).await.map_err(Error::NotRecorded)?)).await.map(drop);
     }
-    for dir in logs.dirs.iter().filter(|dir| audit::was_held(dir)) {
+    for dir in free.into_iter().filter(|dir| audit::was_held(dir)) {
         let dir = dir.display().to_string();
         let dir = super::paint::plain(&dir);
         writeln!(
@@ -47,6 +52,12 @@ pub(super) async fn record(logs: &Logs, args: &LogArgs, command: &str, err: &mut
         )?;
     }
     Ok(())
+}
+
+/// A log's name, as its directory has it.
+pub(super) fn origin(dir: &Path) -> Result<String, Error> {
+    let keys = trail::read_keys(&dir.join(trail::KEYS_FILE)).map_err(Error::Keys)?;
+    keys.first().map(|key| key.name().to_owned()).ok_or(Error::NoLog)
 }
 
 /// Tells a running gateway. Gives the number of its record.

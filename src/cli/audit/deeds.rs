@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 
-use super::access::{log_config, metrics, person, tell, with_log};
+use super::access::{log_config, metrics, origin, person, tell, with_log};
 use super::asked::{Conditions, Logs};
 use super::{Answer, Error, Exit, LogArgs};
 use crate::admin::ErasureOrder;
-use crate::audit::{self, Erasure};
+use crate::audit::{self, Erasure, OrderFile};
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::trail::{Events, Range};
@@ -71,7 +71,14 @@ pub(super) async fn erase(args: &EraseArgs, logs: &Logs, answer: &mut Answer<'_>
     let count = records.len();
     let reason = args.reason.clone();
     let seq = if audit::is_held(dir) {
-        tell(&args.logs, "/erasures", &ErasureOrder { records, reason, name: args.logs.name.clone() }).await?
+        let order = OrderFile { records, reason, name: args.logs.name.clone() };
+        let file = order.put(dir).map_err(|source| Error::OutFile { path: dir.clone(), source })?;
+        let done = tell(&args.logs, "/erasures", &ErasureOrder { origin: origin(dir)?, file: file.clone() }).await;
+        if done.is_err() {
+            // A gateway that was not reached has not taken it.
+            let _ = std::fs::remove_file(dir.join(file));
+        }
+        done?
     } else {
         let loaded = logs.config.as_ref().ok_or(Error::NeedsConfig)?;
         let erasure = Erasure { records, reason, by: person(args.logs.name.clone()) };
