@@ -168,9 +168,17 @@ impl Notary {
         if let Some(Unlisted { size, scan_from, note }) = &self.unlisted {
             let line = SignedLine { ts: now, size: *size, scan_from: *scan_from, note: note.clone() };
             self.list_note(storage, &line)?;
+            self.keep_notes(storage)?;
             self.unlisted = None;
         }
         Ok(())
+    }
+
+    /// Makes the list of checkpoints durable, and the name of the newest one: before what was ordered is carried out. That
+    /// the order was signed in time is to be seen there for ever.
+    pub(super) fn keep_notes(&self, storage: &mut impl Storage) -> io::Result<()> {
+        storage.sync_file(Path::new(CHECKPOINTS_FILE))?;
+        storage.sync_names()
     }
 
     /// Not durable at once: the newest note is, and older ones are a history, of which a start leaves out a torn end.

@@ -155,6 +155,9 @@ impl<S: Storage> Writer<S> {
             self.push_own("unknown", &UnknownEnd::new(*entry, carried, now));
         }
         self.begin_with(head)?;
+        if head.is_some() {
+            self.notary.keep_notes(&mut self.storage)?;
+        }
         // After the record that says so: a crash before this line leaves it to the next start.
         keys.list(&mut self.storage)
     }

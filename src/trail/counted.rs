@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{entry_key, front};
-use super::{CHECKPOINT_FILE, Head, KEYS_FILE, LINE_BYTES_MAX, Lines, Piece, Range, Segment, read_keys, segments};
+use super::{
+    CHECKPOINT_FILE, Head, KEYS_FILE, LINE_BYTES_MAX, Lines, Piece, Range, Segment, read_keys, segments, signed_lines,
+};
+
+/// Lines at the front of a segment among which a start tells what it accepted.
+const FIRST_LINES: usize = 4;
 
 /// One log, read from its beginning.
 #[derive(Debug)]
@@ -16,6 +21,7 @@ pub struct CountedLines {
     /// Those to be read, the next one last.
     rest: Vec<Segment>,
     voids: Vec<Range>,
+    missing: Vec<Range>,
     open: Option<Open>,
     last: u64,
     bytes: u64,
@@ -99,11 +105,11 @@ impl CountedLines {
         if rest.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "there is no audit log in it"));
         }
-        let voids = voids(&rest)?;
+        let Uncounted { voids, missing } = Uncounted::read(dir, &rest)?;
         let bytes_all = rest.iter().map(|segment| segment.path.metadata().map_or(0, |data| data.len())).sum();
         rest.reverse();
         let (origin, line) = (origin(dir).into(), Line::default());
-        Ok(Self { origin, rest, voids, open: None, last: 0, bytes: 0, bytes_all, line })
+        Ok(Self { origin, rest, voids, missing, open: None, last: 0, bytes: 0, bytes_all, line })
     }
 
     /// Which log it is: the name of its newest key; without one, of its newest checkpoint; without that, the folder.
@@ -186,7 +192,8 @@ impl CountedLines {
                 }
                 return step;
             }
-            if self.line.seq >= end || self.is_void(self.line.seq) {
+            let seq = self.line.seq;
+            if seq >= end || self.is_void(seq) || self.missing.iter().any(|missing| missing.contains(seq)) {
                 continue;
             }
             if self.line.seq <= self.last {
@@ -239,26 +246,64 @@ impl Line {
     }
 }
 
-/// The numbers that never counted. The gap record that names some is the first line of its segment.
-pub(super) fn voids(segments: &[Segment]) -> io::Result<Vec<Range>> {
-    let mut voids = Vec::new();
-    let mut line = Vec::new();
-    for segment in segments {
-        line.clear();
-        let file = match File::open(&segment.path) {
-            Ok(file) => file,
-            // Retention took it away meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        BufReader::new(file.take(LINE_BYTES_MAX as u64 + 1)).read_until(b'\n', &mut line)?;
-        if let Ok(Head { event: Some(event), void: Some(void), .. }) = serde_json::from_slice(&line)
-            && event == "audit.gap"
-        {
-            voids.push(void);
+/// Numbers whose lines are passed over.
+#[derive(Debug, Default)]
+pub(super) struct Uncounted {
+    /// They never counted. The gap record that names some is the first line of its segment.
+    pub(super) voids: Vec<Range>,
+    /// Somebody has accepted that these are missing. What stands there all the same was put there later.
+    pub(super) missing: Vec<Range>,
+}
+
+impl Uncounted {
+    /// Reads the first lines of segments.
+    ///
+    /// # Errors
+    /// One that is there can't be read.
+    pub(super) fn read(dir: &Path, segments: &[Segment]) -> io::Result<Self> {
+        let mut found = Self::default();
+        let mut accepted = Vec::new();
+        for (at, segment) in segments.iter().enumerate() {
+            let next = segments.get(at + 1).map_or(u64::MAX, |next| next.first);
+            let believed = |range: &Range| range.first <= range.last && range.last < segment.first;
+            let file = match File::open(&segment.path) {
+                Ok(file) => file,
+                // Retention took it away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let mut lines = BufReader::with_capacity(4_096, file);
+            for number in 0..FIRST_LINES {
+                let mut line = Vec::new();
+                lines.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
+                let Ok(head) = serde_json::from_slice::<Head<'_>>(&line) else { break };
+                match head.event.as_deref() {
+                    Some("audit.gap") if number == 0 => found.voids.extend(head.void.filter(believed)),
+                    Some("audit.loss_accepted") => {
+                        accepted.extend(head.missing.filter(believed).map(|missing| (missing, head.seq, next)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if !accepted.is_empty() {
+            found.missing = signed_at_once(dir, &accepted)?;
+        }
+        Ok(found)
+    }
+}
+
+/// Of losses that were accepted, with the acceptance's number and the next segment's first one, those that were signed
+/// before that segment began: another one can have been put there while nothing ran.
+fn signed_at_once(dir: &Path, accepted: &[(Range, u64, u64)]) -> io::Result<Vec<Range>> {
+    let mut signed = vec![false; accepted.len()];
+    for line in signed_lines(dir)? {
+        let (_, Some(line)) = line? else { continue };
+        for (signed, (_, seq, next)) in signed.iter_mut().zip(accepted) {
+            *signed |= *seq <= line.size && line.size < *next;
         }
     }
-    Ok(voids)
+    Ok(accepted.iter().zip(signed).filter_map(|((range, ..), signed)| signed.then_some(*range)).collect())
 }
 
 /// Which log is in a directory.

@@ -84,6 +84,11 @@ pub fn leaf_of(line: &[u8], head: &Head<'_>) -> Hash {
     head.tombstone().unwrap_or_else(|| leaf_hash(line))
 }
 
+/// The line that stands in the place of an erased record, in its one spelling: nothing of it but the leaf is in the tree.
+pub fn tombstone_line(seq: u64, leaf: Hash) -> String {
+    format!(r#"{{"seq":{seq},"erased":true,"leaf":"{leaf}"}}"#)
+}
+
 /// The line that stands in the tree, and nowhere else, for a number that never counted.
 pub fn void_line(seq: u64) -> String {
     format!(r#"{{"seq":{seq},"void":true}}"#)

@@ -41,7 +41,7 @@ pub use access::{Access, Few, Outcomes};
 pub use counted::{CountedLines, Line, Step, Unreadable, Why as Unread, origin};
 pub use filter::{Events, Filter, Wanted};
 pub use grouping::{ACCESS_GAP, Accesses};
-pub use head::{Erased, ErasedLine, Head, Range, leaf_of, void_leaf, void_line};
+pub use head::{Erased, ErasedLine, Head, Range, leaf_of, tombstone_line, void_leaf, void_line};
 pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys, read_witness_keys};
 pub use lines::{LINE_BYTES_MAX, Lines, Piece};
 pub use proof_file::{PROOF_BYTES_MAX, PROOF_LINE, ProofFile, ProveError, Proved, Untrue, proofs};

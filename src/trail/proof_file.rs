@@ -7,7 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Head, LINE_BYTES_MAX, TileDir, TileError, leaf_of};
+use super::{Head, LINE_BYTES_MAX, TileDir, TileError, leaf_of, tombstone_line};
 use crate::tlog::{
     Checkpoint, CheckpointError, Hash, Note, NoteError, ProofError, VerifierKey, inclusion_proof, verify_inclusion,
 };
@@ -115,6 +115,10 @@ impl ProofFile {
         let head: Head<'_> = serde_json::from_slice(&self.line).map_err(|_| Untrue::Record)?;
         // The line of a number that never counted is no record, so it is refused too.
         if head.seq.checked_sub(1) != Some(self.index) {
+            return Err(Untrue::Record);
+        }
+        // Of a tombstone only the leaf is proved: it must not say anything else.
+        if head.tombstone().is_some_and(|leaf| self.line != tombstone_line(head.seq, leaf).as_bytes()) {
             return Err(Untrue::Record);
         }
         let leaf = leaf_of(&self.line, &head);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::signature::Ed25519KeyPair;
 
 use crate::tlog::{Checkpoint, Hash, Signer, Tile, Tree, leaf_hash};
-use crate::trail::{CHECKPOINT_FILE, CHECKPOINTS_FILE, KEYS_FILE, SignedLine, segment_name, void_leaf};
+use crate::trail::{CHECKPOINT_FILE, CHECKPOINTS_FILE, KEYS_FILE, SignedLine, segment_name, tombstone_line, void_leaf};
 
 /// The origin of logs that are made here.
 pub(crate) const ORIGIN: &str = "ccgate.example/audit";
@@ -208,10 +208,17 @@ impl Sample {
             self.lines.push(b'\n');
         }
         self.lines.extend_from_slice(br#"{"v":1,"se"#);
+        self.void(count);
+    }
+
+    /// So many numbers never count, and none of their lines is there.
+    pub(crate) fn void(&mut self, count: u64) {
+        let (first, last) = (self.size() + 1, self.size() + count);
         self.flush();
         (first..=last).for_each(|seq| self.leaf(void_leaf(seq)));
         self.rotate();
         self.record("audit.gap", &format!(r#""reason":"write_failed","void":{{"first":{first},"last":{last}}}"#));
+        self.flush();
     }
 
     /// The segment that is written is lost, and the next one begins with a gap record.
@@ -232,6 +239,20 @@ impl Sample {
         self.record("audit.loss_accepted", &fields);
     }
 
+    /// Somebody answers for records that are gone or were changed.
+    pub(crate) fn accept_altered(&mut self, first: u64, last: u64) {
+        let fields =
+            format!(r#""altered":[{{"first":{first},"last":{last}}}],"reason":"restored","by":{{"uid":1000}}"#);
+        self.record("audit.loss_accepted", &fields);
+    }
+
+    /// A process starts, in a segment of its own.
+    pub(crate) fn open(&mut self) {
+        self.rotate();
+        let segment = segment_name(self.size() + 1);
+        self.record("audit.opened", &format!(r#""segment":"{segment}","origin":"{ORIGIN}""#));
+    }
+
     /// Orders an erasure and carries it out, in the order of a writer that can be killed between the two.
     pub(crate) fn erase(&mut self, seq: u64) {
         let (path, text) = self.segment_of(seq);
@@ -244,7 +265,7 @@ impl Sample {
         self.record("audit.erased", &fields);
         self.sign();
         let text = fs::read_to_string(&path).unwrap_or(text);
-        fs::write(path, text.replace(&line, &tombstone(seq, leaf))).expect("written");
+        fs::write(path, text.replace(&line, &tombstone_line(seq, leaf))).expect("written");
     }
 
     /// Replaces a line without an order.
@@ -252,7 +273,7 @@ impl Sample {
         let (path, text) = self.segment_of(seq);
         let line = text.lines().find(|line| line.contains(&format!(r#","seq":{seq},"#))).expect("the record");
         let line = line.to_owned();
-        fs::write(path, text.replace(&line, &tombstone(seq, leaf_hash(line.as_bytes())))).expect("written");
+        fs::write(path, text.replace(&line, &tombstone_line(seq, leaf_hash(line.as_bytes())))).expect("written");
     }
 
     /// Retention: orders that the records before a segment's first are removed, and removes them.
@@ -272,8 +293,4 @@ impl Sample {
         let segment = all.iter().rev().find(|segment| segment.first <= seq).expect("a segment");
         (segment.path.clone(), fs::read_to_string(&segment.path).expect("text"))
     }
-}
-
-fn tombstone(seq: u64, leaf: Hash) -> String {
-    format!(r#"{{"seq":{seq},"erased":true,"leaf":"{leaf}"}}"#)
 }

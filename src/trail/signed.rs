@@ -45,7 +45,9 @@ pub fn signed_lines(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<(u
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let mut reader = file.map(BufReader::new);
+    // As far as it goes now: what is written meanwhile is over records that the caller may not have seen.
+    let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|found| found.len()))?;
+    let mut reader = file.map(|file| BufReader::new(file).take(length));
     let mut number = 0;
     Ok(std::iter::from_fn(move || {
         let reader = reader.as_mut()?;

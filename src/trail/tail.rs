@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::counted::Line;
+use super::counted::Uncounted;
 use super::{LINE_BYTES_MAX, Range, Segment, segments};
 
 /// Bytes of a segment's end that are looked at for the newest lines.
@@ -31,7 +32,8 @@ impl Tail {
     /// The log can't be read.
     pub fn begin(dir: &Path, count: usize) -> io::Result<(Self, Vec<Line>)> {
         let all = segments(dir)?;
-        let voids = super::counted::voids(&all)?;
+        let Uncounted { mut voids, missing } = Uncounted::read(dir, &all)?;
+        voids.extend(missing);
         let mut tail = Self { dir: dir.to_path_buf(), first: 0, offset: 0, last: 0 };
         let mut lines: Vec<Line> = Vec::new();
         let mut end = u64::MAX;

@@ -17,6 +17,7 @@
 
 mod cosigned;
 mod leaves;
+mod orders;
 mod pipeline;
 mod proof;
 mod report;
@@ -42,9 +43,6 @@ use cosigned::Cosigned;
 use proof::Proof;
 use segments::Segment;
 use walk::Walk;
-
-/// Numbers in one `void` range at most: a batch that failed. One that says more is not believed.
-const VOID_MAX: u64 = 1 << 20;
 
 /// Why a directory cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +82,9 @@ fn compare(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, Error> {
     let failed = |source| Error::Io { path: dir.to_path_buf(), source };
-    let found = segments(dir).map_err(failed)?;
+    // The checkpoints first: of a log that is being written, what they are over is in the segments that are read then.
     let (signed, newest) = signed::Signed::open(dir, keys).map_err(failed)?;
+    let found = segments(dir).map_err(failed)?;
     if found.is_empty() && newest.nothing {
         return Err(Error::NoLog { path: dir.to_path_buf() });
     }
@@ -109,17 +108,17 @@ fn compare(
 }
 
 fn finish(mut walk: Walk<'_>, report: &mut Report) {
-    let lines = walk.proof.size();
+    let (lines, standing) = (walk.proof.size(), walk.proof.good());
     if walk.proof.list_is_torn() {
         report.note(About::Checkpoints, "the last line of the list of checkpoints was not written whole".to_owned());
     }
     walk.proof.finish(report);
     let (good, begins) = (walk.proof.good(), walk.begins());
-    report.counts.unsigned = lines.saturating_sub(good);
+    report.counts.unsigned = lines.saturating_sub(good).saturating_sub(walk.unsigned_voids);
     if report.counts.void > 0 {
         report.note(About::Void, format!("{} numbers never counted: their records failed", report.counts.void));
     }
-    walk.story.finish(good, begins, report);
+    walk.story.finish(standing, begins, report);
 }
 
 /// The numbers that never counted. A gap record that names some is the first line of its segment.
@@ -129,8 +128,7 @@ fn voids(segments: &[Segment]) -> Vec<Range> {
         let Ok(Piece::Line(line)) = lines.next_piece() else { return None };
         let head = serde_json::from_slice::<Head<'_>>(line).ok()?;
         let void = head.void.filter(|_| head.event.as_deref() == Some("audit.gap"))?;
-        let count = void.last.checked_sub(void.first)?;
-        (count < VOID_MAX && void.first > 0 && void.last < segment.first).then_some(void)
+        (void.first > 0 && void.first <= void.last && void.last < segment.first).then_some(void)
     };
     segments.iter().filter_map(void).collect()
 }

@@ -85,6 +85,11 @@ impl<S: Storage> Writer<S> {
         self.try_sign(status).is_ok()
     }
 
+    /// As [`Self::sign`], so that it is to be seen for ever.
+    fn sign_order(&mut self, status: &Status) -> bool {
+        self.sign(status) && self.notary.keep_notes(&mut self.storage).is_ok()
+    }
+
     /// As [`Self::sign`], with the reason.
     pub(super) fn try_sign(&mut self, status: &Status) -> io::Result<()> {
         // A start has to find entries without an end, and orders that are not carried out.
@@ -123,7 +128,7 @@ impl<S: Storage> Writer<S> {
         }
         let order = self.durable;
         self.unfinished.insert(order);
-        let done = if self.sign(status) { Ok(order) } else { Err(Refused::NotSigned { order }) };
+        let done = if self.sign_order(status) { Ok(order) } else { Err(Refused::NotSigned { order }) };
         if signed.send(done).is_err() || done.is_err() {
             self.unfinished.remove(&order);
         }
@@ -165,7 +170,7 @@ impl<S: Storage> Writer<S> {
             return Err(io::Error::other("tiles of them may not be durable, which the next start mends"));
         }
         // The first of its segment, where a start finds it.
-        let told = self.write_batch(Batch { fresh: true, ..Batch::of(head) }, status) && self.sign(status);
+        let told = self.write_batch(Batch { fresh: true, ..Batch::of(head) }, status) && self.sign_order(status);
         if !told {
             return Ok(());
         }

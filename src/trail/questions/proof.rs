@@ -114,6 +114,12 @@ fn a_number_that_never_counted_and_an_erased_record_are_not_taken_for_a_record()
     assert!(matches!(refused, ProveError::Contradiction { source: Untrue::Record, .. }), "{refused}");
     let erased = make(&log, 3, &format!(r#"{{"seq":3,"erased":true,"leaf":"{}"}}"#, "ab".repeat(32))).expect("a proof");
     assert!(erased.verify(&keys()).expect("good").erased);
+    // It says its leaf and nothing else, as only that is proved.
+    for (from, to) in [("true,", r#"true,"who":"bob","#), (":true", ": true")] {
+        let line = String::from_utf8(erased.line.clone()).expect("text").replacen(from, to, 1);
+        let more = ProofFile { line: line.into_bytes(), ..erased.clone() };
+        assert!(matches!(more.verify(&keys()), Err(Untrue::Record)), "{to}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::cosigned::Cosigned;
 use super::leaves::{Leaves, width};
 use super::report::{Damage, Kind, Report, Signed as Fitting};
 use super::signed::{Entry, Signed};
-use crate::tlog::{Hash, Hashes as _, TILE_WIDTH, Tile, Tree};
+use crate::tlog::{Hash, Hashes as _, TILE_WIDTH, Tile, TileId, Tree};
 
 /// Lines that differ from their tile and wait for a checkpoint; further ones are counted only.
 const SUSPECTS_MAX: usize = 10_000;
@@ -35,8 +35,6 @@ pub(super) struct Proof<'d> {
     good: u64,
     /// What checkpoints claim to cover: tiles up to there have to be there.
     claimed: u64,
-    /// A damage of lines behind `good` is told already.
-    told: bool,
     misfit: Option<Entry>,
     misfits: u64,
 }
@@ -62,7 +60,6 @@ impl<'d> Proof<'d> {
             size: 0,
             good: 0,
             claimed,
-            told: false,
             misfit: None,
             misfits: 0,
         }
@@ -98,11 +95,6 @@ impl<'d> Proof<'d> {
         self.leaves.any(seq)
     }
 
-    /// A damage behind the last checkpoint that fits was told: the next one need not be explained.
-    pub(super) const fn told(&mut self) {
-        self.told = true;
-    }
-
     /// Compares the checkpoints of an empty log.
     pub(super) fn begin(&mut self, report: &mut Report) {
         self.compare(report);
@@ -118,7 +110,7 @@ impl<'d> Proof<'d> {
     ) {
         let by_tile = tile.unwrap_or(line);
         if by_tile != line {
-            self.suspect(suspect());
+            self.suspect(suspect(), report);
         }
         let mut full = Vec::new();
         if let Some(tree) = &mut self.tree {
@@ -161,15 +153,11 @@ impl<'d> Proof<'d> {
         {
             let detail = "the tiles have hashes of records that are not in the log";
             report.damage(Damage::new(Kind::Truncated, detail).of(lines.saturating_add(1), last));
-            self.told();
             self.absent(last, report);
         }
         let mut end = None;
         while let Some(entry) = self.signed.peek(&mut |damage| report.damage(damage)) {
             let size = entry.checkpoint.size;
-            if end.is_none() && size > self.size.max(lines) {
-                self.told();
-            }
             end = end.max((size > lines).then_some(size));
             self.absent(size, report);
             self.compare(report);
@@ -213,8 +201,10 @@ impl<'d> Proof<'d> {
         Some(index.saturating_mul(u64::from(TILE_WIDTH)).saturating_add(wide.min(u64::from(TILE_WIDTH))))
     }
 
-    fn suspect(&mut self, suspect: Suspect) {
+    fn suspect(&mut self, suspect: Suspect, report: &mut Report) {
         let Some(tree) = &self.tree else {
+            // No root will say which of the two is right.
+            report.damage(suspect.0);
             return;
         };
         let fork = self.fork.get_or_insert_with(|| Fork {
@@ -228,22 +218,36 @@ impl<'d> Proof<'d> {
         }
     }
 
+    /// Neither line nor tile tells the next leaf: the lines up to the next checkpoint are not proved.
     fn give_up_tree(&mut self, report: &mut Report) {
-        self.tree = None;
-        self.told = true;
         self.cosigned.settle(None);
+        let next = self.size.saturating_add(1);
+        if self.tree.take().is_some() && next <= self.claimed {
+            let detail =
+                format!("it has not the hash of record {next}, whose line is gone: the next ones are not proved");
+            let tile = TileId::full(0, self.size / u64::from(TILE_WIDTH)).path();
+            report.damage(Damage::new(Kind::Tile, detail).in_file(tile.display().to_string()));
+        }
         if let Some(fork) = self.fork.take() {
             self.tell_suspects(fork.suspects, None, report);
         }
     }
 
-    fn tell_suspects(&mut self, suspects: Vec<Suspect>, bad: Option<u64>, report: &mut Report) {
+    /// Passes over numbers that no checkpoint is over.
+    pub(super) fn pass_unsigned(&mut self, last: u64, report: &mut Report) {
+        self.tree = None;
+        if let Some(fork) = self.fork.take() {
+            self.tell_suspects(fork.suspects, None, report);
+        }
+        self.size = self.size.max(last);
+    }
+
+    fn tell_suspects(&self, suspects: Vec<Suspect>, bad: Option<u64>, report: &mut Report) {
         for Suspect(damage) in suspects {
             report.damage(match bad {
                 Some(bad) => damage.between(self.good, bad),
                 None => damage,
             });
-            self.told = true;
         }
     }
 
@@ -292,7 +296,10 @@ impl<'d> Proof<'d> {
                     let bad = self.misfit.as_ref().unwrap_or(&entry).checkpoint.size;
                     self.tell_suspects(fork.suspects, Some(bad), report);
                 }
-                self.misfit.get_or_insert_with(|| entry.clone());
+                // The tree was known, so lines or tiles are not what was signed, whatever else was told of them.
+                if self.tree.is_some() {
+                    self.misfit.get_or_insert_with(|| entry.clone());
+                }
                 self.misfit_stays(report);
                 self.tree = Some(tree);
                 self.is_good(entry, report);
@@ -321,7 +328,6 @@ impl<'d> Proof<'d> {
             report.keys.push(key);
         }
         self.good = checkpoint.size;
-        self.told = false;
         report.signed = Some(Fitting { size: checkpoint.size, root: checkpoint.root, ts });
         report.origin.get_or_insert(checkpoint.origin);
         if self.size == self.claimed
@@ -334,9 +340,7 @@ impl<'d> Proof<'d> {
 
     /// A later checkpoint fits: the ones before it that do not are over something else.
     fn misfit_alone(&mut self, report: &mut Report) {
-        if let Some(entry) = self.misfit.take()
-            && !self.told
-        {
+        if let Some(entry) = self.misfit.take() {
             let more = match std::mem::take(&mut self.misfits) {
                 0 | 1 => String::new(),
                 more => format!(", nor do {} after it", more - 1),
@@ -350,9 +354,7 @@ impl<'d> Proof<'d> {
 
     /// No later checkpoint fits the lines: they were changed before the first that does not.
     fn misfit_stays(&mut self, report: &mut Report) {
-        if let Some(entry) = self.misfit.take()
-            && !self.told
-        {
+        if let Some(entry) = self.misfit.take() {
             let bad = entry.checkpoint.size;
             let detail = "the lines are not those that were signed; which of them, the tiles cannot tell";
             let damage = Damage::new(Kind::Edited, detail).of(self.good.saturating_add(1), bad.max(1));

@@ -233,6 +233,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is about lines that are not there.
+    pub(super) const fn is_of_absence(self) -> bool {
+        matches!(self, Self::Removed | Self::Truncated | Self::Loss)
+    }
+
     /// Whether it is about lines, so that an accepted loss can cover it.
     pub(super) const fn is_of_lines(self) -> bool {
         matches!(

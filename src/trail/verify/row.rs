@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::head::ErasedLine;
-use super::super::{Head, Range};
+use super::super::{Head, Range, first_seq, tombstone_line};
 use crate::tlog::{Hash, leaf_hash};
 
 /// The newest version of the records' format that is known.
@@ -39,8 +39,8 @@ pub(super) enum What {
     Ended(u128),
     /// Its record was erased.
     Tombstone,
-    /// A process has taken the directory.
-    Opened,
+    /// A process has taken the directory, and begun with this number, where the record says so.
+    Opened(Option<u64>),
     /// Something about the log itself.
     Order(Box<Order>),
 }
@@ -56,6 +56,9 @@ pub(super) struct Order {
     /// Numbers whose lines were changed, of `audit.loss_accepted`.
     #[serde(default)]
     pub(super) altered: Vec<Range>,
+    /// There was no checkpoint, of `audit.loss_accepted`.
+    #[serde(default)]
+    pub(super) checkpoints_missing: bool,
     /// Of `audit.erased`.
     #[serde(default)]
     pub(super) erased: Vec<ErasedLine>,
@@ -95,6 +98,8 @@ struct Seen<'a> {
     entry: Option<&'a RawValue>,
     #[serde(borrow, default)]
     ts: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    segment: Option<&'a RawValue>,
 }
 
 impl Order {
@@ -147,7 +152,7 @@ impl Seen<'_> {
         match event.trim_matches('"') {
             "authorized" => self.entry().map_or(What::Broken, What::Authorized),
             "finished" | "aborted" | "failed" | "unknown" => self.entry().map_or(What::Broken, What::Ended),
-            "audit.opened" => What::Opened,
+            "audit.opened" => What::Opened(self.segment.and_then(|name| first_seq(name.get().trim_matches('"')))),
             "audit.gap" => Order::read(OrderKind::Gap, text),
             "audit.erased" => Order::read(OrderKind::Erased, text),
             "audit.pruned" => Order::read(OrderKind::Pruned, text),
@@ -165,5 +170,5 @@ impl Seen<'_> {
 /// The leaf that an erased line says. Its form is exact: whatever else it said would not be in the tree.
 fn tombstone(text: &str, seq: u64) -> Option<Hash> {
     let leaf = serde_json::from_str::<Head<'_>>(text).ok()?.tombstone()?;
-    (text == format!(r#"{{"seq":{seq},"erased":true,"leaf":"{leaf}"}}"#)).then_some(leaf)
+    (text == tombstone_line(seq, leaf)).then_some(leaf)
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::super::Range;
+use super::orders::{Standing, Verdict};
 use super::report::{About, Damage, Kind, Report};
 use super::row::{Order, OrderKind, Row, What};
 use crate::tlog::Hash;
@@ -18,6 +19,9 @@ const ERASED_MAX: usize = 500_000;
 
 /// Orders of one kind that are remembered.
 const ORDERS_MAX: usize = 10_000;
+
+/// Reasons that are told of one damage.
+const REASONS_MAX: usize = 3;
 
 /// Unsigned records of a running or killed log at most. It signs every second, and fewer than 100,000 records a second can
 /// be made durable: these are ten seconds of them.
@@ -41,8 +45,10 @@ pub(super) struct Story {
     open: HashMap<u128, u64>,
     /// Too many entries were open at once: ends are no longer asked for their beginning.
     overflown: bool,
-    /// A record can be among those that are gone or erased.
-    hidden: bool,
+    /// Records that are gone or erased, each of which can be what an entry misses, and those that were taken for it.
+    hidden: u64,
+    excused: u64,
+    standing: Standing,
     last_opened: u64,
     last_authorized: u64,
     erased: HashMap<u64, Erasure>,
@@ -64,32 +70,45 @@ struct Erasure {
 #[derive(Debug)]
 struct Accepted {
     by: u64,
-    ranges: Vec<Range>,
+    missing: Option<Range>,
+    altered: Vec<Range>,
+    checkpoints_missing: bool,
     reason: String,
 }
 
 impl Story {
-    /// Records are gone: some entries have only one of their records.
-    pub(super) const fn something_is_gone(&mut self) {
-        self.hidden = true;
+    /// Records are gone: some entries have only one of theirs, and a start can be among them. `good` is the size of the
+    /// last checkpoint that fits before them.
+    pub(super) fn gone(&mut self, first: u64, last: u64, good: u64) {
+        self.hidden = self.hidden.saturating_add(last.saturating_sub(first).saturating_add(1));
+        self.standing.signed(good);
+        self.standing.start(first);
     }
 
-    /// A line that counts, in its place.
-    pub(super) fn row(&mut self, row: Row, place: Place<'_>, report: &mut Report) {
+    /// A line that counts, in its place. `good` is the size of the last checkpoint that fits before it.
+    pub(super) fn row(&mut self, row: Row, place: Place<'_>, good: u64, report: &mut Report) {
         let Row { leaf, what, ts, .. } = row;
+        self.standing.signed(good);
         if let Some(ts) = ts {
             self.unsigned = Some(self.unsigned.map_or((ts, ts), |(first, last)| (first.min(ts), last.max(ts))));
         }
         match what {
             What::Authorized(entry) => self.begin(entry, place, report),
             What::Ended(entry) => {
-                if self.open.remove(&entry).is_none() && !self.hidden && !self.overflown {
+                if self.open.remove(&entry).is_none() && !self.overflown && !self.excuse() {
                     let detail = "an entry ends that is not open: it ended before, or was never authorized";
                     report.damage(at(Kind::Entry, detail, place));
                 }
             }
             What::Tombstone => self.tombstone(leaf, place, report),
-            What::Opened => self.last_opened = place.seq,
+            What::Opened(first) => {
+                // A start that accepts a loss says so first, which is signed together with what follows.
+                let before = place.seq.saturating_sub(1);
+                let with_it =
+                    first == Some(before) && self.accepted.last().is_some_and(|accepted| accepted.by == before);
+                self.standing.start(if with_it { before } else { place.seq });
+                self.last_opened = place.seq;
+            }
             What::Order(order) => self.order(*order, place.seq),
             What::Version(version) => {
                 let detail = format!("the record is of version {version} of the format");
@@ -97,6 +116,15 @@ impl Story {
             }
             What::Broken | What::Other => {}
         }
+    }
+
+    /// Whether a record that is gone can be the one that an entry misses.
+    const fn excuse(&mut self) -> bool {
+        let excused = self.excused < self.hidden;
+        if excused {
+            self.excused += 1;
+        }
+        excused
     }
 
     fn begin(&mut self, entry: u128, place: Place<'_>, report: &mut Report) {
@@ -111,7 +139,9 @@ impl Story {
     }
 
     fn tombstone(&mut self, leaf: Hash, place: Place<'_>, report: &mut Report) {
-        self.hidden = true;
+        self.hidden = self.hidden.saturating_add(1);
+        // A start can be among what is erased.
+        self.standing.start(place.seq);
         report.counts.erased = report.counts.erased.saturating_add(1);
         if self.erased.len() >= ERASED_MAX {
             let detail = "more records are erased than are matched with their orders";
@@ -123,37 +153,59 @@ impl Story {
     }
 
     fn order(&mut self, order: Order, seq: u64) {
+        if order.kind == OrderKind::LossAccepted {
+            // It is the first thing that its process writes.
+            self.standing.start(seq);
+        }
+        self.standing.order(seq);
         match order.kind {
             OrderKind::Gap if self.missing.len() < ORDERS_MAX => self.missing.extend(order.missing),
-            OrderKind::Pruned if self.pruned.len() < ORDERS_MAX => {
-                self.pruned.extend(order.pruned().map(|range| (seq, range)));
-            }
+            OrderKind::Pruned => self.prune(seq, order.pruned()),
             OrderKind::Erased => {
+                let standing = &self.standing;
                 for line in &order.erased {
                     let found = self.erased.get_mut(&line.seq).filter(|erasure| erasure.leaf == line.leaf);
                     if let Some(erasure) = found {
-                        erasure.ordered_by.get_or_insert(seq);
+                        // One that does not count stands in nobody's way.
+                        let counts = |by: &u64| standing.verdict(*by) == Verdict::Counts;
+                        erasure.ordered_by = erasure.ordered_by.filter(counts).or(Some(seq));
                     }
                 }
             }
             OrderKind::LossAccepted if self.accepted.len() < ORDERS_MAX => {
-                let ranges = order.missing.into_iter().chain(order.altered).collect();
-                self.accepted.push(Accepted { by: seq, ranges, reason: order.reason.unwrap_or_default() });
+                let Order { missing, altered, checkpoints_missing, reason, .. } = order;
+                let reason = reason.unwrap_or_default();
+                self.accepted.push(Accepted { by: seq, missing, altered, checkpoints_missing, reason });
             }
-            OrderKind::Gap | OrderKind::Pruned | OrderKind::LossAccepted => {}
+            OrderKind::Gap | OrderKind::LossAccepted => {}
         }
     }
 
-    /// All lines were read; what is behind `signed` orders nothing. `begins` is the first number that has a line.
-    pub(super) fn finish(&mut self, signed: u64, begins: Option<u64>, report: &mut Report) {
-        self.open_entries(report);
-        self.erasures(signed, report);
-        if let Some(begins) = begins.filter(|begins| *begins > 1) {
-            self.beginning(signed, begins - 1, report);
+    /// Each such record is over all that was ever removed. Of those that count, the last one is kept.
+    fn prune(&mut self, seq: u64, range: Option<Range>) {
+        let Some(range) = range.filter(|range| range.first == 1 && range.last < seq) else { return };
+        if self.pruned.len() >= ORDERS_MAX {
+            let standing = &self.standing;
+            let counts = |(by, _): &(u64, Range)| standing.verdict(*by) == Verdict::Counts;
+            let largest = self.pruned.iter().copied().filter(counts).max_by_key(|(_, range)| range.last);
+            self.pruned.clear();
+            self.pruned.extend(largest);
         }
-        for Range { first, last } in std::mem::take(&mut self.missing) {
+        self.pruned.push((seq, range));
+    }
+
+    /// All lines were read. `good` is the size of the last checkpoint over them that fits, `begins` the first number that
+    /// has a line.
+    pub(super) fn finish(&mut self, good: u64, begins: Option<u64>, report: &mut Report) {
+        self.standing.signed(good);
+        self.open_entries(report);
+        self.erasures(report);
+        if let Some(begins) = begins.filter(|begins| *begins > 1) {
+            self.beginning(begins - 1, report);
+        }
+        for range in std::mem::take(&mut self.missing) {
             // What a gap record says to be gone is a loss, however it was found.
-            let told = |damage: &Damage| damage.kind.is_of_lines() && within(damage, &[Range { first, last }]);
+            let told = |damage: &Damage| damage.kind.is_of_absence() && within(damage, &[range]);
             let found = report.damages.iter_mut().filter(|damage| told(damage));
             for damage in found {
                 damage.kind = Kind::Loss;
@@ -161,7 +213,7 @@ impl Story {
                 "the log says that these records were lost".clone_into(&mut damage.detail);
             }
         }
-        self.accept(signed, report);
+        self.accept(report);
         self.unsigned_tail(report);
     }
 
@@ -170,10 +222,9 @@ impl Story {
         let forgotten = |seq: u64| seq < self.last_opened && self.last_opened < self.last_authorized;
         let mut without: Vec<_> = self.open.values().copied().filter(|seq| forgotten(*seq)).collect();
         without.sort_unstable();
-        if !self.hidden {
-            for seq in without {
-                report.damage(Damage::new(Kind::Entry, "an entry has no end").of(seq, seq));
-            }
+        let excused = usize::try_from(self.hidden.saturating_sub(self.excused)).unwrap_or(usize::MAX);
+        for seq in without.into_iter().skip(excused) {
+            report.damage(Damage::new(Kind::Entry, "an entry has no end").of(seq, seq));
         }
         let open = self.open.values().filter(|seq| !forgotten(**seq)).count();
         if open > 0 {
@@ -182,15 +233,15 @@ impl Story {
         }
     }
 
-    fn erasures(&mut self, signed: u64, report: &mut Report) {
+    fn erasures(&mut self, report: &mut Report) {
         let mut erased: Vec<_> = std::mem::take(&mut self.erased).into_iter().collect();
         erased.sort_unstable_by_key(|(seq, _)| *seq);
         let count = erased.len();
         for (seq, Erasure { file, line, ordered_by, .. }) in erased {
-            let detail = match ordered_by {
-                Some(by) if by <= signed => continue,
-                Some(_) => "the record that orders the erasure is not signed yet",
-                None => "no record orders the erasure",
+            let detail = match ordered_by.map(|by| (by, self.standing.verdict(by))) {
+                Some((_, Verdict::Counts)) => continue,
+                Some((by, verdict)) => format!("record {by} orders the erasure, but {}", verdict.why_not()),
+                None => "no record orders the erasure".to_owned(),
             };
             report.damage(Damage::new(Kind::ErasureWithoutOrder, detail).in_file(file).at_line(line).of(seq, seq));
         }
@@ -199,33 +250,60 @@ impl Story {
         }
     }
 
-    fn beginning(&self, signed: u64, last: u64, report: &mut Report) {
-        let ordered = |(by, range): &(u64, Range)| *by <= signed && range.first <= 1 && range.last >= last;
-        if self.pruned.iter().any(ordered) {
-            report.note(About::Pruned, format!("records 1 to {last} were removed by retention"));
-        } else {
-            let detail = "the beginning is gone, and no signed record of retention says so";
-            let mut damages = std::mem::take(&mut report.damages);
-            damages.insert(0, Damage::new(Kind::Removed, detail).of(1, last));
-            report.damages = damages;
-        }
-    }
-
-    fn accept(&self, signed: u64, report: &mut Report) {
-        let ordered = || self.accepted.iter().filter(|accepted| accepted.by <= signed);
-        let mut left = Vec::new();
-        for mut damage in std::mem::take(&mut report.damages) {
-            let cover = ordered().find(|accepted| damage.kind.is_of_lines() && within(&damage, &accepted.ranges));
-            match cover {
-                Some(accepted) => {
-                    damage.detail.push_str("; accepted: ");
-                    damage.detail.push_str(&accepted.reason);
-                    report.accepted.push(damage);
+    fn beginning(&self, last: u64, report: &mut Report) {
+        let mut detail = "the beginning is gone, and no signed record of retention says so".to_owned();
+        for (by, _) in self.pruned.iter().filter(|(_, range)| range.last >= last) {
+            match self.standing.verdict(*by) {
+                Verdict::Counts => {
+                    report.note(About::Pruned, format!("records 1 to {last} were removed by retention"));
+                    return;
                 }
-                None => left.push(damage),
+                verdict => detail = format!("the beginning is gone; record {by} orders it, but {}", verdict.why_not()),
             }
         }
+        let mut damages = std::mem::take(&mut report.damages);
+        damages.insert(0, Damage::new(Kind::Removed, detail).of(1, last));
+        report.damages = damages;
+    }
+
+    fn accept(&self, report: &mut Report) {
+        let judged: Vec<_> =
+            self.accepted.iter().map(|accepted| (accepted, self.standing.verdict(accepted.by))).collect();
+        let counting =
+            || judged.iter().filter(|(_, verdict)| *verdict == Verdict::Counts).map(|(accepted, _)| *accepted);
+        let missing = union(counting().filter_map(|accepted| accepted.missing).collect());
+        let altered = union(counting().flat_map(|accepted| accepted.altered.iter().copied()).collect());
+        let lost = union(missing.iter().chain(&altered).copied().collect());
+        let mut left = Vec::new();
+        for mut damage in std::mem::take(&mut report.damages) {
+            // A line that stands where one is missing is none that anybody has accepted.
+            let cover = if damage.kind.is_of_absence() { &lost } else { &altered };
+            if damage.kind.is_of_lines() && within(&damage, cover) {
+                let reasons = counting().filter(|accepted| accepted.touches(&damage)).map(|accepted| &*accepted.reason);
+                let reasons: Vec<_> = reasons.take(REASONS_MAX).collect();
+                damage.detail = format!("{}; accepted: {}", damage.detail, reasons.join("; "));
+                report.accepted.push(damage);
+                continue;
+            }
+            if damage.kind.is_of_lines() && !damage.kind.is_of_absence() && within(&damage, &missing) {
+                damage.kind = Kind::Inserted;
+                damage.detail.push_str("; it was accepted as missing, and a line stands there");
+            }
+            let touches =
+                |(accepted, _): &&(&Accepted, Verdict)| damage.kind.is_of_lines() && accepted.touches(&damage);
+            let vain = judged.iter().filter(|(_, verdict)| *verdict != Verdict::Counts).find(touches);
+            if let Some((accepted, verdict)) = vain {
+                let (by, why) = (accepted.by, verdict.why_not());
+                damage.detail = format!("{}; record {by} accepts it, but {why}", damage.detail);
+            }
+            left.push(damage);
+        }
         report.damages = left;
+        for Accepted { by, reason, .. } in counting().filter(|accepted| accepted.checkpoints_missing) {
+            let detail =
+                format!("nothing before record {by} is proved by an earlier checkpoint; it accepts that: {reason}");
+            report.accepted.push(Damage::new(Kind::Checkpoint, detail).of(1, by.saturating_sub(1)));
+        }
     }
 
     fn unsigned_tail(&self, report: &mut Report) {
@@ -243,6 +321,28 @@ impl Story {
             report.note(About::UnsignedTail, text);
         }
     }
+}
+
+impl Accepted {
+    fn touches(&self, damage: &Damage) -> bool {
+        let meets =
+            |range: &Range| damage.seqs.is_some_and(|seqs| range.first <= seqs.last && seqs.first <= range.last);
+        self.missing.iter().chain(&self.altered).any(meets)
+    }
+}
+
+/// The same numbers in as few ranges as there can be.
+fn union(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.retain(|range| range.first <= range.last);
+    ranges.sort_unstable_by_key(|range| range.first);
+    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.first <= last.last.saturating_add(1) => last.last = last.last.max(range.last),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 fn within(damage: &Damage, ranges: &[Range]) -> bool {

@@ -2,6 +2,7 @@
 
 mod damages;
 mod flips;
+mod forged;
 mod hostile;
 mod orders;
 mod witnessed;

@@ -17,6 +17,10 @@ const AHEAD: usize = 16;
 /// A line that swallowed at most so many others was changed, not they removed: a line feed in it was.
 const SWALLOWED_MAX: u64 = 4;
 
+/// Numbers that never counted and that no checkpoint is over yet, of which leaves are made all the same: so many are a
+/// batch that failed just now, and tiles can have them.
+const VOID_UNSIGNED_MAX: u64 = 1 << 16;
+
 /// A walk over all lines in their order.
 pub(super) struct Walk<'d> {
     segments: &'d [Segment],
@@ -32,6 +36,8 @@ pub(super) struct Walk<'d> {
     stop: u64,
     beyond: bool,
     first: Option<u64>,
+    /// Numbers that never counted, of which no checkpoint tells.
+    pub(super) unsigned_voids: u64,
 }
 
 /// What the lines say of one that is not the expected one.
@@ -57,6 +63,7 @@ impl<'d> Walk<'d> {
             stop: u64::MAX,
             beyond: false,
             first: None,
+            unsigned_voids: 0,
         }
     }
 
@@ -133,8 +140,7 @@ impl<'d> Walk<'d> {
                     let detail = "the line is no record, and further ones are missing behind it";
                     let place = self.at(expected);
                     report.damage(at(Kind::Edited, detail, place).of(expected, number));
-                    self.proof.told();
-                    self.story.something_is_gone();
+                    self.story.gone(expected, number, self.proof.good());
                     self.proof.absent(number, report);
                     return;
                 }
@@ -215,20 +221,20 @@ impl<'d> Walk<'d> {
             report.damage(at(Kind::Malformed, "the line was signed like this, and is no record of this number", place));
         } else if !fits && tile.is_none() {
             report.damage(damage.clone());
-            self.proof.told();
         }
         self.first.get_or_insert(expected);
         report.counts.lines = report.counts.lines.saturating_add(1);
         report.records = Some(Range { first: self.first.unwrap_or(expected), last: expected });
         let differs = tile.is_some_and(|tile| tile != row.leaf);
+        let good = self.proof.good();
         self.proof.push(row.leaf, tile, || Suspect(damage), report);
         // A line that is not what was signed may hide what it said, and what it says now is not the log's word.
         if differs || !fits {
-            self.story.something_is_gone();
+            self.story.gone(expected, expected, good);
         } else {
             let Some(name) = self.segment.and_then(|segment| self.names.get(segment)) else { return };
             let place = Place { file: name, line: self.line, seq: expected };
-            self.story.row(row, place, report);
+            self.story.row(row, place, good, report);
         }
     }
 
@@ -261,7 +267,6 @@ impl<'d> Walk<'d> {
             Some(seq) => damage.of(seq, seq),
             None => damage,
         });
-        self.proof.told();
     }
 
     /// There are no lines up to a number: those that never counted have their own leaves, the others are gone.
@@ -274,30 +279,35 @@ impl<'d> Walk<'d> {
             }
             let next_void = self.voids.iter().map(|void| void.first).filter(|first| *first > expected).min();
             let through = next_void.map_or(last, |first| (first - 1).min(last));
-            self.story.something_is_gone();
+            self.story.gone(expected, through, self.proof.good());
             // A beginning that is gone is judged when the records of retention are read.
             if self.first.is_some() {
                 let damage = Damage::new(Kind::Removed, "the records are gone").of(expected, through);
                 let before = self.segment.and_then(|segment| self.names.get(segment)).cloned();
                 report.damage(Damage { file: before, ..damage });
             }
-            self.proof.told();
             self.proof.absent(through, report);
         }
     }
 
+    /// Numbers that never counted. Those that no checkpoint is over need no leaves: they can be any number of them.
     fn void(&mut self, last: u64, report: &mut Report) {
-        let mut count = 0_u64;
-        while self.expected() <= last {
+        let before = self.proof.size();
+        let proved = self.proof.claimed().max(before.saturating_add(VOID_UNSIGNED_MAX)).min(last);
+        while self.expected() <= proved {
             let expected = self.expected();
             let tile = self.proof.leaf_of_next();
             let suspect = || {
                 Suspect(Damage::new(Kind::Edited, "the number is said never to have counted").of(expected, expected))
             };
             self.proof.push(void_leaf(expected), tile, suspect, report);
-            count = count.saturating_add(1);
         }
-        report.counts.void = report.counts.void.saturating_add(count);
+        if proved < last {
+            self.proof.pass_unsigned(last, report);
+        }
+        let signed = self.proof.claimed().max(before);
+        self.unsigned_voids = self.unsigned_voids.saturating_add(last.saturating_sub(signed));
+        report.counts.void = report.counts.void.saturating_add(last.saturating_sub(before));
     }
 
     fn at(&self, seq: u64) -> Place<'_> {
