@@ -21,7 +21,11 @@ use ccgate::{tlog, trail};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use ccgate::audit::{Config, Digest, Durability, Erasure, Event, Log, Metrics, Person};
+use ccgate::clock::Clock;
+use ccgate::ready::Ready;
 use sample::Sample;
 
 /// A log with all that a log can have: several segments, two levels of tiles, failed batches, an erasure, and retention.
@@ -74,6 +78,51 @@ fn go_proves_every_checkpoint_and_random_records_of_a_log() {
     let text = check(dir.path());
     // The first two segments are removed.
     assert!(text.starts_with("ok 4014 records, 1025 of them told by tiles, 54 checkpoints"), "{text}");
+}
+
+/// The same of a log that the log's own writer has written, over two starts, with an erasure.
+#[tokio::test(flavor = "multi_thread")]
+async fn go_proves_what_ccgate_itself_has_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("signing.key");
+    fs::write(&key, rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key").serialize_pem())
+        .expect("written");
+    let log_dir = dir.path().join("audit");
+    fs::create_dir(&log_dir).expect("a directory");
+    let config = Config {
+        dir: log_dir.clone(),
+        signing_key_file: key,
+        verifier_keys_file: None,
+        origin: None,
+        checkpoint_interval: Duration::from_millis(250),
+        write_timeout: Duration::from_secs(5),
+        entries_max: 16,
+        digest: Digest::None,
+        segment_bytes_max: 64 << 10,
+        segment_age_max: Duration::from_secs(3_600),
+        retention: None,
+        free_bytes_min: 0,
+        pseudonyms: None,
+        durability: Durability::Local,
+        ships: false,
+    };
+    for start in 0..2 {
+        let metrics = Metrics::register(&prometheus::Registry::new()).expect("metrics");
+        let ready = Ready::new().register("audit");
+        let log = Log::start(&config, Clock::system(), ready, metrics).expect("it starts");
+        for _ in 0..40 {
+            let events = (0..50).map(|_| log.tell(Event::Started { version: "0", config_hash: "cd".repeat(32) }));
+            let told = futures_util::future::join_all(events).await;
+            assert!(told.iter().all(Result::is_ok), "durable");
+        }
+        let records = [17 + 1_000 * start].into();
+        let erasure = Erasure { records, reason: "a request".to_owned(), by: Person::default() };
+        log.erase(erasure).await.expect("erased");
+        assert!(log.shut_down(Duration::from_secs(5)).await.complete);
+    }
+    let text = check(&log_dir);
+    // Of each start: opened, 2,000 events, the order, stopped.
+    assert!(text.starts_with("ok 4006 records, "), "{text}");
 }
 
 #[test]
