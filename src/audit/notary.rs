@@ -168,17 +168,10 @@ impl Notary {
         if let Some(Unlisted { size, scan_from, note }) = &self.unlisted {
             let line = SignedLine { ts: now, size: *size, scan_from: *scan_from, note: note.clone() };
             self.list_note(storage, &line)?;
-            self.keep_notes(storage)?;
+            keep_notes(storage)?;
             self.unlisted = None;
         }
         Ok(())
-    }
-
-    /// Makes the list of checkpoints durable, and the name of the newest one: before what was ordered is carried out. That
-    /// the order was signed in time is to be seen there for ever.
-    pub(super) fn keep_notes(&self, storage: &mut impl Storage) -> io::Result<()> {
-        storage.sync_file(Path::new(CHECKPOINTS_FILE))?;
-        storage.sync_names()
     }
 
     /// Not durable at once: the newest note is, and older ones are a history, of which a start leaves out a torn end.
@@ -256,6 +249,13 @@ impl Notary {
         let width = u64::from(TILE_WIDTH);
         first / width * width + 1
     }
+}
+
+/// Makes the list of checkpoints durable, and the name of the newest one: before what was ordered is carried out. That
+/// the order was signed in time is to be seen there for ever.
+pub(super) fn keep_notes(storage: &mut impl Storage) -> io::Result<()> {
+    storage.sync_file(Path::new(CHECKPOINTS_FILE))?;
+    storage.sync_names()
 }
 
 /// Writes a file in one step, as a reader sees it.

@@ -8,11 +8,11 @@
 //!    +-- a new segment holds the gap record, kept ---+  tried at each tick; never a second sync on a failed file
 //! ```
 
+mod begin;
 mod message;
 mod upkeep;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,17 @@ use tokio::time::Instant;
 
 use message::{Batch, Queued};
 pub(super) use message::{Erasing, Line, Message, Opening, Refused};
-use upkeep::KeyChanged;
 
 use super::entry::OpenEntry;
 use super::fault::{Fault, Gap, GapRecord};
-use super::keys::Keys;
 use super::line::{Draft, Ledger, Salts};
 use super::log::Ended;
 use super::notary::Notary;
 use super::record::{Asked, Stopped};
-use super::recover::{Opened, Recovered, RepairRecord, UnknownEnd};
 use super::segment::Storage;
 use super::status::Status;
 use super::{Config, Why};
 use crate::tlog::TILE_WIDTH;
-use crate::trail::segment_name;
 
 /// Records made durable together, at most.
 const BATCH_MAX: usize = 1_024;
@@ -115,65 +111,6 @@ impl<S: Storage> Writer<S> {
             open: BTreeSet::new(),
             ledger,
         }
-    }
-
-    /// Begins a segment and writes what the start has to say: that it began, what was repaired, and the ends that a crash
-    /// left out. A crash in here leaves some ends unwritten; the next start finds those entries open again.
-    ///
-    /// `head` comes before all of it.
-    pub(super) fn begin(
-        &mut self,
-        keys: &Keys,
-        recovered: &Recovered,
-        now: Timestamp,
-        head: Option<&Draft>,
-    ) -> io::Result<()> {
-        self.now = now;
-        self.notary.keep_leaves(&mut self.storage, 0)?;
-        if !self.notary.has_signed() {
-            // Before the first record there is a checkpoint, then a key: records without one were tampered with. A crash in
-            // between leaves the name in the checkpoint.
-            let lowest_open = recovered.open.values().map(|carried| carried.seq).min();
-            self.notary.sign(&mut self.storage, now, lowest_open)?;
-            keys.list(&mut self.storage)?;
-        }
-        // What a process left unsigned is signed together with the record of this start, never before it: an order that
-        // somebody put in there is told from one that its process had signed.
-        self.notary.list_unlisted(&mut self.storage, now)?;
-        if head.is_none() {
-            let segment = segment_name(self.next_seq);
-            let (origin, key) = (keys.signer.verifier().name(), keys.signer.verifier().id());
-            self.push_own("audit.opened", &Opened { segment: &segment, origin, key });
-        }
-        if let Some(replaced) = keys.replaced() {
-            self.push_own("audit.key_changed", &KeyChanged::new(replaced, keys.signer.verifier()));
-        }
-        if let Some(repair) = RepairRecord::of(recovered) {
-            self.push_own("audit.recovered", &repair);
-        }
-        for (entry, carried) in &recovered.open {
-            self.push_own("unknown", &UnknownEnd::new(*entry, carried, now));
-        }
-        self.begin_with(head)?;
-        if head.is_some() {
-            self.notary.keep_notes(&mut self.storage)?;
-        }
-        // After the record that says so: a crash before this line leaves it to the next start.
-        keys.list(&mut self.storage)
-    }
-
-    /// Begins a segment with a record and what is queued.
-    fn begin_with(&mut self, head: Option<&Draft>) -> io::Result<()> {
-        let (mut head, mut fresh) = (head, true);
-        while fresh || !self.queue.is_empty() {
-            let count = self.batch_len();
-            self.commit(head.take(), count, fresh).map_err(Fault::into_io)?;
-            self.acknowledge(count);
-            self.hash();
-            fresh = false;
-        }
-        self.notary.sign(&mut self.storage, self.now, None)?;
-        Ok(())
     }
 
     /// The last number that was acknowledged.

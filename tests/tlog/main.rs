@@ -99,7 +99,7 @@ async fn go_proves_what_ccgate_itself_has_written() {
         entries_max: 16,
         digest: Digest::None,
         segment_bytes_max: 64 << 10,
-        segment_age_max: Duration::from_secs(3_600),
+        segment_age_max: Duration::from_hours(1),
         retention: None,
         free_bytes_min: 0,
         pseudonyms: None,

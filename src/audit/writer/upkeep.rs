@@ -11,7 +11,7 @@ use super::message::{Batch, Refused};
 use super::{Draft, Erasing, Health, Writer};
 use crate::audit::Why;
 use crate::audit::fault::Fault;
-use crate::audit::notary::TILES_WAITING_MAX;
+use crate::audit::notary::{TILES_WAITING_MAX, keep_notes};
 use crate::audit::segment::Storage;
 use crate::audit::status::Status;
 use crate::tlog::VerifierKey;
@@ -87,7 +87,7 @@ impl<S: Storage> Writer<S> {
 
     /// As [`Self::sign`], so that it is to be seen for ever.
     fn sign_order(&mut self, status: &Status) -> bool {
-        self.sign(status) && self.notary.keep_notes(&mut self.storage).is_ok()
+        self.sign(status) && keep_notes(&mut self.storage).is_ok()
     }
 
     /// As [`Self::sign`], with the reason.
