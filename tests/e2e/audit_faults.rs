@@ -120,7 +120,8 @@ async fn ended(mut world: World, entry: &str, reason: &str) -> Vec<Value> {
     assert_eq!(world.events("unknown").len(), 0);
     let report = ledger::verified(&audit(&world));
     // What was taken away is damage, with its place; a disk that came to its senses left none.
-    let lost = report.damages.iter().any(|damage| damage.kind == Kind::Loss && damage.seqs.is_some());
+    let lost =
+        report.damages.iter().any(|damage| matches!(damage.kind, Kind::Loss | Kind::Removed) && damage.seqs.is_some());
     assert_eq!((report.is_sound(), lost), (reason != "segment_deleted", reason == "segment_deleted"), "{report:#?}");
     records
 }

@@ -148,8 +148,8 @@ async fn garbage_in_the_audit_log_is_named_and_left_as_it_is() {
     let segment = world.dir().join("audit/audit-00000000000000000001.jsonl");
     fs::write(&segment, "garbage\n").unwrap();
     let told = format!(
-        "{AUDIT}DIR/audit/audit-00000000000000000001.jsonl, line 1: this is no record: restore the directory from a copy, or \
-         accept the loss with `ccgate audit accept-loss --config FILE --reason TEXT`, which says so in the log"
+        "{AUDIT}the checkpoints of the log in DIR/audit are gone: restore the directory from a copy, or accept the loss with \
+         `ccgate audit accept-loss --config FILE --reason TEXT`, which says so in the log"
     );
     refused(&world, &told).await;
     assert_eq!(fs::read_to_string(segment).unwrap(), "garbage\n");

@@ -101,7 +101,7 @@ impl Explained {
     /// The last number before the oldest segment, where not all up to it were removed by retention or accepted as lost.
     pub(super) fn missing_beginning(&self, segments: &[Segment]) -> Option<u64> {
         let oldest = segments.first()?.first;
-        let told = |seq: u64| self.is_accepted(seq) || self.is_missing(seq);
+        let told = |seq: u64| self.is_accepted(seq) || self.is_missing(seq) || self.is_void(seq);
         let gone = (self.pruned.saturating_add(1)..oldest).any(|seq| !told(seq));
         gone.then_some(oldest.saturating_sub(1))
     }
@@ -111,7 +111,7 @@ impl Explained {
     pub(super) fn open(&self, oldest: u64) -> impl Iterator<Item = u64> {
         let before = self.pruned.saturating_add(1)..oldest;
         let told = self.missing.iter().flat_map(|range| range.first..=range.last);
-        before.chain(told).filter(|seq| !self.is_accepted(*seq))
+        before.chain(told).filter(|seq| !self.is_accepted(*seq) && !self.is_void(*seq))
     }
 
     /// The last number whose leaf no record tells.
