@@ -247,7 +247,7 @@ async fn over_tls_with_a_password_to_a_stream_that_is_full_for_a_while() {
     world.write(100).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(world.shipped() < world.durable(), "the stream is full");
-    assert_eq!(world.metric("ccgate_audit_ship_up"), 0.0);
+    assert!(world.metric("ccgate_audit_ship_up") < 0.5);
     config.max_messages = -1;
     jetstream.update_stream(&config).await.unwrap();
     world.until_shipped(world.durable()).await;
