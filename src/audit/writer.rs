@@ -177,7 +177,10 @@ impl<S: Storage> Writer<S> {
         match self.health {
             Health::Healthy => {
                 self.flush(status);
-                while let Some(erasing) = self.erasing.pop_front() {
+                // Nothing but a gap record may follow a batch that failed just now: an order waits for the next round.
+                while matches!(self.health, Health::Healthy)
+                    && let Some(erasing) = self.erasing.pop_front()
+                {
                     self.erase(*erasing, status);
                 }
                 // A segment that is whole is signed at once.
@@ -187,7 +190,6 @@ impl<S: Storage> Writer<S> {
                 if ticked {
                     self.sign_if_due(status);
                 }
-                // Not after a batch that failed just now: nothing but a gap record may follow that one.
                 if ticked && matches!(self.health, Health::Healthy) {
                     self.prune_if_due(status);
                 }
