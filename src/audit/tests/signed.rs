@@ -109,7 +109,10 @@ fn walk(dir: &Path) -> Vec<String> {
 async fn segments_end_with_a_tile_and_a_killed_log_is_signed_on() {
     let mut world = World::with(Plan::never(), |config| config.segment_bytes_max = 200 << 10);
     for _ in 0..3 {
-        write_many(&world, 800).await;
+        // In waves: a batch takes all that has queued up, and no segment ends within one. The writer may be as slow as it likes.
+        for _ in 0..8 {
+            write_many(&world, 100).await;
+        }
         world = world.killed_and_started_again().await;
     }
     world.stop().await;
@@ -117,7 +120,7 @@ async fn segments_end_with_a_tile_and_a_killed_log_is_signed_on() {
     check(&world.lines());
     let starts: Vec<u64> = segments(world.dir.path()).into_keys().collect();
     let rotated = starts.iter().filter(|first| (**first - 1).is_multiple_of(256)).count();
-    assert!(starts.len() > 10 && rotated >= starts.len() - 3, "all but those of the starts: {starts:?}");
+    assert!(starts.len() > 6 && rotated >= starts.len() - 3, "all but those of the starts: {starts:?}");
 }
 
 /// A log of 700 records or so, stopped in order.
