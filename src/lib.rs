@@ -11,7 +11,7 @@
 //! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! cc clock ready yaml net | tlog trail | route authn policy | audit ship | upstream session | relay | serve admin | config telemetry app cli
+//! cc clock ready room yaml net | tlog trail | route authn policy | audit ship | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
 pub mod admin;
@@ -28,6 +28,7 @@ pub mod net;
 pub mod policy;
 pub mod ready;
 pub mod relay;
+pub mod room;
 pub mod route;
 pub mod serve;
 pub mod session;

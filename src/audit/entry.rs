@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_lc_rs::error::Unspecified;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cc::{AgentId, GuidTag};
 use crate::policy::Authorized;
+use crate::room::Place;
 use crate::route::Download;
 
 use super::end::{By, Delivery, End, FailReason, Outcome};
@@ -72,7 +72,7 @@ pub(super) struct Facts {
 /// never fails for want of room, even in `Drop`.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) slot: Place,
     pub(super) log: Arc<Shared>,
 }
 

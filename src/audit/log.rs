@@ -9,13 +9,14 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::clock::Clock;
 use crate::policy::{Authorized, Denied, NotYourSeat};
 use crate::ready;
+use crate::room::{Place, Room};
 
 use super::deeds::carry_out;
 use super::end::End;
@@ -51,8 +52,8 @@ pub(super) struct Shared {
     /// Without a bound of its own: each message carries a permit of `slots` or `notes`, a tick is sent only when the last
     /// one was seen, and a stop once. So there are at most `2 * entries_max + NOTES_MAX + 2` messages.
     queue: UnboundedSender<Message>,
-    slots: Arc<Semaphore>,
-    notes: Arc<Semaphore>,
+    slots: Room,
+    notes: Room,
     status: Arc<Status>,
     ledger: Arc<Ledger>,
     flood: Flood,
@@ -61,7 +62,6 @@ pub(super) struct Shared {
     origin: String,
     write_timeout: Duration,
     pseudonyms: Option<Pseudonyms>,
-    entries_max: u32,
     durability: Durability,
     /// Owns the ticker, which ends with it.
     _ticker: JoinSet<()>,
@@ -119,12 +119,10 @@ impl Log {
         let writable = ledger.metrics.writable.clone();
         let ticks = tick(queue.downgrade(), Arc::clone(&status), clock.clone(), config.write_timeout, writable);
         ticker.spawn_on(ticks, &runtime);
-        let entries_max = config.entries_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 24));
-        ledger.metrics.entries_max.set(i64::try_from(entries_max).unwrap_or(i64::MAX));
         let shared = Shared {
             queue,
-            slots: Arc::new(Semaphore::new(entries_max)),
-            notes: Arc::new(Semaphore::new(NOTES_MAX)),
+            slots: Room::new(1),
+            notes: Room::new(NOTES_MAX),
             status,
             ledger,
             flood: Flood::default(),
@@ -133,11 +131,12 @@ impl Log {
             origin: keys.signer.verifier().name().to_owned(),
             write_timeout: config.write_timeout,
             pseudonyms: config.pseudonyms.clone(),
-            entries_max: u32::try_from(entries_max).unwrap_or(u32::MAX),
             durability: config.durability,
             _ticker: ticker,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let log = Self { shared: Arc::new(shared) };
+        log.resize(config.entries_max);
+        Ok(log)
     }
 
     /// Makes the entry's record durable. Only then may the upstream be asked.
@@ -218,7 +217,7 @@ impl Log {
         }
         let deadline = Instant::now() + shared.write_timeout;
         let Some(draft) = shared.draft(event.name(), &Noted::from(&event)) else { return refused(Why::Broken) };
-        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&shared.notes).acquire_owned()).await else {
+        let Ok(permit) = timeout_at(deadline, shared.notes.enter()).await else {
             return refused(Why::Full);
         };
         let (durable, wait) = oneshot::channel();
@@ -257,6 +256,13 @@ impl Log {
     /// Keeps others from removing or rewriting old segments. It waits.
     pub(super) fn rewrite(&self) -> std::sync::MutexGuard<'_, ()> {
         self.shared.status.rewrite()
+    }
+
+    /// From now on so many entries may be open at once. Those that are open stay so.
+    pub fn resize(&self, entries_max: usize) {
+        self.shared.slots.resize(entries_max);
+        let shown = i64::try_from(self.shared.slots.places()).unwrap_or(i64::MAX);
+        self.shared.ledger.metrics.entries_max.set(shown);
     }
 
     /// Whether an entry can be opened now, as far as is known.
@@ -300,7 +306,7 @@ impl Log {
         let shared = &self.shared;
         shared.status.stop();
         // A slot is free when its entry's end is durable, so all slots are free when all entries have ended.
-        let all = timeout_at(Instant::now() + deadline, shared.slots.acquire_many(shared.entries_max)).await;
+        let all = timeout_at(Instant::now() + deadline, shared.slots.empty()).await;
         drop(all);
         let unknown = Ended { entries_without_end: shared.entries_open(), complete: false };
         let (reply, ended) = oneshot::channel();
@@ -320,9 +326,8 @@ impl Shared {
         if let Some(why) = self.status.why_not() {
             return Err(why);
         }
-        match timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(Live { slot, log: Arc::clone(self) }),
-            Ok(Err(_closed)) => Err(Why::Stopped),
+        match timeout_at(deadline, self.slots.enter()).await {
+            Ok(slot) => Ok(Live { slot, log: Arc::clone(self) }),
             Err(_elapsed) => Err(Why::Full),
         }
     }
@@ -400,14 +405,14 @@ impl Shared {
 
     /// Queues an entry's end; called by [`OpenEntry`] only. A writer that has ended is told of by the draft's own count,
     /// and the next start gives the entry its `unknown`.
-    pub(super) fn end(&self, facts: &Facts, end: &End, slot: OwnedSemaphorePermit) {
+    pub(super) fn end(&self, facts: &Facts, end: &End, slot: Place) {
         if let Some(draft) = self.draft(end.outcome.as_str(), &EndRecord::new(facts, end)) {
             self.send(Line { draft, permit: Some(slot), ends: Some(facts.seq), durable: None });
         }
     }
 
     fn note(&self, draft: Draft) {
-        if let Ok(permit) = Arc::clone(&self.notes).try_acquire_owned() {
+        if let Some(permit) = self.notes.try_enter() {
             self.send(Line { draft, permit: Some(permit), ends: None, durable: None });
         }
     }
@@ -415,7 +420,7 @@ impl Shared {
     async fn record(&self, asked: &Asked<'_>) {
         let deadline = Instant::now() + self.write_timeout;
         let Some(draft) = self.draft("denied", asked) else { return };
-        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.notes).acquire_owned()).await else { return };
+        let Ok(permit) = timeout_at(deadline, self.notes.enter()).await else { return };
         let (durable, wait) = oneshot::channel();
         self.send(Line { draft, permit: Some(permit), ends: None, durable: Some(durable) });
         if matches!(self.status.why_not(), Some(Why::Broken | Why::Stalled)) {

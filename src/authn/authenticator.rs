@@ -1,11 +1,13 @@
 //! From a request's headers to its [`Caller`], in one place. There is no way around it and no mode without it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::HeaderMap;
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::bearer::Bearer;
@@ -30,7 +32,9 @@ pub struct Authenticator {
     verified: Verified,
     clock: Clock,
     metrics: Metrics,
-    ready: Condition,
+    timing: Timing,
+    /// One condition for all that follow each other ([`Authenticator::next`]).
+    ready: Arc<Condition>,
     /// Held by [`Authenticator::refresh`]: a second owner would fetch beside the first.
     owner: tokio::sync::Mutex<()>,
 }
@@ -40,13 +44,26 @@ struct Issuer {
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
     claims: Claims,
-    keys: Keys,
+    keys: Arc<Keys>,
+    /// What `keys` are made of.
+    origin: Origin,
+    /// `keys` go on from an authenticator before, whose task may be fetching them still.
+    goes_on: bool,
+}
+
+/// What an issuer's keys are made of: where nothing of it changes, they go on.
+#[derive(PartialEq, Eq)]
+struct Origin {
+    issuer: String,
+    source: KeySource,
+    ca_file: Option<PathBuf>,
+    algorithms: Vec<Algorithm>,
 }
 
 /// What an authenticator is given beside its configuration.
-pub(super) struct Surroundings<'r> {
+pub(super) struct Surroundings<R> {
     pub(super) clock: Clock,
-    pub(super) ready: &'r Ready,
+    pub(super) ready: R,
     pub(super) metrics: Metrics,
     pub(super) timing: Timing,
 }
@@ -71,7 +88,7 @@ impl Authenticator {
 
     pub(super) fn build(
         config: &Config,
-        surroundings: Surroundings<'_>,
+        surroundings: Surroundings<&Ready>,
         source_of: impl Fn(&IssuerConfig) -> Result<Source, ConfigError>,
     ) -> Result<Self, ConfigError> {
         config.check()?;
@@ -80,23 +97,78 @@ impl Authenticator {
         let issuer = |issuer: &IssuerConfig| Issuer::new(issuer, source_of(issuer)?, timing);
         let issuers = config.issuers.iter().map(issuer).collect::<Result<Vec<_>, _>>()?;
         // Nothing outside is touched before everything inside is sound.
-        metrics.issuers(&issuers.iter().map(|issuer| &*issuer.name).collect::<Vec<_>>());
-        let authenticator = Self {
+        let ready = Arc::new(ready.register("keys"));
+        let authenticator = Self::of(issuers, config, Surroundings { clock, ready, metrics, timing });
+        authenticator.take_up();
+        Ok(authenticator)
+    }
+
+    fn of(issuers: Vec<Issuer>, config: &Config, surroundings: Surroundings<Arc<Condition>>) -> Self {
+        let Surroundings { clock, ready, metrics, timing } = surroundings;
+        Self {
             issuers,
             tolerance: Tolerance::new(config.leeway, config.max_token_lifetime),
             verified: Verified::new(),
             clock,
             metrics,
-            ready: ready.register("keys"),
+            timing,
+            ready,
             owner: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The one that comes after this, by another configuration; nothing is changed by making it. Keys go on where their
+    /// issuer, its source, its algorithms and its `ca_file` stayed the same and `unchanged` says so of the files that these
+    /// name; other key files are read here. No token is remembered, so none gets in by what held before.
+    ///
+    /// To be put in force so: end this one's [`Authenticator::refresh`], call the next one's [`Authenticator::take_up`] and
+    /// its `refresh`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticator::new`].
+    pub fn next(&self, config: &Config, unchanged: impl Fn(&Path) -> bool) -> Result<Self, ConfigError> {
+        config.check()?;
+        let issuers = config.issuers.iter().map(|issuer| {
+            let origin = Origin::of(issuer);
+            match self.issuers.iter().find(|before| before.origin == origin && origin.files().all(&unchanged)) {
+                Some(before) => Ok(Issuer { goes_on: true, ..Issuer::with(issuer, Arc::clone(&before.keys)) }),
+                None => Issuer::new(issuer, source(issuer, &self.timing)?, self.timing),
+            }
+        });
+        let issuers = issuers.collect::<Result<Vec<_>, _>>()?;
+        let surroundings = Surroundings {
+            clock: self.clock.clone(),
+            ready: Arc::clone(&self.ready),
+            metrics: self.metrics.clone(),
+            timing: self.timing,
         };
-        for issuer in &authenticator.issuers {
+        Ok(Self::of(issuers, config, surroundings))
+    }
+
+    /// Says in metrics and readiness what is known of the keys: from now on these issuers count.
+    pub fn take_up(&self) {
+        self.metrics.issuers(&self.issuers.iter().map(|issuer| &*issuer.name).collect::<Vec<_>>());
+        for issuer in &self.issuers {
             if let Some(loaded) = &issuer.keys.view.load().loaded {
-                authenticator.note(issuer, Ok(&loaded.set));
+                self.note(issuer, Ok(&loaded.set));
             }
         }
-        authenticator.report();
-        Ok(authenticator)
+        self.report();
+    }
+
+    /// Fetches the key sets of new issuers, all at the same time, and returns which did not come and why. Before it is in
+    /// force: readiness and metrics are left alone. Waits at most [`Timing::fetch_timeout`].
+    ///
+    /// Cancel safe: a set that has come by then is kept.
+    pub async fn load_new(&self) -> Vec<(String, KeysError)> {
+        let missing =
+            self.issuers.iter().filter(|issuer| !issuer.goes_on && issuer.keys.view.load().loaded.is_none());
+        let fetched = join_all(missing.map(|issuer| async {
+            let ended = issuer.keys.fetch().await;
+            ended.err().map(|error| (issuer.name.to_string(), error))
+        }));
+        fetched.await.into_iter().flatten().collect()
     }
 
     /// The caller that the request's token proves. Counts the decision.
@@ -119,13 +191,28 @@ impl Authenticator {
             () = stop.cancelled() => return,
             owner = self.owner.lock() => owner,
         };
-        join_all(self.issuers.iter().map(|issuer| {
+        let fresh = join_all(self.issuers.iter().map(|issuer| {
             issuer.keys.keep_fresh(&stop, |ended| {
                 self.note(issuer, ended);
                 self.report();
             })
-        }))
-        .await;
+        }));
+        // Ends with the others, which end at `stop`.
+        tokio::select! {
+            _ = fresh => {}
+            () = self.watch_age() => {}
+        }
+    }
+
+    /// Says it at once when a key set gets too old: the next fetch may be minutes away, or hang.
+    async fn watch_age(&self) {
+        loop {
+            let ends = self.issuers.iter().filter_map(|issuer| issuer.keys.stale_at());
+            let next = ends.filter(|end| *end > Instant::now()).min();
+            // Where no set is there to get too old: one that comes lives for at least so long.
+            sleep_until(next.unwrap_or_else(|| Instant::now() + self.timing.stale_max)).await;
+            self.report();
+        }
     }
 
     /// Fetches every key set that comes over the network once, all at the same time, and returns which did not come and
@@ -216,13 +303,19 @@ impl Issuer {
             let read = read_file(path).and_then(|text| keys.take_over(&text));
             read.map_err(|source| ConfigError::Keys { issuer: config.issuer.clone(), source })?;
         }
-        Ok(Self {
+        Ok(Self::with(config, Arc::new(keys)))
+    }
+
+    fn with(config: &IssuerConfig, keys: Arc<Keys>) -> Self {
+        Self {
             name: Arc::from(config.issuer.as_str()),
             audiences: config.audiences.clone(),
             algorithms: config.algorithms.clone(),
             claims: config.claims.clone(),
             keys,
-        })
+            origin: Origin::of(config),
+            goes_on: false,
+        }
     }
 
     /// Verifies the signature with the issuer's key of exactly the token's key id, and returns that key's print.
@@ -247,6 +340,21 @@ impl Issuer {
     fn check_audience(&self, token: &Token<'_>) -> Result<(), Error> {
         let ours = token.registered.audiences.iter().any(|audience| self.audiences.contains(audience));
         if ours { Ok(()) } else { Err(Error::Untrusted(Untrusted::Audience)) }
+    }
+}
+
+impl Origin {
+    fn of(config: &IssuerConfig) -> Self {
+        let IssuerConfig { issuer, keys, ca_file, algorithms, audiences: _, claims: _ } = config.clone();
+        Self { issuer, source: keys, ca_file, algorithms }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let keys = match &self.source {
+            KeySource::File(path) => Some(path.as_path()),
+            KeySource::Url(_) | KeySource::Discovery => None,
+        };
+        keys.into_iter().chain(self.ca_file.as_deref())
     }
 }
 

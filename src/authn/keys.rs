@@ -118,6 +118,13 @@ impl Keys {
         }
     }
 
+    /// When the set that is there gets too old.
+    pub(super) fn stale_at(&self) -> Option<Instant> {
+        // It is still in use at the very moment.
+        let past = self.timing.stale_max + Duration::from_millis(1);
+        self.view.load().loaded.as_ref().map(|loaded| loaded.at + past)
+    }
+
     /// Whether a fetch for an unknown key may start.
     pub(super) fn cooled_down(&self, view: &View) -> bool {
         self.cooldown_left(view).is_zero()

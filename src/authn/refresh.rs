@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,9 @@ impl Keys {
     /// keys, or why there are no new ones.
     pub(super) async fn keep_fresh(&self, stop: &CancellationToken, on_attempt: impl Fn(Result<&KeySet, &KeysError>)) {
         let mut pauses = self.timing.backoff();
-        let mut next = if self.view.load().loaded.is_some() { self.regular() } else { Instant::now() };
+        // Whoever kept them fresh before may have been stopped in the middle.
+        self.change(|view| view.fetching = false);
+        let mut next = self.first();
         loop {
             tokio::select! {
                 biased;
@@ -82,10 +85,21 @@ impl Keys {
         self.view.store(Arc::new(view));
     }
 
+    /// Keys that were kept fresh before are fetched when they would have been: a configuration that changes often must not
+    /// let them get old.
+    fn first(&self) -> Instant {
+        match &self.view.load().loaded {
+            Some(loaded) => loaded.at + self.interval(),
+            None => Instant::now(),
+        }
+    }
+
     fn regular(&self) -> Instant {
-        let interval =
-            if self.source.is_file() { self.timing.cooldown } else { self.timing.spread(self.timing.refresh_interval) };
-        Instant::now() + interval
+        Instant::now() + self.interval()
+    }
+
+    fn interval(&self) -> Duration {
+        if self.source.is_file() { self.timing.cooldown } else { self.timing.spread(self.timing.refresh_interval) }
     }
 }
 

@@ -5,6 +5,9 @@
 //! YAML ---> Node (values with lines) ---> Raw (fits the schema) ---> Config (parsed, rules checked) ---> check (files)
 //!            tree, overrides               shape, schema, raw          parse, grammar                    files
 //! ```
+//!
+//! [`Source`] reads it again while it is in force, [`Contents`] tells whether that makes sense, and [`Loaded::admits`] what
+//! waits for a start.
 
 mod files;
 mod grammar;
@@ -12,6 +15,7 @@ mod overrides;
 mod parse;
 mod problem;
 mod raw;
+mod reload;
 mod schema;
 mod sections;
 mod shape;
@@ -24,14 +28,16 @@ use std::path::Path;
 pub use files::{check, read_secret};
 pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
+pub use reload::{Contents, Named, START_ONLY, Salt, Source, StartOnly};
 pub use schema::schema;
 pub use sections::{
-    Admin, Audit, Callback, Config, Digest, Drain, Durability, Format, KeepAlive, Level, Log, Redis, Server, Sessions,
-    Ship, SignIn, SignIns, StateFile, Store, Upstream,
+    Admin, Audit, Callback, Config, Digest, Drain, Durability, Format, KeepAlive, Level, Log, Redis, Reload, Server,
+    Sessions, Ship, SignIn, SignIns, StateFile, Store, Upstream,
 };
 pub use units::{Duration, Size, UnitError};
 
 use parse::Parser;
+use raw::Raw;
 use tree::Node;
 
 /// Largest config file, in bytes; a `ConfigMap` can't be larger either.
@@ -47,6 +53,9 @@ pub struct Loaded {
     /// What a person should look at.
     pub warnings: Vec<Problem>,
     tree: Node,
+    /// Every key with its value, defaults included.
+    written: serde_json::Value,
+    source: Source,
 }
 
 impl Loaded {
@@ -75,14 +84,22 @@ impl Loaded {
 /// All that is wrong, in the order of the file; what is wrong in its syntax comes alone, since nothing behind it is known.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Errors> {
     let text = read(path).map_err(|problem| Errors::one(path, problem))?;
+    load_text(&text, Source { path: path.to_owned(), overrides: overrides.clone() })
+}
+
+/// As [`load`], of a file that has been read.
+fn load_text(text: &str, source: Source) -> Result<Loaded, Errors> {
+    let path = source.path.as_path();
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (config, tree, mut problems) =
-        interpret(&text, folder, overrides).map_err(|problem| Errors::one(path, problem))?;
+    let Read { config, tree, written, mut problems } =
+        interpret(text, folder, &source.overrides).map_err(|problem| Errors::one(path, problem))?;
     problems.sort_by(|a, b| a.origin.cmp(&b.origin));
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match config {
-        Some(config) if errors.is_empty() => Ok(Loaded { config, hash: hash(text.as_bytes()), warnings, tree }),
+        Some(config) if errors.is_empty() => {
+            Ok(Loaded { config, hash: hash(text.as_bytes()), warnings, tree, written, source })
+        }
         _ => Err(Errors { file: path.to_owned(), problems: errors }),
     }
 }
@@ -100,29 +117,37 @@ fn read(path: &Path) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| Problem::error("", "not UTF-8", "save it as UTF-8 without other encodings"))
 }
 
+/// What a text says.
+struct Read {
+    /// `None`: something is missing, which is among the problems.
+    config: Option<Config>,
+    tree: Node,
+    written: serde_json::Value,
+    problems: Vec<Problem>,
+}
+
 /// Everything but reading the file; an error is one of syntax.
-fn interpret(
-    text: &str,
-    folder: &Path,
-    overrides: &Overrides,
-) -> Result<(Option<Config>, Node, Vec<Problem>), Problem> {
+fn interpret(text: &str, folder: &Path, overrides: &Overrides) -> Result<Read, Problem> {
     let mut tree = Node::parse(text)?;
     let mut problems = overrides.apply(&mut tree);
     let findings = shape::fit(&mut tree);
     problems.extend(findings.problems);
-    let Ok(raw) = serde_json::from_value(tree.clone().into_json()) else {
-        // What fits the schema can be read; a test holds it. The text of the cause could hold a value.
-        return Err(Problem::error("", "not readable", "please report this, with the keys that are used"));
-    };
+    // What fits the schema can be read; a test holds it. The text of the cause could hold a value.
+    let unreadable = |_cause| Problem::error("", "not readable", "please report this, with the keys that are used");
+    let raw: Raw = serde_json::from_value(tree.clone().into_json()).map_err(unreadable)?;
+    let written = serde_json::to_value(&raw).map_err(unreadable)?;
     let mut parser = Parser { tree: &tree, dropped: &findings.dropped, folder, problems: Vec::new() };
     let config = parser.config(raw);
     problems.extend(parser.problems);
-    Ok((config, tree, problems))
+    Ok(Read { config, tree, written, problems })
 }
 
 fn hash(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 

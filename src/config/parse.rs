@@ -13,10 +13,12 @@ use http::uri::Scheme;
 use ipnet::IpNet;
 
 use super::grammar;
-use super::problem::{Origin, Problem, shown};
+use super::problem::{Problem, shown};
 use super::raw::{self, Raw};
-use super::sections::{Admin, Audit, Config, Drain, Log, Server, Upstream};
+use super::reload::resolve;
+use super::sections::{Admin, Audit, Config, Drain, Log, Reload, Server, Upstream};
 use super::tree::Node;
+use super::units::Duration;
 use crate::authn::{self, Claims, IssuerConfig, KeySource};
 use crate::net::{ClientConfig, ClientTls, ServerTls};
 use crate::policy;
@@ -50,7 +52,19 @@ impl Parser<'_> {
             policy,
             audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
+            reload: self.reload(raw.reload),
         })
+    }
+
+    /// Looking costs a read of every file: not in a busy loop.
+    fn reload(&mut self, raw: raw::Reload) -> Reload {
+        const INTERVAL_MIN: Duration = Duration::from_millis(100);
+        let interval = (raw.interval > Duration::from_secs(0)).then_some(raw.interval);
+        if interval.is_some_and(|interval| interval < INTERVAL_MIN) {
+            let what = format!("{} is less than {INTERVAL_MIN}", raw.interval);
+            self.fail("reload.interval", what, "write 0s to look at SIGHUP only");
+        }
+        Reload { interval: interval.map(Duration::get) }
     }
 
     fn server(&mut self, raw: raw::Server) -> Option<Server> {
@@ -348,10 +362,7 @@ impl Parser<'_> {
         if text.is_empty() || text.len() > 4096 || text.contains(char::is_control) || text.contains("-----") {
             self.fail(path, "not the name of a file or folder", "");
         }
-        match self.tree.origin(path) {
-            Origin::Line(_) => self.folder.join(name),
-            _ => name,
-        }
+        resolve(self.tree, self.folder, path, name)
     }
 }
 

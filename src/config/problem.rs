@@ -124,12 +124,16 @@ const SHOWN_MAX: usize = 80;
 /// A value as a problem may show it: short, on one line, and nothing that looks like a secret (user info or query of
 /// a URL, a token, a key).
 pub(super) fn shown(value: &str) -> String {
-    let secret = ["@", "?", "-----", "eyJ"].iter().any(|mark| value.contains(mark));
     match value.chars().count() {
-        _ if secret => "the value (not shown: it may hold a secret)".to_owned(),
+        _ if looks_secret(value) => "the value (not shown: it may hold a secret)".to_owned(),
         length if length > SHOWN_MAX => format!("the value (not shown: {length} characters)"),
         _ => format!("\"{}\"", escaped(value)),
     }
+}
+
+/// Whether a value could be a secret, or hold one.
+pub(super) fn looks_secret(value: &str) -> bool {
+    ["@", "?", "-----", "eyJ"].iter().any(|mark| value.contains(mark))
 }
 
 /// A key as a problem may show it.

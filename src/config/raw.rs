@@ -38,6 +38,23 @@ pub(super) struct Raw {
     pub(super) audit: Audit,
     /// The program's own log, on standard error.
     pub(super) log: Log,
+    /// How changes of this file, and of the files that it names, are taken up.
+    pub(super) reload: Reload,
+}
+
+/// How changes of this file, and of the files that it names, are taken up.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reload {
+    /// How often all these files are looked at for another content; SIGHUP has them looked at at once. 0s: at SIGHUP only; else at least 100ms.
+    #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
+    pub(super) interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5) }
+    }
 }
 
 /// The data plane: the listener for callers.

@@ -31,6 +31,15 @@ pub struct Config {
     pub audit: Audit,
     /// The program's own log.
     pub log: Log,
+    /// How changes are taken up.
+    pub reload: Reload,
+}
+
+/// How changes of the configuration and of the files that it names are taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Between two looks, at least 100 ms; `None`: only when asked.
+    pub interval: Option<Duration>,
 }
 
 /// The data plane.

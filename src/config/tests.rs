@@ -13,7 +13,7 @@ const SMALLEST: &str = "version: 1\nupstream: {url: 'https://10.244.154.23:8043'
     auth: {issuers: [{issuer: 'https://idp.example', audiences: [ccgate], algorithms: [ES256]}]}\n";
 
 fn read_text(text: &str, overrides: &Overrides) -> Result<(Config, Vec<String>), Vec<String>> {
-    let (config, _, problems) = interpret(text, Path::new("/etc/ccgate"), overrides).expect("YAML");
+    let Read { config, problems, .. } = interpret(text, Path::new("/etc/ccgate"), overrides).expect("YAML");
     let lines = problems.iter().map(ToString::to_string).collect();
     match config {
         Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok((config, lines)),

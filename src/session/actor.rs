@@ -45,6 +45,8 @@ pub(super) enum Command {
     Reconfirm,
     /// A borrower was refused with a Guid of ours.
     BorrowerRefused { version: Version, cause: LossCause },
+    /// The rules have changed.
+    Reconfigured,
     /// The operator looks at the session.
     Show { reply: oneshot::Sender<Shown> },
     /// The operator wants the session signed out; told whether there is one to sign out here.
@@ -153,6 +155,11 @@ impl Actor {
             Command::LostSight => Event::LostSight,
             Command::Reconfirm => Event::Reconfirm,
             Command::BorrowerRefused { version, cause } => Event::BorrowerRefused { version, cause },
+            Command::Reconfigured => {
+                // No event: when to wake up is all that changes by it.
+                self.session.go_by(self.sessions.rules());
+                return None;
+            }
             Command::Show { reply } => {
                 // Whoever has gone needs no answer.
                 let _ = reply.send(self.shown());
@@ -198,6 +205,7 @@ impl Actor {
             if !error.retcode().is_some_and(|retcode| retcode.meaning() == Meaning::SessionLost));
         let before = (self.fence(), self.session.version());
         let tenure = self.sessions.store().tenure();
+        self.session.go_by(self.sessions.rules());
         let effects = self.session.step(event, Instant::now(), tenure);
         if self.session.version() != before.1 {
             self.usage.replaced();

@@ -78,7 +78,7 @@ impl Sessions {
         let _hung_up = gone.clone().drop_guard();
         let command = DeskCommand::SignIn { sign_in: Box::new(sign_in), reply, gone };
         let _waiting = self.enqueue(agent, Command::Desk(command))?;
-        self.answered(answer, 2 * self.0.config.lease_timeout).await
+        self.answered(answer, 2 * self.config().lease_timeout).await
     }
 
     /// The session that the agent's own app has signed in, for its polls and beats. From then on this process owns it.
@@ -95,7 +95,7 @@ impl Sessions {
     pub async fn desk(&self, agent: AgentId) -> Result<Lease, Error> {
         let (reply, answer) = oneshot::channel();
         let _waiting = self.enqueue(agent, Command::Desk(DeskCommand::Ask { reply }))?;
-        self.answered(answer, self.0.config.lease_timeout).await
+        self.answered(answer, self.config().lease_timeout).await
     }
 
     /// Signs the agent's own app out. Gives the gateway's answer; where that refuses, the session lives on.
@@ -114,7 +114,7 @@ impl Sessions {
         let (reply, answer) = oneshot::channel();
         let command = DeskCommand::SignOut { version: lease.granted.version, reply };
         let _waiting = self.enqueue(agent, Command::Desk(command))?;
-        self.answered(answer, 2 * self.0.config.lease_timeout).await
+        self.answered(answer, 2 * self.config().lease_timeout).await
     }
 
     /// Tells the agent's actor, if there is one. A full queue loses what its sender can do without.

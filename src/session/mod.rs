@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -122,8 +123,7 @@ const COMMANDS_BESIDE_WAITERS: usize = 64;
 pub struct Sessions(Arc<Shared>);
 
 struct Shared {
-    config: Arc<Config>,
-    calls: Arc<dyn Calls>,
+    terms: ArcSwap<Terms>,
     journal: Arc<dyn Journal>,
     clock: Clock,
     metrics: Metrics,
@@ -137,6 +137,12 @@ struct Shared {
     /// Ends the actors that a shutdown could not end in time.
     cut: CancellationToken,
     actors: Mutex<Actors>,
+}
+
+/// What a change of the configuration replaces: by which rules, and whom to ask.
+struct Terms {
+    config: Arc<Config>,
+    calls: Arc<dyn Calls>,
 }
 
 /// Locked for a look-up and a send, never across a wait.
@@ -211,12 +217,11 @@ impl Sessions {
         metrics: Metrics,
     ) -> Self {
         let sessions = Self(Arc::new(Shared {
-            calls: Arc::new(calls),
             journal,
             clock,
             metrics,
             gate: Gate::new(config.sign_ins_at_once, Arc::clone(&store)),
-            config: Arc::new(config),
+            terms: ArcSwap::from_pointee(Terms { config: Arc::new(config), calls: Arc::new(calls) }),
             store,
             pacer: Arc::default(),
             tag_key: Arc::new(GuidTagKey::random()),
@@ -228,6 +233,19 @@ impl Sessions {
         let (store, watcher) = (Arc::clone(&sessions.0.store), Arc::new(Watch(Arc::downgrade(&sessions.0))));
         sessions.0.tasks.spawn(store.run(watcher, sessions.0.store_stop.clone()));
         sessions
+    }
+
+    /// From now on by these rules and over this client: for calls that begin from now on. Nobody is signed out, and nobody
+    /// who waits is refused; an agent's file is read by the new rules when it is read next.
+    ///
+    /// [`Config::waiters_max`] holds in full for agents that are asked for from now on.
+    pub fn reconfigure(&self, config: Config, calls: impl Calls) {
+        self.0.gate.resize(config.sign_ins_at_once);
+        self.0.terms.store(Arc::new(Terms { config: Arc::new(config), calls: Arc::new(calls) }));
+        for handle in self.actors().handles.values() {
+            // A full queue is a busy actor, which looks at the rules at its next event.
+            let _ = handle.commands.try_send(Command::Reconfigured);
+        }
     }
 
     /// A session of the agent: the one there is, else one that is signed in now, once for all who ask.
@@ -268,7 +286,7 @@ impl Sessions {
     async fn ask(&self, agent: AgentId, rejected: Option<Rejected>) -> Result<Lease, Error> {
         let (reply, answer) = oneshot::channel();
         let _waiting = self.enqueue(agent, Command::Ask { rejected, reply })?;
-        self.answered(answer, self.0.config.lease_timeout).await
+        self.answered(answer, self.config().lease_timeout).await
     }
 
     /// Waits for an actor's answer.
@@ -284,7 +302,7 @@ impl Sessions {
 
     /// Tells the agent's actor, which is started where there is none.
     fn enqueue(&self, agent: AgentId, command: Command) -> Result<Waiting, Error> {
-        let config = &self.0.config;
+        let config = self.config();
         let mut actors = self.actors();
         if actors.closing {
             return Err(Error::ShuttingDown);
@@ -311,7 +329,7 @@ impl Sessions {
     }
 
     fn start(&self, agent: AgentId) -> Handle {
-        let (commands, receiver) = mpsc::channel(self.0.config.waiters_max.saturating_add(COMMANDS_BESIDE_WAITERS));
+        let (commands, receiver) = mpsc::channel(self.waiters_max().saturating_add(COMMANDS_BESIDE_WAITERS));
         let actor = Actor::new(agent, self.clone(), receiver);
         self.0.tasks.spawn(actor.run(self.0.cut.clone()));
         Handle { commands, waiting: Arc::default() }
@@ -351,7 +369,7 @@ impl Sessions {
     }
 
     fn rules(&self) -> state::Rules {
-        let config = &self.0.config;
+        let config = self.config();
         state::Rules {
             form: config.sign_in.form(),
             keep_alive: config.keep_alive,
@@ -383,11 +401,11 @@ impl Sessions {
     }
 
     fn waiters_max(&self) -> usize {
-        self.0.config.waiters_max
+        self.0.terms.load().config.waiters_max
     }
 
     fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.0.config)
+        Arc::clone(&self.0.terms.load().config)
     }
 
     fn store(&self) -> &dyn Store {
@@ -398,8 +416,8 @@ impl Sessions {
         &self.0.gate
     }
 
-    fn calls(&self) -> &dyn Calls {
-        &*self.0.calls
+    fn calls(&self) -> Arc<dyn Calls> {
+        Arc::clone(&self.0.terms.load().calls)
     }
 
     fn journal(&self) -> &dyn Journal {

@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::store::{self, Store};
+use crate::room::{Place, Room};
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ pub(super) enum Error {
 /// over all replicas, as the store counts. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    places: Arc<Semaphore>,
+    places: Room,
     store: Arc<dyn Store>,
 }
 
@@ -39,13 +39,18 @@ pub(super) struct Gate {
 #[derive(Debug)]
 #[must_use = "the place is given back when this is dropped"]
 pub(super) struct Permit {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Gate {
     /// A gate for `at_once` sign-ins (at least one).
     pub(super) fn new(at_once: usize, store: Arc<dyn Store>) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))), store }
+        Self { places: Room::new(at_once), store }
+    }
+
+    /// From now on it is for so many (at least one).
+    pub(super) fn resize(&self, at_once: usize) {
+        self.places.resize(at_once);
     }
 
     /// Waits for a place, and in it for the rate: so no more than `at_once` ever ask the store, and a turn that was
@@ -64,8 +69,7 @@ impl Gate {
     }
 
     async fn turn(&self, deadline: Instant) -> Result<Permit, Error> {
-        // It is never closed; if it were, no turn would come.
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_closed| Error::Late)?;
+        let place = self.places.enter().await;
         while let Some(wait) = self.store.admit_sign_in().await? {
             // Those who were told the same come back one by one, and never sooner than told.
             let pause = wait.max(PAUSE_MIN).mul_f64(1.0 + 0.5 * fastrand::f64());

@@ -221,6 +221,11 @@ impl Session {
         at_rest && self.seeking.is_none() && self.outbox.is_empty() && !self.wants_desk()
     }
 
+    /// By these rules from now on. What has been decided stays so.
+    pub(super) fn go_by(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// When a [`Event::Tick`] is due; none in states that end by an answer.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let state = match &self.state {

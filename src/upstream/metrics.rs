@@ -16,7 +16,7 @@ pub(super) enum Operation {
 }
 
 /// Counts and durations of the calls, and whether the gateway is left alone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,

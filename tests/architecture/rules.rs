@@ -1,10 +1,11 @@
 //! The house rules as tables: who may import whom, what a module must never name, how a file must look. No logic.
 
 /// The line: a module imports only from its left.
-pub(crate) const LINE: [&str; 22] = [
+pub(crate) const LINE: [&str; 23] = [
     "cc",
     "clock",
     "ready",
+    "room",
     "yaml",
     "net",
     "tlog",
@@ -30,13 +31,14 @@ pub(crate) const LINE: [&str; 22] = [
 pub(crate) const APART: [&str; 1] = ["sim"];
 
 /// Pure vocabulary without a word of the vendor: every module to their right may use it.
-pub(crate) const FOR_ALL: [&str; 2] = ["clock", "ready"];
+pub(crate) const FOR_ALL: [&str; 3] = ["clock", "ready", "room"];
 
 /// What each module may import beside [`FOR_ALL`].
-pub(crate) const IMPORTS: [(&str, Allowed); 23] = [
+pub(crate) const IMPORTS: [(&str, Allowed); 24] = [
     ("cc", Allowed::These(&[])),
     ("clock", Allowed::These(&[])),
     ("ready", Allowed::These(&[])),
+    ("room", Allowed::These(&[])),
     ("yaml", Allowed::These(&[])),
     ("net", Allowed::These(&[])),
     ("tlog", Allowed::These(&[])),

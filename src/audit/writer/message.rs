@@ -1,12 +1,13 @@
 //! What reaches the writer and what waits in it. No logic.
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::audit::Why;
 use crate::audit::entry::{Facts, Live, OpenEntry};
 use crate::audit::line::Draft;
 use crate::audit::log::Ended;
+use crate::room::Place;
 
 /// What reaches the writer.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(in crate::audit) struct Opening {
 pub(in crate::audit) struct Line {
     pub(in crate::audit) draft: Draft,
     /// Its place in the queue's bound, given back when it is durable or lost.
-    pub(in crate::audit) permit: Option<OwnedSemaphorePermit>,
+    pub(in crate::audit) permit: Option<Place>,
     /// The number of the `authorized` that it is the end of.
     pub(in crate::audit) ends: Option<u64>,
     /// Told its number when it is durable; dropped when that can take long.

@@ -1,0 +1,1 @@
+//! Two configurations, and files that change between two looks.
