@@ -2,6 +2,7 @@
 //! never decides what is logged, and no character of an event can end its line or move a cursor (R16).
 
 use std::io;
+use std::sync::Arc;
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
@@ -29,6 +30,8 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Levels {
     handle: reload::Handle<EnvFilter, Registry>,
+    /// What wins over the configured level.
+    filter: Option<Arc<str>>,
 }
 
 impl Levels {
@@ -37,6 +40,17 @@ impl Levels {
     pub fn set(&self, level: Level) -> Result<(), Error> {
         let filter = EnvFilter::try_new(directives(level)).map_err(Error::Filter)?;
         self.handle.reload(filter).map_err(Error::Gone)
+    }
+
+    /// From now on as at the start, where this level is configured: a filter from the environment wins over it.
+    pub fn configured(&self, level: Level) -> Result<(), Error> {
+        let filter = EnvFilter::try_new(self.filter.as_deref().unwrap_or(directives(level))).map_err(Error::Filter)?;
+        self.handle.reload(filter).map_err(Error::Gone)
+    }
+
+    /// Whether a filter from the environment wins over the configured level.
+    pub const fn has_filter(&self) -> bool {
+        self.filter.is_some()
     }
 }
 
@@ -57,13 +71,10 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = match filter {
-        Some(filter) => EnvFilter::try_new(filter),
-        None => EnvFilter::try_new(directives(log.level)),
-    };
-    let (filter, handle) = reload::Layer::new(filter.map_err(Error::Filter)?);
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines(log.format, writer));
-    Ok((subscriber, Levels { handle }))
+    let first = EnvFilter::try_new(filter.unwrap_or(directives(log.level)));
+    let (first, handle) = reload::Layer::new(first.map_err(Error::Filter)?);
+    let subscriber = tracing_subscriber::registry().with(first).with(lines(log.format, writer));
+    Ok((subscriber, Levels { handle, filter: filter.map(Arc::from) }))
 }
 
 /// Writes events in one of the formats.
@@ -147,7 +158,7 @@ const fn moves(char: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use proptest::prelude::*;
 
@@ -238,6 +249,24 @@ mod tests {
         });
         assert!(log.contains("ours") && log.contains("also theirs"), "{log}");
         assert!(!log.contains("hyper::proto"), "{log}");
+    }
+
+    #[test]
+    fn the_configured_level_comes_back_and_so_does_a_filter() {
+        let log = logged(Format::Text, Level::Info, None, |levels| {
+            levels.set(Level::Error).expect("the log is there");
+            levels.configured(Level::Debug).expect("the log is there");
+            tracing::debug!("one");
+        });
+        assert!(log.contains("one"), "{log}");
+        let log = logged(Format::Text, Level::Info, Some("error"), |levels| {
+            levels.set(Level::Debug).expect("the log is there");
+            tracing::debug!("two");
+            levels.configured(Level::Debug).expect("the log is there");
+            tracing::debug!("three");
+            assert!(levels.has_filter());
+        });
+        assert!(log.contains("two") && !log.contains("three"), "{log}");
     }
 
     #[test]

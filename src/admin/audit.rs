@@ -89,7 +89,7 @@ pub(super) async fn answer(
     }
 }
 
-async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Full<Bytes>>> {
+pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Full<Bytes>>> {
     let bytes = match tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, REQUEST_BYTES_MAX).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(_too_long_or_broken)) => return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned())),

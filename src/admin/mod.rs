@@ -1,16 +1,18 @@
-//! The admin plane: metrics, liveness, readiness, a page for people, sessions for operators. It knows nothing of any request
+//! The admin plane: metrics, liveness, readiness, a page for people, sessions and the configuration for operators. It knows nothing of any request
 //! for a recording.
 
 mod audit;
+mod control;
 mod operator;
 mod page;
 mod sessions;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -31,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::ready::Ready;
 
 pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
+pub use control::{CONFIG_PATH, ConfigShown, LOG_LEVEL_PATH, LevelOrder, LevelShown, RefusalShown};
 pub use operator::{Asker, Deed, Operator, SessionRow, SignOut};
 pub use sessions::{ADMIN_HEADER, SESSIONS_PATH};
 
@@ -53,14 +56,37 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    state: State,
+    tls: TlsSwap,
+    state: Arc<State>,
 }
 
 struct State {
     registry: Registry,
     ready: Ready,
-    operator: Option<Arc<dyn Operator>>,
+    operator: OnceLock<Arc<dyn Operator>>,
+}
+
+/// With which certificate the admin plane answers; clones are one place. Connections that are open go on with theirs.
+#[derive(Clone)]
+pub struct TlsSwap(Arc<ArcSwapOption<rustls::ServerConfig>>);
+
+impl TlsSwap {
+    /// From now on handshakes are made so; `None`: plain HTTP is spoken.
+    pub fn put(&self, tls: Option<rustls::ServerConfig>) {
+        self.0.store(tls.map(Arc::new));
+    }
+}
+
+/// Offers sessions and the configuration to operators, once there are some.
+#[derive(Clone)]
+pub struct Desk(Arc<State>);
+
+impl Desk {
+    /// From now on there is somebody to ask; until then such requests get 503. The first call counts.
+    pub fn open(&self, operator: Arc<dyn Operator>) {
+        // An error: it is open.
+        let _ = self.0.operator.set(operator);
+    }
 }
 
 impl Admin {
@@ -73,15 +99,19 @@ impl Admin {
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
-        Ok(Self { listener, address, tls, state: State { registry, ready, operator: None } })
+        let tls = TlsSwap(Arc::new(ArcSwapOption::from_pointee(tls)));
+        let state = Arc::new(State { registry, ready, operator: OnceLock::new() });
+        Ok(Self { listener, address, tls, state })
     }
 
-    /// Offers the sessions to operators; without it `/sessions` is 503.
-    #[must_use]
-    pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
-        self.state.operator = Some(operator);
-        self
+    /// Where operators' requests are answered.
+    pub fn desk(&self) -> Desk {
+        Desk(Arc::clone(&self.state))
+    }
+
+    /// Where another certificate is put in force.
+    pub fn tls(&self) -> TlsSwap {
+        self.tls.clone()
     }
 
     /// The address that is listened on.
@@ -92,7 +122,6 @@ impl Admin {
     /// Serves until `stop`; connections end with it.
     pub async fn run(self, stop: CancellationToken) {
         let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-        let state = Arc::new(self.state);
         loop {
             // The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await.ok();
@@ -104,7 +133,7 @@ impl Admin {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (state, tls, stop) = (Arc::clone(&state), self.tls.clone(), stop.clone());
+            let (state, tls, stop) = (Arc::clone(&self.state), self.tls.0.load_full(), stop.clone());
             drop(tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -120,11 +149,11 @@ impl Admin {
 }
 
 /// One connection: the handshake where TLS is spoken, then its requests. An error of either is the client's to see.
-async fn serve(state: Arc<State>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(state: Arc<State>, tls: Option<Arc<rustls::ServerConfig>>, stream: TcpStream, peer: SocketAddr) {
     let Some(tls) = tls else {
         return http(state, stream, Asker { peer, certificate: None }).await;
     };
-    match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+    match tokio::time::timeout(HEADER_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = certificate_print(&stream);
             http(state, stream, Asker { peer, certificate }).await;
@@ -157,6 +186,7 @@ async fn answer(state: &State, asker: &Asker, request: Request<Incoming>) -> Res
     let (head, body) = request.into_parts();
     let verbose = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
     let get = head.method == Method::GET || head.method == Method::HEAD;
+    let operator = state.operator.get().map(|operator| &**operator);
     Ok(match head.uri.path() {
         "/metrics" if get => metrics(state),
         "/livez" if get => text(StatusCode::OK, "ok\n".to_owned()),
@@ -165,13 +195,12 @@ async fn answer(state: &State, asker: &Asker, request: Request<Incoming>) -> Res
         EVENTS_PATH if head.method == Method::POST => event(body).await,
         "/metrics" | "/livez" | "/readyz" | "/" => not_allowed("GET, HEAD"),
         EVENTS_PATH => not_allowed("POST"),
+        CONFIG_PATH | LOG_LEVEL_PATH => control::answer(operator, asker, &head, body).await,
         path => match (path.strip_prefix(SESSIONS_PATH), path.strip_prefix(AUDIT_PATH)) {
             (Some(rest), _) if rest.is_empty() || rest.starts_with('/') => {
-                sessions::answer(state.operator.as_deref(), asker, &head, rest).await
+                sessions::answer(operator, asker, &head, rest).await
             }
-            (_, Some(rest)) if rest.starts_with('/') => {
-                audit::answer(state.operator.as_deref(), asker, &head, body, rest).await
-            }
+            (_, Some(rest)) if rest.starts_with('/') => audit::answer(operator, asker, &head, body, rest).await,
             _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         },
     })

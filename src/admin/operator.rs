@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::audit::{ErasureOrder, Reading};
+use super::control::{ConfigShown, LevelOrder, LevelShown};
 use crate::cc::AgentId;
 
 /// One agent's session: a row of `GET /sessions`. No Guid stands in it, not even a fingerprint.
@@ -60,6 +61,8 @@ pub enum Deed {
     Read(Option<AgentId>),
     /// An agent is about to be signed out.
     SignOut(AgentId),
+    /// Another log level is about to be set, or the configured one again.
+    LogLevel,
 }
 
 /// How a sign-out ended.
@@ -73,7 +76,7 @@ pub enum SignOut {
     Refused(String),
 }
 
-/// Whoever has the sessions.
+/// Whoever has the sessions, the audit log and the configuration.
 pub trait Operator: Send + Sync + 'static {
     /// All agents that this process knows anything of, by agent.
     fn list(&self) -> BoxFuture<'_, Vec<SessionRow>>;
@@ -89,6 +92,15 @@ pub trait Operator: Send + Sync + 'static {
 
     /// Writes down that somebody reads the audit log. Gives the record's number when it is durable, else why it is not.
     fn read_audit(&self, asker: &Asker, reading: Reading) -> BoxFuture<'_, Result<u64, String>>;
+
+    /// The configuration that is in force.
+    fn config(&self) -> ConfigShown;
+
+    /// How much of the program's own log is written.
+    fn log_level(&self) -> LevelShown;
+
+    /// Writes more or less of it, or with `None` as much as is configured; else why not.
+    fn set_log_level(&self, order: Option<LevelOrder>) -> Result<LevelShown, String>;
 
     /// Erases records of the audit log. Gives the number of the order's record, else why nothing was done or what is left.
     fn erase(&self, asker: &Asker, order: ErasureOrder) -> BoxFuture<'_, Result<u64, String>>;

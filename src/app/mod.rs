@@ -1,13 +1,15 @@
 //! The composition root: builds every part, owns every task, ends them in order. It decides nothing.
 //!
-//! Start: admin plane, policy, keys, gateway, audit log (recovered), sessions, listener. Nothing is accepted before the
-//! log can write. Stop: see [`App::run`].
+//! Start: admin plane, policy, keys, gateway, audit log (recovered), sessions, listener. No download is accepted before the
+//! log can write. A changed configuration is taken up by `reload`. Stop: see [`App::run`].
 
 mod error;
 mod journal;
+mod log_level;
 mod metrics;
 mod operator;
 mod parts;
+mod reload;
 
 pub use error::StartError;
 
@@ -15,17 +17,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
-use crate::authn::Authenticator;
 use crate::clock::Clock;
-use crate::config::{Drain, Loaded};
+use crate::config::{Contents, Loaded, Salt};
 use crate::ready::{Condition, Ready};
+use crate::room::Room;
 use crate::serve::{self, Server};
-use crate::session::Sessions;
-use crate::{audit, net, relay, ship};
+use crate::telemetry::Levels;
+use crate::{audit, net, ship};
+
+use log_level::LogLevel;
+use metrics::Metrics;
+use parts::{Ground, Parts};
+use reload::{Board, InForce, Places, Reloader};
 
 /// After the drain's deadline: time for each transfer to break off and its end to be written down.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,21 +45,25 @@ const SIGN_OUT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the audit log to write what is queued.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A gateway that is set up and has not accepted anything yet.
+/// A gateway that is set up and has not accepted anything yet but on its admin plane.
 pub struct App {
     addresses: Addresses,
-    drain: Drain,
-    clock: Clock,
     starting: Condition,
     server: Server,
-    admin: Admin,
-    authenticator: Arc<Authenticator>,
-    sessions: Sessions,
-    audit: audit::Log,
+    admin: AdminPlane,
+    reloader: Reloader,
+    loaded: Arc<ArcSwap<Loaded>>,
+    log_level: Arc<LogLevel>,
+    ground: Ground,
     shipping: Option<ship::Shipping>,
     witnessing: Option<ship::witness::Witnessing>,
     stop: serve::Stop,
-    cut: CancellationToken,
+}
+
+/// The admin plane at work: from before the start's first long step to the very end. Dropped, it ends at once.
+struct AdminPlane {
+    task: JoinSet<()>,
+    stop: CancellationToken,
 }
 
 /// Where it listens.
@@ -60,13 +75,15 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// What ends a running gateway.
+/// What a running gateway is told.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// Drain, then end.
     pub drain: CancellationToken,
     /// Do not wait any longer.
     pub hurry: CancellationToken,
+    /// Look at the configuration's files now.
+    pub reload: Arc<Notify>,
 }
 
 /// How it ended.
@@ -77,64 +94,75 @@ pub struct Ended {
 }
 
 impl App {
-    /// Builds everything that the configuration names. Reads files, binds both listeners, recovers the audit log.
+    /// Builds everything that the configuration names. Reads files, binds both listeners, recovers the audit log. The admin
+    /// plane answers from the beginning: alive, and not ready.
     pub async fn start(loaded: &Loaded, clock: Clock) -> Result<Self, StartError> {
         let config = &loaded.config;
         let ready = Ready::new();
         let starting = ready.register("start");
-        let registry = metrics::registry(config, &clock)?;
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry)?;
         let tls = config.admin.tls.as_ref().map(net::ServerTls::build).transpose().map_err(StartError::AdminTls)?;
         let admin = Admin::bind(config.admin.listen, tls, registry.clone(), ready.clone()).await;
         let admin = admin.map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
-        let policy = parts::policy(config, &registry)?;
-        let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;
-        let gateway = parts::gateway(config, &registry)?;
+        let (desk, admin_tls, admin_address) = (admin.desk(), admin.tls(), admin.address());
+        let admin = AdminPlane::start(admin);
+        // Before anything is made of the files: what changes later is seen at the first look.
+        let salt = Salt::random();
+        let contents = Contents::of(loaded, &salt);
+        let parts = Parts::first(config, clock.clone(), &ready, &metrics)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let witnessing = parts::witness(config, &audit, &clock, &registry)?;
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
-        let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
-        let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
-        let cut = CancellationToken::new();
-        let live = serve::Live {
-            clock: clock.clone(),
-            authenticator: Arc::clone(&authenticator),
-            policy: Arc::new(policy),
-            decisions,
-            downloads: Arc::new(tokio::sync::Semaphore::new(config.server.max_downloads)),
-            sessions: sessions.clone(),
-            audit: audit.clone(),
-            gateway,
-            relay: relay::Relay {
-                idle_timeout: config.upstream.idle_timeout,
-                digest: config.audit.digest.into(),
-                stop: cut.clone(),
-                metrics: Arc::new(relay::Metrics::register(&registry)?),
-            },
-            pass_through: config.sessions.pass_through,
-        };
+        let sessions = parts::sessions(&parts, store, &audit, clock.clone(), metrics.session.clone());
+        let downloads = Room::new(config.server.max_downloads);
+        let ground = Ground { clock, metrics, sessions, audit, downloads, cut: CancellationToken::new() };
         let stop = serve::Stop::default();
-        let server = parts::server_config(&config.server)?;
-        let server = Server::bind(&server, live, serve::Metrics::register(&registry)?, stop.clone()).await?;
-        let version = env!("CARGO_PKG_VERSION");
-        audit.note(audit::Event::Started { version, config_hash: loaded.hash.clone() });
-        let addresses = Addresses { server: server.address(), admin: admin.address() };
-        let drain = config.server.drain;
+        let first = parts.in_force(config, &ground)?;
+        let server = Server::bind(config.server.listen, first, Arc::clone(&ground.metrics.serve), stop.clone()).await?;
+        let (version, hash, since) = (env!("CARGO_PKG_VERSION"), contents.hash(), ground.clock.now());
+        ground.audit.note(audit::Event::Started { version, config_hash: hash.to_owned() });
+        ground.metrics.process.in_force(hash, 1, since.as_second(), &parts.certificates);
+        let addresses = Addresses { server: server.address(), admin: admin_address };
+        let loaded = Arc::new(loaded.clone());
+        let places = Places {
+            server: server.swap(),
+            admin_tls,
+            log_level: Arc::new(LogLevel::new(config.log.level, ground.clock.clone())),
+            loaded: Arc::new(ArcSwap::new(Arc::clone(&loaded))),
+            board: Arc::new(Board::new(&loaded, contents.clone(), since)),
+            ground: ground.clone(),
+        };
+        desk.open(Arc::new(operator::Desk {
+            sessions: ground.sessions.clone(),
+            audit: ground.audit.clone(),
+            board: Arc::clone(&places.board),
+            log_level: Arc::clone(&places.log_level),
+        }));
+        let (current, log_level) = (Arc::clone(&places.loaded), Arc::clone(&places.log_level));
+        let now = InForce { loaded, contents, parts: Arc::new(parts), generation: 1 };
+        let reloader = Reloader::new(now, salt, places);
         Ok(Self {
             addresses,
-            drain,
-            clock,
             starting,
             server,
             admin,
-            authenticator,
-            sessions,
-            audit,
+            reloader,
+            loaded: current,
+            log_level,
+            ground,
             shipping,
             witnessing,
             stop,
-            cut,
         })
+    }
+
+    /// The log whose level operators and a changed configuration set; without it they can't.
+    #[must_use]
+    pub fn with_log(self, levels: Levels) -> Self {
+        self.log_level.attach(levels);
+        self
     }
 
     /// Where it listens, with the ports that the system chose where 0 was asked for.
@@ -144,7 +172,7 @@ impl App {
 
     /// Serves until it is told to drain, then ends in order:
     ///
-    /// 1. not ready, but still serving, for `drain.delay`;
+    /// 1. not ready, but still serving, each answer the last of its connection, for `drain.delay`;
     /// 2. no new connections, each open one ends after its request, for at most `drain.timeout`;
     /// 3. what still runs is broken off and recorded as `aborted`;
     /// 4. sessions are signed out; the audit log writes its last record, which is shipped and witnessed; the admin plane
@@ -153,39 +181,57 @@ impl App {
     /// [`Signals::hurry`] goes on with 3 at once. The order is what ownership demands: the log outlives all who write.
     pub async fn run(self, signals: Signals) -> Ended {
         let (tasks, background) = (TaskTracker::new(), CancellationToken::new());
-        let admin_stop = CancellationToken::new();
         let connections = self.server.connections();
-        let admin = tasks.spawn(self.admin.run(admin_stop.clone()));
-        let (authenticator, stop) = (Arc::clone(&self.authenticator), background.clone());
-        let keys = tasks.spawn(async move { authenticator.refresh(stop).await });
-        let clock = tasks.spawn(follow_system_clock(self.clock.clone(), background.clone()));
+        let reloading = tasks.spawn(self.reloader.run(Arc::clone(&signals.reload), background.clone()));
+        let (log_level, stop) = (Arc::clone(&self.log_level), background.clone());
+        let level = tasks.spawn(async move { log_level.run(stop).await });
+        let clock = tasks.spawn(follow_system_clock(self.ground.clock.clone(), background.clone()));
         let accepting = tasks.spawn(self.server.run());
         tracing::info!(server = %self.addresses.server, admin = %self.addresses.admin, "serving");
         self.starting.holds();
         signals.drain.cancelled().await;
 
+        let drain = self.loaded.load().config.server.drain;
         self.starting.wait_for("shutting down");
-        tracing::info!(delay = ?self.drain.delay, timeout = ?self.drain.timeout, "draining");
-        within(self.drain.delay, &signals.hurry, std::future::pending::<()>()).await;
+        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
+        self.stop.draining.cancel();
+        within(drain.delay, &signals.hurry, std::future::pending::<()>()).await;
         self.stop.accepting.cancel();
         join(accepting).await;
-        if within(self.drain.timeout, &signals.hurry, connections.wait()).await.is_none() {
+        if within(drain.timeout, &signals.hurry, connections.wait()).await.is_none() {
             tracing::warn!(connections = connections.len(), "the drain's time is over: breaking off what still runs");
         }
-        self.cut.cancel();
+        self.ground.cut.cancel();
         let _ = tokio::time::timeout(CUT_TIMEOUT, connections.wait()).await;
         self.stop.connections.cancel();
         connections.wait().await;
         background.cancel();
-        join(keys).await;
+        join(reloading).await;
+        join(level).await;
         join(clock).await;
-        self.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
-        let ended = self.audit.shut_down(AUDIT_TIMEOUT).await;
+        self.ground.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
+        let ended = self.ground.audit.shut_down(AUDIT_TIMEOUT).await;
         end(self.shipping, self.witnessing).await;
         tracing::info!("ended");
-        admin_stop.cancel();
-        join(admin).await;
+        self.admin.end().await;
         Ended { every_entry_closed: ended.complete && ended.entries_without_end == 0 }
+    }
+}
+
+impl AdminPlane {
+    fn start(admin: Admin) -> Self {
+        let (mut task, stop) = (JoinSet::new(), CancellationToken::new());
+        task.spawn(admin.run(stop.clone()));
+        Self { task, stop }
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.task.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the admin plane ended by a panic");
+            }
+        }
     }
 }
 

@@ -1,24 +1,28 @@
-//! What an operator sees and does, out of the sessions and the audit log, and into the audit log. It translates and keeps nothing.
+//! What an operator sees and does, out of the sessions, the audit log and the configuration, and into the audit log. It translates and keeps nothing.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::admin::{Asker, Deed, ErasureOrder, Operator, Reading, SessionRow, SignOut};
+use super::log_level::LogLevel;
+use super::reload::Board;
+use crate::admin::{
+    Asker, ConfigShown, Deed, ErasureOrder, LevelOrder, LevelShown, Operator, Reading, SessionRow, SignOut,
+};
 use crate::audit::{AdminDeed, Event, Log, Person};
 use crate::cc::AgentId;
 use crate::session::{Sessions, Shown};
 
 /// The operator's desk.
 pub(super) struct Desk {
-    sessions: Sessions,
-    audit: Log,
+    pub(super) sessions: Sessions,
+    pub(super) audit: Log,
+    pub(super) board: Arc<Board>,
+    pub(super) log_level: Arc<LogLevel>,
 }
 
 impl Desk {
-    pub(super) const fn new(sessions: Sessions, audit: Log) -> Self {
-        Self { sessions, audit }
-    }
 
     /// Whether somebody means the log that is kept here.
     fn is_ours(&self, origin: &str) -> Result<(), String> {
@@ -52,6 +56,7 @@ impl Operator for Desk {
         let (deed, agent) = match deed {
             Deed::Read(agent) => (AdminDeed::SessionsRead, agent),
             Deed::SignOut(agent) => (AdminDeed::SessionSignOut, Some(agent)),
+            Deed::LogLevel => (AdminDeed::LogLevel, None),
         };
         let Asker { peer, certificate } = asker.clone();
         self.audit.note(Event::Admin { deed, agent, peer, certificate });
@@ -65,6 +70,18 @@ impl Operator for Desk {
             let told_of = self.audit.tell(Event::Read { command, arguments, by }).await;
             told_of.map_err(|error| told(&error))
         })
+    }
+
+    fn config(&self) -> ConfigShown {
+        self.board.get()
+    }
+
+    fn log_level(&self) -> LevelShown {
+        self.log_level.shown()
+    }
+
+    fn set_log_level(&self, order: Option<LevelOrder>) -> Result<LevelShown, String> {
+        self.log_level.set(order.as_ref())
     }
 
     fn erase(&self, asker: &Asker, order: ErasureOrder) -> BoxFuture<'_, Result<u64, String>> {

@@ -1,51 +1,156 @@
 //! From the whole configuration to each module's own: one function a module, no other logic.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::Authority;
 use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::journal::AuditJournal;
+use super::metrics::{Metrics, certificates};
 use crate::authn::Authenticator;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::policy::Policy;
 use crate::ready::Ready;
+use crate::room::Room;
 use crate::session::Sessions;
 use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
 use crate::upstream::Gateway;
-use crate::{audit, authn, policy, serve, session, ship, upstream};
+use crate::{audit, net, relay, serve, session, ship, upstream};
 
-/// Loads the policy.
-pub(super) fn policy(config: &Config, registry: &Registry) -> Result<Policy, StartError> {
-    let metrics = policy::Metrics::register(registry)?;
-    Ok(Policy::load(&config.policy)?.with_metrics(metrics))
+/// What a configuration makes beside the listener: all of it, or nothing.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) policy: Arc<Policy>,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) gateway: Gateway,
+    pub(super) sessions: session::Config,
+    pub(super) server: serve::Config,
+    pub(super) admin_tls: Option<rustls::ServerConfig>,
+    /// When each certificate ends.
+    pub(super) certificates: Vec<(&'static str, i64)>,
 }
 
-/// Builds the authenticator; reads key files.
-pub(super) fn authenticator(
-    config: &Config,
-    clock: Clock,
-    ready: &Ready,
-    registry: &Registry,
-) -> Result<(Arc<Authenticator>, authn::Metrics), StartError> {
-    let metrics = authn::Metrics::register(registry)?;
-    let authenticator = Authenticator::new(&config.auth, clock, ready, metrics.clone())?;
-    Ok((Arc::new(authenticator), metrics))
+/// What outlives a configuration: state, and who counts.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) sessions: Sessions,
+    pub(super) audit: audit::Log,
+    /// Places for open downloads.
+    pub(super) downloads: Room,
+    /// Breaks transfers off at the end.
+    pub(super) cut: CancellationToken,
 }
 
-/// Builds the client of the upstream.
-pub(super) fn gateway(config: &Config, registry: &Registry) -> Result<Gateway, StartError> {
+/// Which files hold something else than before.
+pub(super) struct Touched {
+    /// Keys that name one.
+    pub(super) keys: BTreeSet<String>,
+    pub(super) paths: BTreeSet<PathBuf>,
+}
+
+impl Touched {
+    /// Whether one is named in this group of keys.
+    fn within(&self, group: &str) -> bool {
+        self.keys.iter().any(|key| key.strip_prefix(group).is_some_and(|rest| rest.starts_with('.')))
+    }
+}
+
+impl Parts {
+    /// Of the first configuration. Reads the files that it names.
+    pub(super) fn first(config: &Config, clock: Clock, ready: &Ready, metrics: &Metrics) -> Result<Self, StartError> {
+        let policy = Arc::new(policy(config, metrics)?);
+        let authenticator = Authenticator::new(&config.auth, clock, ready, metrics.authn.clone())?;
+        Self::with(config, policy, Arc::new(authenticator), gateway(config, metrics)?)
+    }
+
+    /// Of a configuration that comes after another. What did not change goes on: keys, connections to the gateway and the
+    /// judgement on it. Reads the files that it names, and changes nothing outside.
+    pub(super) fn next(
+        &self,
+        before: &Config,
+        config: &Config,
+        touched: &Touched,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let policy = if before.policy == config.policy && !touched.within("policy") {
+            Arc::clone(&self.policy)
+        } else {
+            Arc::new(policy(config, metrics)?)
+        };
+        let authenticator = if before.auth == config.auth && !touched.within("auth") {
+            Arc::clone(&self.authenticator)
+        } else {
+            Arc::new(self.authenticator.next(&config.auth, |path| !touched.paths.contains(path))?)
+        };
+        let gateway = if before.upstream == config.upstream && !touched.within("upstream") {
+            self.gateway.clone()
+        } else {
+            gateway(config, metrics)?
+        };
+        Self::with(config, policy, authenticator, gateway)
+    }
+
+    fn with(
+        config: &Config,
+        policy: Arc<Policy>,
+        authenticator: Arc<Authenticator>,
+        gateway: Gateway,
+    ) -> Result<Self, StartError> {
+        let admin_tls = config.admin.tls.as_ref().map(net::ServerTls::build).transpose();
+        Ok(Self {
+            policy,
+            authenticator,
+            gateway,
+            sessions: session_config(config)?,
+            server: server_config(&config.server)?,
+            admin_tls: admin_tls.map_err(StartError::AdminTls)?,
+            certificates: certificates(config),
+        })
+    }
+
+    /// The data plane by them; reads its TLS files.
+    pub(super) fn in_force(&self, config: &Config, ground: &Ground) -> Result<serve::InForce, StartError> {
+        let live = serve::Live {
+            clock: ground.clock.clone(),
+            authenticator: Arc::clone(&self.authenticator),
+            policy: Arc::clone(&self.policy),
+            decisions: ground.metrics.authn.clone(),
+            downloads: ground.downloads.clone(),
+            sessions: ground.sessions.clone(),
+            audit: ground.audit.clone(),
+            gateway: self.gateway.clone(),
+            relay: relay::Relay {
+                idle_timeout: config.upstream.idle_timeout,
+                digest: config.audit.digest.into(),
+                stop: ground.cut.clone(),
+                metrics: Arc::clone(&ground.metrics.relay),
+            },
+            pass_through: config.sessions.pass_through,
+        };
+        Ok(serve::InForce::new(&self.server, live, Arc::clone(&ground.metrics.serve))?)
+    }
+}
+
+fn policy(config: &Config, metrics: &Metrics) -> Result<Policy, StartError> {
+    Ok(Policy::load(&config.policy)?.with_metrics(metrics.policy.clone()))
+}
+
+fn gateway(config: &Config, metrics: &Metrics) -> Result<Gateway, StartError> {
     let upstream = upstream::Config {
         authority: upstream_authority(config)?,
         client: config.upstream.client.clone(),
         idle_timeout: config.upstream.idle_timeout,
     };
-    Gateway::new(&upstream, upstream::Metrics::register(registry)?).map_err(StartError::Upstream)
+    Gateway::new(&upstream, metrics.upstream.clone()).map_err(StartError::Upstream)
 }
 
 /// Recovers the audit log and starts its writer.
@@ -150,19 +255,11 @@ fn upstream_authority(config: &Config) -> Result<Authority, StartError> {
     config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)
 }
 
-/// Sets up the sessions; nothing is signed in yet.
-#[allow(clippy::too_many_arguments, reason = "the parts that sessions are made of, each once")]
-pub(super) fn sessions(
-    config: &Config,
-    store: Arc<dyn Store>,
-    gateway: Gateway,
-    audit: &audit::Log,
-    clock: Clock,
-    registry: &Registry,
-) -> Result<Sessions, StartError> {
+/// By which rules sessions live; reads the callback's token.
+fn session_config(config: &Config) -> Result<session::Config, StartError> {
     let section = &config.sessions;
     require_folder(&section.accounts_dir)?;
-    let sessions = session::Config {
+    Ok(session::Config {
         accounts_dir: section.accounts_dir.clone(),
         sign_in: section.sign_in.into(),
         keep_alive: match section.keep_alive {
@@ -176,9 +273,19 @@ pub(super) fn sessions(
         waiters_max: section.waiters_max,
         agents_max: section.agents_max,
         sign_ins_at_once: section.sign_ins.at_once,
-    };
+    })
+}
+
+/// Sets up the sessions; nothing is signed in yet.
+pub(super) fn sessions(
+    parts: &Parts,
+    store: Arc<dyn Store>,
+    audit: &audit::Log,
+    clock: Clock,
+    metrics: session::Metrics,
+) -> Sessions {
     let journal = Arc::new(AuditJournal(audit.clone()));
-    Ok(Sessions::new(sessions, store, gateway, journal, clock, session::Metrics::register(registry)?))
+    Sessions::new(parts.sessions.clone(), store, parts.gateway.clone(), journal, clock, metrics)
 }
 
 /// An account that is not there yet is no fault, but a mount that is missing would be found by the first request only.
@@ -196,7 +303,7 @@ fn callback(callback: &config::Callback) -> Result<upstream::Callback, StartErro
 }
 
 /// The data plane's own configuration.
-pub(super) fn server_config(server: &config::Server) -> Result<serve::Config, StartError> {
+fn server_config(server: &config::Server) -> Result<serve::Config, StartError> {
     let origin = |origin: &String| HeaderValue::from_str(origin).map_err(|_| StartError::Origin);
     Ok(serve::Config {
         listen: server.listen,

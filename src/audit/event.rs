@@ -49,7 +49,8 @@ pub enum Event {
         /// A word on the circumstances: the form of a sign-in, the cause of a loss.
         detail: Option<&'static str>,
     },
-    /// An operator looks at sessions, or is about to end one. What becomes of it is a record of the session.
+    /// An operator looks at sessions, or is about to end one or to change the log level. What becomes of a session is a record
+    /// of its own.
     Admin {
         /// What is asked for.
         deed: AdminDeed,
@@ -129,6 +130,8 @@ pub enum AdminDeed {
     SessionsRead,
     /// To sign an agent out.
     SessionSignOut,
+    /// To have more or less of the program's own log.
+    LogLevel,
 }
 
 /// What happened to the configuration.
@@ -160,6 +163,7 @@ impl Event {
             },
             Self::Admin { deed: AdminDeed::SessionsRead, .. } => "admin.sessions_read",
             Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",
+            Self::Admin { deed: AdminDeed::LogLevel, .. } => "admin.log_level",
             Self::Read { .. } => "audit.read",
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",

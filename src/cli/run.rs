@@ -10,7 +10,7 @@ use crate::app::{App, Signals};
 use crate::clock::Clock;
 use crate::telemetry;
 
-/// Runs the gateway: SIGTERM or SIGINT drains it, a second one hurries.
+/// Runs the gateway: SIGTERM or SIGINT drains it, a second one hurries; SIGHUP takes a changed configuration up.
 ///
 /// # Errors
 /// What is wrong with the configuration or the start goes to `err`; the error itself means that `err` is gone.
@@ -22,15 +22,18 @@ pub async fn run(args: &RunArgs, err: &mut dyn Write) -> io::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if let Err(error) = telemetry::init(loaded.config.log) {
-        tell(err, &error)?;
-        return Ok(Exit::Usage);
-    }
+    let levels = match telemetry::init(loaded.config.log) {
+        Ok(levels) => levels,
+        Err(error) => {
+            tell(err, &error)?;
+            return Ok(Exit::Usage);
+        }
+    };
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
     let app = match App::start(&loaded, Clock::system()).await {
-        Ok(app) => app,
+        Ok(app) => app.with_log(levels),
         Err(error) => {
             tell(err, &error)?;
             return Ok(Exit::Usage);
@@ -51,14 +54,15 @@ pub async fn run(args: &RunArgs, err: &mut dyn Write) -> io::Result<Exit> {
     Ok(Exit::Failed)
 }
 
-/// The first signal drains, each further one hurries. SIGHUP changes nothing and must not end the process.
+/// The first signal drains, each further one hurries. SIGHUP has the configuration's files looked at.
 async fn listen([mut terminate, mut interrupt, mut hangup]: [Signal; 3], signals: Signals) {
     loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {
-                tracing::info!("SIGHUP: a changed configuration takes effect at the next start");
+                tracing::info!("SIGHUP: looking at the files of the configuration");
+                signals.reload.notify_one();
                 continue;
             }
         }

@@ -295,7 +295,7 @@ impl Parser<'_> {
             digest: raw.digest,
             segment_bytes_max: raw.segment_size.bytes(),
             segment_age_max: raw.segment_age.get(),
-            retention: raw.retention.map(super::units::Duration::get),
+            retention: raw.retention.map(Duration::get),
             free_bytes_min: raw.free_space_min.bytes(),
             durability: raw.durability,
             ship: self.ship(raw.ship, raw.durability)?,

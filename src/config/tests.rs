@@ -402,7 +402,7 @@ proptest! {
         if Node::parse(&text).is_ok() {
             let read = interpret(&text, Path::new(""), &Overrides::default());
             prop_assert!(read.is_ok(), "{text}: {:?}", read.err());
-            let (config, _, problems) = read.expect("just seen");
+            let Read { config, problems, .. } = read.expect("just seen");
             // Without `version` and `auth.issuers` there is always something to say.
             prop_assert!(config.is_none() || !problems.is_empty(), "{text}");
         }

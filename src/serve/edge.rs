@@ -54,9 +54,9 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    pub(super) fn new(config: &Config, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(config: &Config, live: Live, metrics: Arc<Metrics>) -> Self {
         let cors = cors(&config.allowed_origins, live.pass_through);
-        let flow = Flow { live };
+        let flow = Flow { live: Arc::new(live) };
         let cors = cors.map(|layer| layer.layer(flow.clone()));
         Self { flow, cors, trusted_proxies: config.trusted_proxies.clone(), metrics }
     }

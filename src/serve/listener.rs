@@ -4,19 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::edge::Edge;
+use super::in_force::{InForce, Manners, Swap};
 use super::stall::StallGuard;
-use super::{Config, Live, Metrics};
+use super::{Metrics, ResponseBody};
 use crate::net;
 
 /// Header fields of a request.
@@ -34,13 +35,14 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     connection: Arc<Connections>,
-    slots: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 /// When to stop what. Each is cancelled once, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
+    /// Each answer from now on is the last of its connection, so that clients go elsewhere while they still can.
+    pub draining: CancellationToken,
     /// No new connections; each open one ends after the request under way.
     pub accepting: CancellationToken,
     /// Every connection ends now.
@@ -49,11 +51,8 @@ pub struct Stop {
 
 /// What all connections share.
 struct Connections {
-    edge: Edge,
-    tls: Option<TlsAcceptor>,
+    current: Swap,
     metrics: Arc<Metrics>,
-    header_timeout: Duration,
-    client_stall_timeout: Duration,
     stop: Stop,
 }
 
@@ -76,23 +75,13 @@ pub enum Error {
 
 impl Server {
     /// Binds the listener. Nothing is accepted before [`Server::run`].
-    pub async fn bind(config: &Config, live: Live, metrics: Metrics, stop: Stop) -> Result<Self, Error> {
-        let tls = config.tls.as_ref().map(net::ServerTls::build).transpose()?;
-        let bind = |source| Error::Bind { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-        let metrics = Arc::new(metrics);
+    pub async fn bind(listen: SocketAddr, first: InForce, metrics: Arc<Metrics>, stop: Stop) -> Result<Self, Error> {
+        let bind = |source| Error::Bind { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(bind)?;
         Ok(Self {
             address: listener.local_addr().map_err(bind)?,
             listener,
-            connection: Arc::new(Connections {
-                edge: Edge::new(config, Arc::new(live), Arc::clone(&metrics)),
-                tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
-                metrics,
-                header_timeout: config.header_timeout,
-                client_stall_timeout: config.client_stall_timeout,
-                stop,
-            }),
-            slots: Arc::new(Semaphore::new(config.max_connections)),
+            connection: Arc::new(Connections { current: Swap::new(first), metrics, stop }),
             tasks: TaskTracker::new(),
         })
     }
@@ -100,6 +89,11 @@ impl Server {
     /// The address that is listened on, with the port that the system chose where 0 was asked for.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where another configuration is put in force.
+    pub fn swap(&self) -> Swap {
+        self.connection.current.clone()
     }
 
     /// The connections, to be waited for.
@@ -112,8 +106,7 @@ impl Server {
         let stop = self.connection.stop.accepting.clone();
         loop {
             let next = async {
-                // The semaphore is never closed.
-                let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+                let slot = self.connection.current.connections().enter().await;
                 (slot, self.listener.accept().await)
             };
             let (slot, accepted) = tokio::select! {
@@ -147,28 +140,36 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.http(stream, peer).await };
+        // By what is in force now, for as long as the connection lives; each request is by what is in force then.
+        let manners = self.current.load().manners();
+        let Some(tls) = &manners.tls else { return self.http(stream, peer, &manners).await };
         let handshake = tokio::select! {
             // Nothing has been asked yet, so nothing is lost.
             () = self.stop.accepting.cancelled() => return,
-            handshake = tokio::time::timeout(self.header_timeout, tls.accept(stream)) => handshake,
+            handshake = tokio::time::timeout(manners.header_timeout, tls.accept(stream)) => handshake,
         };
         match handshake {
-            Ok(Ok(stream)) => self.http(stream, peer).await,
+            Ok(Ok(stream)) => self.http(stream, peer, &manners).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
         }
     }
 
-    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) {
-        let io = TokioIo::new(StallGuard::new(stream, self.client_stall_timeout));
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ResponseBody> {
+        let mut response = self.current.load().edge().handle(peer, request).await;
+        if self.stop.draining.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, manners: &Manners) {
+        let io = TokioIo::new(StallGuard::new(stream, manners.client_stall_timeout));
         let service =
-            service_fn(
-                |request| async move { Ok::<_, std::convert::Infallible>(self.edge.handle(peer, request).await) },
-            );
+            service_fn(|request| async move { Ok::<_, std::convert::Infallible>(self.answer(peer, request).await) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
+            .header_read_timeout(manners.header_timeout)
             .max_headers(HEADERS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);

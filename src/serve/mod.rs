@@ -3,6 +3,7 @@
 mod arrival;
 mod edge;
 mod failure;
+mod in_force;
 mod listener;
 mod metrics;
 mod observe;
@@ -11,6 +12,7 @@ mod problem;
 mod seat;
 mod stall;
 
+pub use in_force::{InForce, Swap};
 pub use listener::{Error, Server, Stop};
 pub use metrics::Metrics;
 pub use observe::ResponseBody;
@@ -21,7 +23,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 
 use crate::audit;
 use crate::authn::{self, Authenticator};
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::net::ServerTls;
 use crate::policy::Policy;
 use crate::relay::Relay;
+use crate::room::Room;
 use crate::session::Sessions;
 use crate::upstream::Gateway;
 
@@ -51,7 +53,7 @@ pub struct Config {
     pub client_stall_timeout: Duration,
 }
 
-/// What the flow uses; one set for the whole of each request.
+/// What the flow uses; one set for the whole of each request, whatever is put in force meanwhile.
 pub struct Live {
     /// The time.
     pub clock: Clock,
@@ -62,7 +64,7 @@ pub struct Live {
     /// Counts the decisions.
     pub decisions: authn::Metrics,
     /// Places for open downloads.
-    pub downloads: Arc<Semaphore>,
+    pub downloads: Room,
     /// Agents' sessions.
     pub sessions: Sessions,
     /// The record.

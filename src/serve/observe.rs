@@ -8,13 +8,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::metrics::{Labels, Metrics};
 use crate::audit::EntryId;
 use crate::cc::AgentId;
 use crate::relay::{Broken, RelayBody};
+use crate::room::Place;
 use crate::route::{Arrival, TraceParent};
 
 /// What is sent: a whole document, or a recording on its way.
@@ -22,7 +22,7 @@ pub(super) enum Content {
     /// A document.
     Whole(Full<Bytes>),
     /// A recording, and the place of one among the open downloads.
-    File(Box<RelayBody>, OwnedSemaphorePermit),
+    File(Box<RelayBody>, Place),
 }
 
 impl Default for Content {

@@ -1,10 +1,7 @@
 //! The flow: one request, one function. Each step consumes what the step before made; none can be left out or swapped.
 
-use std::sync::Arc;
-
 use http::Response;
 use http::request::Parts;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Live;
@@ -14,6 +11,7 @@ use crate::authn::{self, Caller, Decision};
 use crate::cc::{Kind, Meaning};
 use crate::policy::Authorized;
 use crate::relay::{self, RelayBody};
+use crate::room::Place;
 use crate::route::{self, Arrival, Download, Seat};
 use crate::session::{Lease, LossCause};
 use crate::upstream::{self, Answer};
@@ -21,7 +19,7 @@ use crate::upstream::{self, Answer};
 /// A file on its way to the client.
 pub(super) struct Served {
     pub(super) response: Response<RelayBody>,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Place,
 }
 
 /// What is known of a request that ended in a failure or a file: for the head's `Ccgate-Audit-Id` and the access line.
@@ -106,9 +104,9 @@ impl Live {
 
     /// What a download needs beside the permission: a session, and a place among the open ones. In this order, so that
     /// those who wait for one agent's slow sign-in take no place from the others.
-    async fn means(&self, authorized: &Authorized) -> Result<(OwnedSemaphorePermit, Lease), Failure> {
+    async fn means(&self, authorized: &Authorized) -> Result<(Place, Lease), Failure> {
         let lease = self.sessions.lease(authorized.agent()).await?;
-        let permit = Arc::clone(&self.downloads).try_acquire_owned().map_err(|_none_left| Failure::Overloaded)?;
+        let permit = self.downloads.try_enter().ok_or(Failure::Overloaded)?;
         Ok((permit, lease))
     }
 

@@ -67,16 +67,18 @@ impl Contents {
     /// Of a configuration that was loaded: of its file what was read then, of the others what they hold now. Blocks on the
     /// file system.
     pub fn of(loaded: &Loaded, salt: &Salt) -> Self {
-        Self::with(loaded.hash.clone(), &loaded.named(), salt)
+        Self::holding(loaded.hash.clone(), &loaded.named(), salt)
     }
 
     /// Of a configuration's file and these files now. Blocks on the file system.
     pub fn now(file: &Path, named: &[Named], salt: &Salt) -> Self {
         let file = read(file).map(|text| crate::config::hash(text.as_bytes()));
-        Self::with(file.unwrap_or_default(), named, salt)
+        Self::holding(file.unwrap_or_default(), named, salt)
     }
 
-    fn with(file: String, named: &[Named], salt: &Salt) -> Self {
+    /// Of a configuration's file by the SHA-256 of what was read of it, in hex, and of these files now. Blocks on the file
+    /// system.
+    pub fn holding(file: String, named: &[Named], salt: &Salt) -> Self {
         let mut prints = BTreeMap::new();
         let mut public = Context::new(&SHA256);
         public.update(file.as_bytes());
