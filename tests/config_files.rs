@@ -147,6 +147,16 @@ fn the_reference_names_the_bounds_of_the_code() {
     assert!(checked >= 19, "{checked} bounds");
 }
 
+/// A group's mark counts for all that is in it.
+#[test]
+fn the_reference_marks_what_waits_for_a_start() {
+    let written = lines(&reference());
+    let marked: Vec<_> = written.iter().filter(|(_, line)| line.comment.contains("(start)")).map(|(path, _)| path).collect();
+    let mut wait: Vec<_> = config::START_ONLY.iter().map(|key| key.path).collect();
+    wait.sort_unstable();
+    assert_eq!(marked, wait, "the reference's marks and the code's table");
+}
+
 #[test]
 fn the_reference_is_a_good_configuration_with_the_defaults() {
     let reference = load_text(&reference()).expect("the reference is good");
