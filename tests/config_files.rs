@@ -151,7 +151,8 @@ fn the_reference_names_the_bounds_of_the_code() {
 #[test]
 fn the_reference_marks_what_waits_for_a_start() {
     let written = lines(&reference());
-    let marked: Vec<_> = written.iter().filter(|(_, line)| line.comment.contains("(start)")).map(|(path, _)| path).collect();
+    let marked: Vec<_> =
+        written.iter().filter(|(_, line)| line.comment.contains("(start)")).map(|(path, _)| path).collect();
     let mut wait: Vec<_> = config::START_ONLY.iter().map(|key| key.path).collect();
     wait.sort_unstable();
     assert_eq!(marked, wait, "the reference's marks and the code's table");

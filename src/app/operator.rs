@@ -23,7 +23,6 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-
     /// Whether somebody means the log that is kept here.
     fn is_ours(&self, origin: &str) -> Result<(), String> {
         let ours = self.audit.origin();

@@ -210,7 +210,12 @@ impl Reloader {
         let Refusal { reason, told, seen, watched, may_pass } = refusal;
         let Places { ground, board, .. } = &self.places;
         let (hash, generation) = (seen.hash().to_owned(), self.now.generation);
-        tracing::error!(generation, hash, trigger, "the configuration is refused, the one before stays in force: {told}");
+        tracing::error!(
+            generation,
+            hash,
+            trigger,
+            "the configuration is refused, the one before stays in force: {told}"
+        );
         ground.metrics.process.refused();
         board.refused(&hash, ground.clock.now(), &reason);
         let change = ConfigChange::Refused;

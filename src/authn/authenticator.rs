@@ -162,8 +162,7 @@ impl Authenticator {
     ///
     /// Cancel safe: a set that has come by then is kept.
     pub async fn load_new(&self) -> Vec<(String, KeysError)> {
-        let missing =
-            self.issuers.iter().filter(|issuer| !issuer.goes_on && issuer.keys.view.load().loaded.is_none());
+        let missing = self.issuers.iter().filter(|issuer| !issuer.goes_on && issuer.keys.view.load().loaded.is_none());
         let fetched = join_all(missing.map(|issuer| async {
             let ended = issuer.keys.fetch().await;
             ended.err().map(|error| (issuer.name.to_string(), error))

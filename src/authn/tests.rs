@@ -8,6 +8,7 @@ mod headers;
 mod http;
 mod issuer;
 mod jwks;
+mod next;
 mod refresh;
 mod script;
 mod start;

@@ -182,6 +182,63 @@ async fn r20_draining_says_connection_close_and_closes_idle_connections() {
     ledger::check(&world.records());
 }
 
+/// From the signal on, so that clients with kept connections go to another replica while this one still answers, and not when
+/// it is about to close.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_answers_in_the_delay_are_the_last_of_their_connections() {
+    let mut world = draining("300s", "60s").start_process().await;
+    let mut kept = Kept::new(&world).await;
+    let answer = kept.get(&world).await;
+    assert_eq!(answer.headers().get("connection"), None, "not yet");
+    answer.collect().await.unwrap();
+    world.signal("TERM");
+    until("not ready", || async { readyz(&world).await.0 == 503 }).await;
+    let mut late = kept.get(&world).await;
+    for _ in 0..2 {
+        assert_eq!((late.status().as_u16(), &late.headers()["connection"]), (200, &"close".parse().unwrap()));
+        late.collect().await.unwrap();
+        kept.connection.join_next().await.unwrap().expect("closed in order");
+        // Whoever comes back is served.
+        kept = Kept::new(&world).await;
+        late = kept.get(&world).await;
+    }
+    drop((late, kept));
+    world.signal("TERM");
+    assert_eq!(world.exited().await, Some(0));
+}
+
+/// A start can take long: the audit log is read, a shared store answers late or, as here, not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_it_lives_before_it_is_ready_and_says_what_it_waits_for() {
+    let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = free.local_addr().unwrap();
+    drop(free);
+    let world = World::new()
+        .file("redis-url", &format!("redis://{}/0\n", store.local_addr().unwrap()))
+        .file("redis-key", &format!("{}=\n", "A".repeat(43)))
+        .config(|c| {
+            c["admin"]["listen"] = admin.to_string().into();
+            let redis = json!({ "url_file": "redis-url", "key_file": "redis-key", "timeout": "10s", "lease": "30s" });
+            c["sessions"]["store"] = json!({ "redis": redis });
+        })
+        .without_gateway()
+        .await;
+    let starting = world.refused_start();
+    let looking = async {
+        let ask = async |path: &str| client::try_request(admin, "GET", path, &[("ccgate-admin", "1")]).await;
+        until("alive", || async { ask("/livez").await.is_ok_and(|answer| answer.status == 200) }).await;
+        let ready = client::get(admin, "/readyz", &[]).await;
+        let told = String::from_utf8(ready.body.to_vec()).unwrap();
+        assert!(ready.status == 503 && told.contains("[-] start not ready: starting"), "{told}");
+        assert_eq!(ask("/config").await.unwrap().status, 503, "there is nobody to ask yet");
+    };
+    tokio::select! {
+        () = looking => {}
+        (code, told) = starting => panic!("it ended before anybody could look: {code:?} {told}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_does_not_end_the_process() {
     let mut world = World::new().start_process().await;

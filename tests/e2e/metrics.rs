@@ -60,6 +60,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ccgate_audit_disk_free_bytes", &[]),
     ("ccgate_config_last_reload_successful", &[]),
     ("ccgate_config_last_reload_success_timestamp_seconds", &[]),
+    ("ccgate_config_generation", &[]),
+    ("ccgate_config_info", &["hash"]),
     ("ccgate_tls_certificate_expiry_timestamp_seconds", &["name"]),
     ("ccgate_build_info", &["revision", "version"]),
     ("process_resident_memory_bytes", &[]),
@@ -86,6 +88,7 @@ const VALUES: &[(&str, f64)] = &[
     ("ccgate_audit_open_entries_max", 1024.0),
     ("ccgate_http_requests_in_flight", 0.0),
     ("ccgate_config_last_reload_successful", 1.0),
+    ("ccgate_config_generation", 1.0),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

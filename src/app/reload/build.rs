@@ -95,7 +95,8 @@ impl Order {
     /// The files of what is in force and of what is refused: either can be mended.
     fn watch(&self, refused: &Loaded) -> (Contents, Vec<Named>) {
         let mut watched = refused.named();
-        let others = self.before.named().into_iter().filter(|named| watched.iter().all(|other| other.path != named.path));
+        let others =
+            self.before.named().into_iter().filter(|named| watched.iter().all(|other| other.path != named.path));
         let others: Vec<_> = others.collect();
         watched.extend(others);
         (Contents::holding(refused.hash.clone(), &watched, &self.salt), watched)
@@ -135,7 +136,8 @@ impl Refusal {
 impl Built {
     /// New issuers whose keys do not come: their tokens would get 503, and the process would not be ready.
     pub(super) fn without_keys(self, missing: &[(String, KeysError)]) -> Refusal {
-        let told = missing.iter().map(|(issuer, error)| format!("the keys of issuer {issuer} do not come: {}", chain(error)));
+        let told =
+            missing.iter().map(|(issuer, error)| format!("the keys of issuer {issuer} do not come: {}", chain(error)));
         let reason = told.collect::<Vec<_>>().join("; ");
         let (seen, watched) = (self.contents, self.loaded.named());
         Refusal { told: reason.clone(), reason, seen, watched, may_pass: true }

@@ -115,7 +115,8 @@ impl Contents {
     pub fn problems(&self, named: &[Named]) -> Vec<Problem> {
         let missing = |named: &Named| match self.named.get(&named.path) {
             Some(Print::Missing(why)) if !named.start_only => {
-                let name = if named.secret { "the file that it names".to_owned() } else { named.path.display().to_string() };
+                let name =
+                    if named.secret { "the file that it names".to_owned() } else { named.path.display().to_string() };
                 Some(Problem::error(named.key.clone(), format!("{name}: {why}"), ""))
             }
             _ => None,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::change::is_start_only;
+use crate::config::Loaded;
 use crate::config::problem::Origin;
 use crate::config::schema::{child, schema};
 use crate::config::shape::join;
 use crate::config::tree::Node;
-use crate::config::Loaded;
 
 /// What we write ourselves.
 const OURS: [&str; 1] = ["sessions.state_file"];

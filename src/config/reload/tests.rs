@@ -56,7 +56,10 @@ fn what_waits_for_a_start_refuses_the_whole_and_names_each_key() {
         ("sessions: {store: {redis: {url_file: u, key_file: k}}}", &["sessions.store"]),
         ("sessions: {state_file: s, state_key_file: k}", &["sessions.state_file", "sessions.state_key_file"]),
         ("sessions: {sign_ins: {per_second: 1, at_once: 1}}", &["sessions.sign_ins.per_second"]),
-        ("audit: {write_timeout: 3s, ship: stdout, retention: 30d}", &["audit.retention", "audit.ship", "audit.write_timeout"]),
+        (
+            "audit: {write_timeout: 3s, ship: stdout, retention: 30d}",
+            &["audit.retention", "audit.ship", "audit.write_timeout"],
+        ),
         ("log: {format: text, level: debug}", &["log.format"]),
     ] {
         assert_eq!(refused("", next), keys, "{next}");
@@ -103,7 +106,10 @@ fn r17_a_refusal_shows_no_value_of_a_secrets_key() {
     let (before, next) = (site.load(&keys("hunter2")), site.load(&keys("hunter3").replace("/old", "/new")));
     let told = before.admits(&next).expect_err("refused").to_string();
     assert!(!told.contains("hunter"), "{told}");
-    assert!(told.contains("audit.signing_key_file: changed while running") && told.contains("\"/old\" to \"/new\""), "{told}");
+    assert!(
+        told.contains("audit.signing_key_file: changed while running") && told.contains("\"/old\" to \"/new\""),
+        "{told}"
+    );
 }
 
 #[test]
@@ -144,7 +150,10 @@ fn every_file_that_a_key_names_belongs_to_it() {
     assert_eq!(of("sessions.state_file"), None, "we write it");
     // A key that names a file is called so, else it would be overlooked.
     let text = fs::read_to_string(reference).expect("the reference");
-    let names = text.lines().filter(|line| line.contains(": /etc/ccgate/")).map(|line| line.trim_start_matches(['#', ' ', '-']));
+    let names = text
+        .lines()
+        .filter(|line| line.contains(": /etc/ccgate/"))
+        .map(|line| line.trim_start_matches(['#', ' ', '-']));
     for name in names.filter_map(|line| line.split(':').next()) {
         assert!(name.ends_with("_file") || ["dir", "accounts_dir"].contains(&name), "{name}");
     }

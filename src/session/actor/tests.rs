@@ -9,6 +9,7 @@ use super::*;
 use crate::session::{BarCause, SessionEvent, SignIn};
 
 mod desk;
+mod rules;
 mod world;
 
 use world::{Fault, PASSWORD, World, agent};

@@ -35,18 +35,7 @@ impl World {
         let accounts = tempfile::tempdir().expect("a folder");
         let gateway = Gateway::default();
         let registry = Registry::new();
-        let mut config = Config {
-            accounts_dir: accounts.path().to_owned(),
-            sign_in: SignIn::Platform,
-            keep_alive: KeepAlive::Poll,
-            callback: None,
-            keep_alive_interval: Duration::from_secs(30),
-            idle_sign_out: Duration::from_mins(15),
-            lease_timeout: Config::LEASE_TIMEOUT,
-            waiters_max: Config::WAITERS_MAX,
-            agents_max: Config::AGENTS_MAX,
-            sign_ins_at_once: 1_000,
-        };
+        let mut config = Self::rules(accounts.path());
         change(&mut config);
         let sessions = Sessions::new(
             config,
@@ -59,6 +48,22 @@ impl World {
         let world = Self { sessions, gateway, registry, accounts };
         world.account(agent(1001), "");
         world
+    }
+
+    /// The rules that a test begins with.
+    pub(super) fn rules(accounts: &std::path::Path) -> Config {
+        Config {
+            accounts_dir: accounts.to_owned(),
+            sign_in: SignIn::Platform,
+            keep_alive: KeepAlive::Poll,
+            callback: None,
+            keep_alive_interval: Duration::from_secs(30),
+            idle_sign_out: Duration::from_mins(15),
+            lease_timeout: Config::LEASE_TIMEOUT,
+            waiters_max: Config::WAITERS_MAX,
+            agents_max: Config::AGENTS_MAX,
+            sign_ins_at_once: 1_000,
+        }
     }
 
     /// Writes an account with the right password and further lines.
