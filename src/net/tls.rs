@@ -169,7 +169,8 @@ fn client_verifier(
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path, "certificate")?;
     let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| unusable(path, "certificate", Some(Box::new(error))))?;
+    // As with a key: people put both into one file.
+    let found = found.map_err(|_quotes| unusable(path, "certificate", None))?;
     if found.is_empty() { Err(unusable(path, "certificate", None)) } else { Ok(found) }
 }
 

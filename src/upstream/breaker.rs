@@ -71,6 +71,10 @@ impl Breaker {
             sign_ins: Rule::new(SWITCHING),
             jitter: fastrand::Rng::with_seed(seed),
         };
+        // One that it takes the place of may have been open.
+        for rest in [Rest::Unanswered, Rest::Switching] {
+            gauges.of(rest).set(0);
+        }
         Self { rules: Mutex::new(rules), gauges }
     }
 

@@ -92,6 +92,13 @@ async fn what_is_missing_is_named_by_its_key_and_mended_where_it_is() {
     fs::rename(world.dir().join("next"), world.dir().join("policy")).unwrap();
     until_generation(&world, 2).await;
     works(&world).await;
+    let away = world.dir().join("away.yaml");
+    fs::rename(world.config_file(), &away).unwrap();
+    let reason = until_refused(&world, 2).await;
+    assert!(reason.contains("cannot be read"), "{reason}");
+    works(&world).await;
+    fs::rename(away, world.config_file()).unwrap();
+    until_generation(&world, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
