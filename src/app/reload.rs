@@ -184,7 +184,7 @@ impl Reloader {
         if !waits.is_empty() {
             tracing::warn!(keys = waits.join(", "), "files of these keys have changed, which waits for a start");
         }
-        board.in_force(&loaded, &hash, generation, at, waits);
+        board.in_force(board::shown(&loaded, &hash, generation, at, waits));
         let loaded = Arc::new(loaded);
         current.store(Arc::clone(&loaded));
         (self.watched, self.seen) = (loaded.named(), contents.clone());

@@ -58,11 +58,7 @@ impl Loaded {
 /// Takes out what looks like a secret: user info or a query in a URL, a token, a key.
 fn conceal(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) => {
-            if super::problem::looks_secret(text) {
-                "(not shown)".clone_into(text);
-            }
-        }
+        serde_json::Value::String(text) if super::problem::looks_secret(text) => "(not shown)".clone_into(text),
         serde_json::Value::Array(items) => items.iter_mut().for_each(conceal),
         serde_json::Value::Object(keys) => keys.values_mut().for_each(conceal),
         _ => {}

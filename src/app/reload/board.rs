@@ -1,5 +1,7 @@
 //! The configuration as operators see it, and the one that was refused last. No secret stands in it.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
@@ -28,18 +30,25 @@ impl Board {
         &self.at_start
     }
 
-    pub(super) fn in_force(&self, loaded: &Loaded, hash: &str, generation: u64, since: Timestamp, waits: Vec<String>) {
-        self.current.store(std::sync::Arc::new(shown(loaded, hash, generation, since, waits)));
+    pub(super) fn in_force(&self, shown: ConfigShown) {
+        self.current.store(Arc::new(shown));
     }
 
     /// Only the reloader writes, one at a time.
     pub(super) fn refused(&self, hash: &str, at: Timestamp, reason: &str) {
         let refused = RefusalShown { at, hash: hash.to_owned(), reason: reason.to_owned() };
-        self.current.store(std::sync::Arc::new(ConfigShown { refused: Some(refused), ..self.get() }));
+        self.current.store(Arc::new(ConfigShown { refused: Some(refused), ..self.get() }));
     }
 }
 
-fn shown(loaded: &Loaded, hash: &str, generation: u64, since: Timestamp, at_next_start: Vec<String>) -> ConfigShown {
+/// What is told of a configuration; `at_next_start`: keys whose files wait for a start.
+pub(super) fn shown(
+    loaded: &Loaded,
+    hash: &str,
+    generation: u64,
+    since: Timestamp,
+    at_next_start: Vec<String>,
+) -> ConfigShown {
     let config = loaded.effective();
     ConfigShown { generation, hash: hash.to_owned(), since, at_next_start, refused: None, config }
 }
