@@ -30,7 +30,7 @@ use crate::config::{Contents, Loaded, Salt};
 use crate::ready::{Condition, Ready};
 use crate::room::Room;
 use crate::serve::{self, Server};
-use crate::telemetry::Levels;
+use crate::telemetry::{Levels, otlp};
 use crate::{audit, net, ship};
 
 use log_level::LogLevel;
@@ -42,6 +42,8 @@ use reload::{Board, InForce, Places, Reloader};
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// For signing every session out.
 const SIGN_OUT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For the last spans and metrics.
+const OTLP_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the audit log to write what is queued.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,7 @@ pub struct App {
     ground: Ground,
     shipping: Option<ship::Shipping>,
     witnessing: Option<ship::witness::Witnessing>,
+    otlp: Option<otlp::Exporting>,
     stop: serve::Stop,
 }
 
@@ -114,10 +117,13 @@ impl App {
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let witnessing = parts::witness(config, &audit, &clock, &registry)?;
+        let otlp = parts::otlp(config, &audit, &clock, &registry)?;
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(&parts, store, &audit, clock.clone(), metrics.session.clone());
         let downloads = Room::new(config.server.max_downloads);
-        let ground = Ground { clock, metrics, sessions, audit, downloads, cut: CancellationToken::new() };
+        let tracing = otlp.as_ref().and_then(otlp::Exporting::tracing);
+        let cut = CancellationToken::new();
+        let ground = Ground { clock, metrics, sessions, audit, downloads, tracing, cut };
         let stop = serve::Stop::default();
         let first = parts.in_force(config, &ground)?;
         let server = Server::bind(config.server.listen, first, Arc::clone(&ground.metrics.serve), stop.clone()).await?;
@@ -154,6 +160,7 @@ impl App {
             ground,
             shipping,
             witnessing,
+            otlp,
             stop,
         })
     }
@@ -212,6 +219,9 @@ impl App {
         self.ground.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.ground.audit.shut_down(AUDIT_TIMEOUT).await;
         end(self.shipping, self.witnessing).await;
+        if let Some(otlp) = self.otlp {
+            otlp.stop(OTLP_TIMEOUT).await;
+        }
         tracing::info!("ended");
         self.admin.end().await;
         Ended { every_entry_closed: ended.complete && ended.entries_without_end == 0 }

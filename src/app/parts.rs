@@ -21,6 +21,7 @@ use crate::room::Room;
 use crate::session::Sessions;
 use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
+use crate::telemetry::otlp;
 use crate::upstream::Gateway;
 use crate::{audit, net, relay, serve, session, ship, upstream};
 
@@ -46,6 +47,8 @@ pub(super) struct Ground {
     pub(super) audit: audit::Log,
     /// Places for open downloads.
     pub(super) downloads: Room,
+    /// Whom ended requests are told as spans.
+    pub(super) tracing: Option<serve::Tracing>,
     /// Breaks transfers off at the end.
     pub(super) cut: CancellationToken,
 }
@@ -134,6 +137,7 @@ impl Parts {
                 stop: ground.cut.clone(),
                 metrics: Arc::clone(&ground.metrics.relay),
             },
+            tracing: ground.tracing.clone(),
             pass_through: config.sessions.pass_through,
         };
         Ok(serve::InForce::new(&self.server, live, Arc::clone(&ground.metrics.serve))?)
@@ -191,6 +195,17 @@ pub(super) fn ship(
         }
     };
     Ok(Some(shipping))
+}
+
+/// Starts sending traces and metrics, where there is a collector.
+pub(super) fn otlp(
+    config: &Config,
+    log: &audit::Log,
+    clock: &Clock,
+    registry: &Registry,
+) -> Result<Option<otlp::Exporting>, StartError> {
+    let Some(collector) = &config.otlp else { return Ok(None) };
+    Ok(Some(otlp::Exporting::start(collector, log.origin(), registry, clock)?))
 }
 
 /// Starts asking the witnesses of the audit log, where there are some.

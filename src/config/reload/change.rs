@@ -33,7 +33,7 @@ impl StartOnly {
 
 /// All keys whose change waits for a start; every other key's takes effect while running. The reference marks these with
 /// `(start)`, which a test holds.
-pub const START_ONLY: [StartOnly; 12] = [
+pub const START_ONLY: [StartOnly; 13] = [
     // A listener that was bound anew could fail, or leave others with a port where nobody answers.
     StartOnly::always("server.listen"),
     StartOnly { path: "server.tls", when: When::OnOff },
@@ -51,6 +51,8 @@ pub const START_ONLY: [StartOnly; 12] = [
     // One writer, one key, one directory: verified at its start.
     StartOnly::always("audit"),
     StartOnly::always("log.format"),
+    // One queue and its task.
+    StartOnly::always("telemetry"),
 ];
 
 /// Whether a change of this key, or of the content of a file that it names, waits for a start.
