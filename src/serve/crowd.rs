@@ -45,9 +45,9 @@ pub(super) struct Place {
 /// How far a connection has come. Its task alone writes it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// One of the constants of [`Progress`].
+    /// One of the constants of [`Progress`]; 0: not let in yet.
     state: AtomicU8,
-    /// Milliseconds of the crowd's time at which it began to wait.
+    /// Microseconds of the crowd's time at which it began to wait.
     since: AtomicU64,
     /// Whether a request of it was let through.
     served: AtomicBool,
@@ -74,11 +74,10 @@ impl Crowd {
         Arc::new(Self { per_peer, proxies, start: Instant::now(), inside: Mutex::default() })
     }
 
-    /// A place for a connection from `peer`; `None`: it has as many as one peer may.
+    /// A place for a connection from `peer`, outside until [`Place::waits`]; `None`: it has as many as one peer may.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let peer = self.counted(peer);
         let progress = Arc::new(Progress::default());
-        progress.since.store(self.now(), Ordering::Relaxed);
         let mut inside = self.lock();
         if let Some(peer) = peer {
             let count = inside.of_peer.entry(peer).or_default();
@@ -141,7 +140,7 @@ impl Crowd {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Nothing is half done under this lock at a panic.
@@ -197,13 +196,13 @@ impl Drop for Place {
 
 impl Progress {
     /// The client is to speak: handshake, first head, next head.
-    const WAITING: u8 = 0;
+    const WAITING: u8 = 1;
     /// A request is under way.
-    const ASKED: u8 = 1;
+    const ASKED: u8 = 2;
     /// A document was handed over and is perhaps not all written.
-    const DOCUMENT: u8 = 2;
+    const DOCUMENT: u8 = 3;
     /// The same with a file.
-    const FILE: u8 = 3;
+    const FILE: u8 = 4;
 
     fn state(&self) -> u8 {
         self.state.load(Ordering::Relaxed)

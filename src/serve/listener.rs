@@ -151,6 +151,7 @@ impl Server {
             () = self.connection.stop.accepting.cancelled() => return,
             slot = self.slot() => slot,
         };
+        place.waits();
         let connection = Arc::clone(&self.connection);
         drop(self.tasks.spawn(async move {
             connection.serve(stream, peer, place).await;
@@ -196,13 +197,15 @@ impl Connections {
 
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, place: &Place) {
         let io = TokioIo::new(Transport::new(StallGuard::new(stream, self.demands), place));
-        let service = service_fn(|request| async move {
-            Ok::<_, std::convert::Infallible>(self.answer(request, peer, place).await)
-        });
+        let service =
+            service_fn(
+                |request| async move { Ok::<_, std::convert::Infallible>(self.answer(request, peer, place).await) },
+            );
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_headers(HEADERS_MAX)
+            .max_header_size(BUFFER_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);
         tokio::pin!(connection);
@@ -242,9 +245,8 @@ impl Connections {
         let mut ending = Ending::of(&error, progress.has_begun());
         if let Ending::Refused(reason) = ending {
             // Not told by the transport: the library's own answer went out behind another one.
-            let refused = progress
-                .refused()
-                .get_or_init(|| Refused { reason, request_id: RequestId::random(), bytes: 0 });
+            let refused =
+                progress.refused().get_or_init(|| Refused { reason, request_id: RequestId::random(), bytes: 0 });
             ending = Ending::Refused(refused.reason);
             self.metrics.head_refused(refused.reason.status());
             tell_refused(refused, peer);

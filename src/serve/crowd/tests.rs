@@ -45,7 +45,9 @@ async fn waiting(crowd: &Arc<Crowd>, count: usize) -> Vec<Place> {
     let mut places = Vec::new();
     for _ in 0..count {
         tokio::time::advance(std::time::Duration::from_millis(10)).await;
-        places.push(crowd.enter(address("127.0.0.1")).expect("a place"));
+        let place = crowd.enter(address("127.0.0.1")).expect("a place");
+        place.waits();
+        places.push(place);
     }
     places
 }
@@ -67,6 +69,15 @@ async fn room_is_made_by_who_waits_longest_and_was_never_served() {
     }
     assert_eq!(crowd.make_room(), 0, "a request under way is nobody's room");
     tokio::time::timeout(std::time::Duration::from_secs(1), places[2].wanted()).await.expect("told");
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_yet_is_nobodys_room() {
+    let crowd = crowd(9);
+    let place = crowd.enter(address("127.0.0.1")).expect("a place");
+    assert_eq!((crowd.make_room(), place.progress.goes()), (0, false));
+    place.waits();
+    assert_eq!(crowd.make_room(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,9 @@ const CANNED: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
 
 fn place() -> Place {
-    Crowd::new(9, Vec::new()).enter("192.0.2.1".parse().expect("an address")).expect("a place")
+    let place = Crowd::new(9, Vec::new()).enter("192.0.2.1".parse().expect("an address")).expect("a place");
+    place.waits();
+    place
 }
 
 async fn read_all(mut far: DuplexStream) -> String {
