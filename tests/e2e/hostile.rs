@@ -44,7 +44,7 @@ async fn r07_r11_r12_hostile_bytes_reach_nobody() {
 
 /// Sends a vector and holds the answers against it: what is wrong, so that one run tells everything.
 async fn replay(world: &World, vector: &Vector) -> Option<String> {
-    let name = &vector.name;
+    let name = format!("{}: {}", vector.group, vector.name);
     let mut wire = Wire::open(world.server()).await;
     wire.send(&vector.bytes).await;
     for status in &vector.statuses {
