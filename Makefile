@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench image advisories
+.PHONY: help demo test lint bench image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -21,6 +21,12 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 
 bench: ## Benchmarks, in the release profile
 	@cargo bench --locked --bench '*'
+
+peers: ## The hostile corpus against ccgate, nginx and HAProxy; writes the table of docs/edge.md
+	@ci/peers
+
+attack: ## slowhttptest against ccgate, with good clients beside it (ATTACK_SECONDS=60 for each of four modes)
+	@ci/attack
 
 image: ## The container image (IMAGE=name:tag, BUILDER=rust image of a mirror)
 	@ci/image

@@ -326,8 +326,10 @@ fn server_config(server: &config::Server) -> Result<serve::Config, StartError> {
         trusted_proxies: server.trusted_proxies.clone(),
         allowed_origins: server.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?,
         max_connections: server.max_connections,
+        max_connections_per_peer: server.max_connections_per_peer,
         header_timeout: server.header_timeout,
         client_stall_timeout: server.client_stall_timeout,
+        client_min_rate: server.client_min_rate,
     })
 }
 

@@ -90,9 +90,11 @@ impl Parser<'_> {
             trusted_proxies,
             allowed_origins,
             max_connections: raw.max_connections as usize,
+            max_connections_per_peer: raw.max_connections_per_peer as usize,
             max_downloads: raw.max_downloads as usize,
             header_timeout: raw.header_timeout.get(),
             client_stall_timeout: raw.client_stall_timeout.get(),
+            client_min_rate: raw.client_min_rate.bytes(),
             drain: Drain { delay: raw.drain.delay.get(), timeout: raw.drain.timeout.get() },
         })
     }

@@ -74,9 +74,13 @@ pub(super) struct Server {
     pub(super) trusted_proxies: Vec<String>,
     /// Cross-origin requests of web apps.
     pub(super) cors: Cors,
-    /// Connections open at once; more wait to be accepted.
+    /// Connections open at once. For one more, the connection goes that has waited longest for its client.
     #[schemars(range(min = 1, max = 65_536))]
     pub(super) max_connections: u32,
+    /// Of these from one address (IPv6: from one network of 64 bits); more are closed. Loopback and `trusted_proxies`
+    /// are not counted.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) max_connections_per_peer: u32,
     /// Downloads open at once; more get 503.
     #[schemars(range(min = 1, max = 65_536))]
     pub(super) max_downloads: u32,
@@ -86,6 +90,9 @@ pub(super) struct Server {
     /// No progress in writing to the client for so long ends the connection.
     #[schemars(extend("x-min" = "100ms", "x-max" = "60m"))]
     pub(super) client_stall_timeout: Duration,
+    /// Fewer bytes a second, over five minutes of waiting for the client, end its connection; 0B: any.
+    #[schemars(extend("x-min" = "0B", "x-max" = "1MiB"))]
+    pub(super) client_min_rate: Size,
     /// How the process ends after SIGTERM.
     pub(super) drain: Drain,
 }
@@ -98,9 +105,11 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             cors: Cors::default(),
             max_connections: 4096,
+            max_connections_per_peer: 512,
             max_downloads: 1024,
             header_timeout: Duration::from_secs(10),
             client_stall_timeout: Duration::from_secs(60),
+            client_min_rate: Size::from_kib(1),
             drain: Drain::default(),
         }
     }

@@ -78,12 +78,16 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Connections open at once, 1 to 65,536.
     pub max_connections: usize,
+    /// Of these from one peer, 1 to 65,536.
+    pub max_connections_per_peer: usize,
     /// Downloads open at once, 1 to 65,536.
     pub max_downloads: usize,
     /// For a request's head, and for an idle connection.
     pub header_timeout: Duration,
     /// No progress in writing to the client for so long ends the connection.
     pub client_stall_timeout: Duration,
+    /// Bytes a second that a client takes at least, over five minutes of waiting for it; 0: any.
+    pub client_min_rate: u64,
     /// How the process ends.
     pub drain: Drain,
 }

@@ -53,6 +53,11 @@ impl Duration {
 }
 
 impl Size {
+    /// So many times 1024 bytes; at most the largest `u64`.
+    pub const fn from_kib(kib: u64) -> Self {
+        Self(kib.saturating_mul(1 << 10))
+    }
+
     /// So many times 1024 x 1024 bytes; at most the largest `u64`.
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib.saturating_mul(1 << 20))

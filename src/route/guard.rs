@@ -50,7 +50,7 @@ fn check_target(uri: &Uri) -> Result<(), Error> {
     }
     let path = uri.path();
     if path.len() + uri.query().map_or(0, str::len) > TARGET_BYTES_MAX {
-        return Err(Error::Head("the request target is longer than 4096 bytes"));
+        return Err(Error::TargetTooLong);
     }
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~');
     let doubtful = |part: &str| part.is_empty() || part == "." || part == "..";

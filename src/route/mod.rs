@@ -31,6 +31,9 @@ pub enum Error {
     /// `Expect` is not supported: a download has no body to wait for.
     #[error("the Expect header is not supported")]
     ExpectationFailed,
+    /// The request target is longer than any download's.
+    #[error("the request target is longer than 4096 bytes")]
+    TargetTooLong,
     /// The head or the path is not canonical.
     #[error("{0}")]
     Head(&'static str),

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio_rustls::TlsAcceptor;
 
+use super::crowd::Crowd;
 use super::edge::Edge;
+use super::stall::Demands;
 use super::{Config, Error, Live, Metrics};
 use crate::net;
 use crate::room::Room;
@@ -17,6 +20,8 @@ use crate::room::Room;
 pub struct InForce {
     edge: Edge,
     connections_max: usize,
+    per_peer_max: usize,
+    proxies: Vec<IpNet>,
     manners: Manners,
 }
 
@@ -25,7 +30,7 @@ pub struct InForce {
 pub(super) struct Manners {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) header_timeout: Duration,
-    pub(super) client_stall_timeout: Duration,
+    pub(super) demands: Demands,
 }
 
 /// Where the data plane finds what is in force; clones are one place. Nobody waits for anybody here.
@@ -33,6 +38,7 @@ pub(super) struct Manners {
 pub struct Swap {
     current: Arc<ArcSwap<InForce>>,
     connections: Room,
+    crowd: Arc<Crowd>,
 }
 
 impl InForce {
@@ -46,10 +52,12 @@ impl InForce {
         Ok(Self {
             edge: Edge::new(config, live, metrics),
             connections_max: config.max_connections,
+            per_peer_max: config.max_connections_per_peer,
+            proxies: config.trusted_proxies.clone(),
             manners: Manners {
                 tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
                 header_timeout: config.header_timeout,
-                client_stall_timeout: config.client_stall_timeout,
+                demands: Demands { stall_timeout: config.client_stall_timeout, min_rate: config.client_min_rate },
             },
         })
     }
@@ -66,18 +74,25 @@ impl InForce {
 impl Swap {
     pub(super) fn new(first: InForce) -> Self {
         let connections = Room::new(first.connections_max);
-        Self { current: Arc::new(ArcSwap::from_pointee(first)), connections }
+        let crowd = Crowd::new(first.per_peer_max, first.proxies.clone());
+        Self { current: Arc::new(ArcSwap::from_pointee(first)), connections, crowd }
     }
 
     /// Puts it in force: for each request that begins from now on, and for the handshake and the deadlines of each
     /// connection that is accepted from now on. Requests and connections that are under way go on with what they have.
     pub fn put(&self, next: InForce) {
         self.connections.resize(next.connections_max);
+        self.crowd.limit(next.per_peer_max, next.proxies.clone());
         self.current.store(Arc::new(next));
     }
 
     pub(super) fn load(&self) -> Arc<InForce> {
         self.current.load_full()
+    }
+
+    /// Who is connected.
+    pub(super) const fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     /// Places for connections.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,16 +15,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Metrics;
+use super::crowd::Place;
+use super::ending::Ending;
 use super::in_force::{InForce, Manners, Swap};
+use super::observe::{ResponseBody, tell_refused};
+use super::refusal::{Refused, Transport};
 use super::stall::StallGuard;
-use super::{Metrics, ResponseBody};
-use crate::net;
+use crate::route::RequestId;
+use crate::{net, room};
 
 /// Header fields of a request.
 const HEADERS_MAX: usize = 64;
 
 /// A request's head in bytes, and what is buffered for a client that reads slowly. A token has 8 KiB at the most.
 const BUFFER_BYTES_MAX: usize = 32 * 1024;
+
+/// How long a newcomer waits for those to go who were asked, before more are asked.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Pause after an accept that failed: mostly for want of file descriptors, and then at once would fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -101,28 +109,19 @@ impl Server {
         self.tasks.clone()
     }
 
-    /// Accepts until [`Stop::accepting`]. A connection over the bound waits in the system's queue.
+    /// Accepts until [`Stop::accepting`]. A connection over the bound takes the place of one that waits for its client;
+    /// where none waits, it and those behind it stay in the system's queue.
     pub async fn run(self) {
         let stop = self.connection.stop.accepting.clone();
         loop {
-            let next = async {
-                let slot = self.connection.current.connections().enter().await;
-                (slot, self.listener.accept().await)
-            };
-            let (slot, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 // Losing this race loses a connection at most that the client sees refused, as after the stop.
-                next = next => next,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let connection = Arc::clone(&self.connection);
-                    drop(self.tasks.spawn(async move {
-                        connection.serve(stream, peer).await;
-                        drop(slot);
-                    }));
-                }
+                Ok((stream, peer)) => self.admit(stream, peer).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -131,10 +130,41 @@ impl Server {
         }
         self.tasks.close();
     }
+
+    /// Gives a connection its task, when there is a place for it.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = self.connection.current.crowd().enter(peer.ip()) else {
+            self.connection.tell(Ending::PeerLimit, peer, &"its peer has as many as one peer may");
+            return;
+        };
+        let slot = tokio::select! {
+            () = self.connection.stop.accepting.cancelled() => return,
+            slot = self.slot() => slot,
+        };
+        place.waits();
+        let connection = Arc::clone(&self.connection);
+        drop(self.tasks.spawn(async move {
+            connection.serve(stream, peer, place).await;
+            drop(slot);
+        }));
+    }
+
+    async fn slot(&self) -> room::Place {
+        let swap = &self.connection.current;
+        if let Some(slot) = swap.connections().try_enter() {
+            return slot;
+        }
+        loop {
+            swap.crowd().make_room();
+            if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, swap.connections().enter()).await {
+                return slot;
+            }
+        }
+    }
 }
 
 impl Connections {
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         self.metrics.connection_opened();
         let _open = OnDrop(|| self.metrics.connection_closed());
         if let Err(error) = stream.set_nodelay(true) {
@@ -142,35 +172,37 @@ impl Connections {
         }
         // By what is in force now, for as long as the connection lives; each request is by what is in force then.
         let manners = self.current.load().manners();
-        let Some(tls) = &manners.tls else { return self.http(stream, peer, &manners).await };
+        let Some(tls) = &manners.tls else { return self.http(stream, peer, &place, &manners).await };
         let handshake = tokio::select! {
             // Nothing has been asked yet, so nothing is lost.
-            () = self.stop.accepting.cancelled() => return,
+            () = self.stop.accepting.cancelled() => return self.tell(Ending::Shutdown, peer, &"draining"),
+            () = place.wanted() => return self.tell(Ending::MadeRoom, peer, &"in its TLS handshake"),
             handshake = tokio::time::timeout(manners.header_timeout, tls.accept(stream)) => handshake,
         };
         match handshake {
-            Ok(Ok(stream)) => self.http(stream, peer, &manners).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
+            Ok(Ok(stream)) => self.http(stream, peer, &place, &manners).await,
+            Ok(Err(error)) => self.tell(Ending::TlsFailed, peer, &error),
+            Err(elapsed) => self.tell(Ending::TlsTimeout, peer, &elapsed),
         }
     }
 
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut response = self.current.load().edge().handle(peer, request).await;
-        if self.stop.draining.is_cancelled() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-
-    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, manners: &Manners) {
-        let io = TokioIo::new(StallGuard::new(stream, manners.client_stall_timeout));
+    async fn http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: SocketAddr,
+        place: &Place,
+        manners: &Manners,
+    ) {
+        let io = TokioIo::new(Transport::new(StallGuard::new(stream, manners.demands), place));
         let service =
-            service_fn(|request| async move { Ok::<_, std::convert::Infallible>(self.answer(peer, request).await) });
+            service_fn(
+                |request| async move { Ok::<_, std::convert::Infallible>(self.answer(request, peer, place).await) },
+            );
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(manners.header_timeout)
             .max_headers(HEADERS_MAX)
+            .max_header_size(BUFFER_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);
         tokio::pin!(connection);
@@ -178,19 +210,53 @@ impl Connections {
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.connections.cancelled() => break,
+                () = self.stop.connections.cancelled() => return self.tell(Ending::Shutdown, peer, &"broken off"),
                 () = self.stop.accepting.cancelled(), if !draining => {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "the connection ended early");
+                ended = connection.as_mut() => return self.ended(ended, peer, place),
+                () = place.wanted() => {
+                    // It may have asked for something since it was chosen; then it stays.
+                    if place.progress().goes() {
+                        return self.tell(Ending::MadeRoom, peer, &"it waited longest");
                     }
-                    break;
                 }
             }
         }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Response<ResponseBody> {
+        let turn = place.turn(!request.body().is_end_stream());
+        let mut response = self.current.load().edge().handle(peer, request).await;
+        if self.stop.draining.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if !response.status().is_client_error() && !response.status().is_server_error() {
+            place.served();
+        }
+        response.map(|body| body.with_turn(turn))
+    }
+
+    /// Counts and tells how the library ended a connection.
+    fn ended(&self, ended: hyper::Result<()>, peer: SocketAddr, place: &Place) {
+        let Err(error) = ended else { return self.tell(Ending::Closed, peer, &"in order") };
+        let progress = place.progress();
+        let mut ending = Ending::of(&error, progress.has_begun());
+        if let Ending::Refused(reason) = ending {
+            // Not told by the transport: the library's own answer went out behind another one.
+            let refused =
+                progress.refused().get_or_init(|| Refused { reason, request_id: RequestId::random(), bytes: 0 });
+            ending = Ending::Refused(refused.reason);
+            self.metrics.head_refused(refused.reason.status());
+            tell_refused(refused, peer);
+        }
+        self.tell(ending, peer, &error);
+    }
+
+    fn tell(&self, ending: Ending, peer: SocketAddr, why: &dyn std::fmt::Display) {
+        self.metrics.ended_for(ending);
+        tracing::debug!(%peer, reason = ending.as_str(), %why, "a connection ended");
     }
 }
 

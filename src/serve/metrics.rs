@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::ending::Ending;
+
 /// Counts and durations of requests and connections.
 #[derive(Debug)]
 pub struct Metrics {
@@ -14,6 +16,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     bytes: IntCounter,
     connections: IntGauge,
+    closed: IntCounterVec,
 }
 
 impl Metrics {
@@ -41,6 +44,10 @@ impl Metrics {
             in_flight: IntGauge::new("ccgate_http_requests_in_flight", "Requests whose last byte is not out yet.")?,
             bytes: IntCounter::new("ccgate_http_response_bytes_total", "Bytes of response bodies handed to clients.")?,
             connections: IntGauge::new("ccgate_http_connections", "Open connections of clients.")?,
+            closed: IntCounterVec::new(
+                Opts::new("ccgate_http_connections_closed_total", "Connections of clients, by why they ended."),
+                &["reason"],
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.head.clone()))?;
@@ -48,6 +55,10 @@ impl Metrics {
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.bytes.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.closed.clone()))?;
+        for ending in Ending::ALL {
+            metrics.closed.with_label_values(&[ending.as_str()]).inc_by(0);
+        }
         Ok(metrics)
     }
 
@@ -57,6 +68,16 @@ impl Metrics {
 
     pub(super) fn connection_closed(&self) {
         self.connections.dec();
+    }
+
+    pub(super) fn ended_for(&self, ending: Ending) {
+        self.closed.with_label_values(&[ending.as_str()]).inc();
+    }
+
+    /// A head that was refused before it was a request is counted among the requests all the same.
+    pub(super) fn head_refused(&self, status: StatusCode) {
+        let Labels { route, method } = Labels::REFUSED;
+        self.requests.with_label_values(&[route, method, status.as_str()]).inc();
     }
 
     pub(super) fn started(&self) {
@@ -86,6 +107,9 @@ pub(super) struct Labels {
 }
 
 impl Labels {
+    /// Of a head that was never a request.
+    pub(super) const REFUSED: Self = Self { route: "other", method: "other" };
+
     /// Any path that is not served is `other`, and so is any method but the common ones.
     pub(super) fn of(route: Option<&'static str>, method: &Method) -> Self {
         let method = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"]

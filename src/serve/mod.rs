@@ -1,7 +1,9 @@
 //! The data plane: connections in, requests through the flow, files, envelopes or problems out. It reads no file.
 
 mod arrival;
+mod crowd;
 mod edge;
+mod ending;
 mod failure;
 mod in_force;
 mod listener;
@@ -9,6 +11,7 @@ mod metrics;
 mod observe;
 mod pipeline;
 mod problem;
+mod refusal;
 mod seat;
 mod spans;
 mod stall;
@@ -47,12 +50,17 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may read answers; empty: no CORS.
     pub allowed_origins: Vec<HeaderValue>,
-    /// Connections open at once; more wait in the system's queue.
+    /// Connections open at once. For one more, the connection goes that has waited longest for its client; where none
+    /// waits, it stays in the system's queue.
     pub max_connections: usize,
+    /// Of these from one peer; more are closed. Loopback and `trusted_proxies` are not counted.
+    pub max_connections_per_peer: usize,
     /// For the TLS handshake, for a request's head, and between two requests of a connection.
     pub header_timeout: Duration,
     /// No progress in writing to a client for so long ends its connection.
     pub client_stall_timeout: Duration,
+    /// Fewer bytes a second, over five minutes of waiting for a client, end its connection; 0: any number will do.
+    pub client_min_rate: u64,
 }
 
 /// What the flow uses; one set for the whole of each request, whatever is put in force meanwhile.

@@ -1,5 +1,6 @@
 //! One request's story: counted at its head and at its last byte, told in one line of the log at its end.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use super::crowd::Turn;
 use super::metrics::{Labels, Metrics};
+use super::refusal::Refused;
 use super::spans::{RequestSpan, Steps, Tracing};
 use crate::audit::EntryId;
 use crate::cc::AgentId;
@@ -37,6 +40,7 @@ impl Default for Content {
 pub struct ResponseBody {
     content: Content,
     story: Story,
+    turn: Option<Turn>,
 }
 
 /// What the line at the end says. It is told when it is dropped, so a request that is given up is told, too.
@@ -132,9 +136,31 @@ impl Drop for Story {
     }
 }
 
+/// The line of a head that was refused before it was a request. Nothing that was sent is repeated.
+pub(super) fn tell_refused(refused: &Refused, peer: SocketAddr) {
+    tracing::info!(
+        target: "ccgate::access",
+        request_id = %refused.request_id,
+        peer = %peer,
+        route = Labels::REFUSED.route,
+        method = Labels::REFUSED.method,
+        status = refused.reason.status().as_u16(),
+        code = refused.reason.code(),
+        outcome = "refused",
+        bytes = refused.bytes,
+        "request"
+    );
+}
+
 impl ResponseBody {
     pub(super) const fn new(content: Content, story: Story) -> Self {
-        Self { content, story }
+        Self { content, story, turn: None }
+    }
+
+    /// Ends the connection's turn when it is dropped itself.
+    pub(super) fn with_turn(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn.with_file(matches!(self.content, Content::File(..))));
+        self
     }
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::refusal::Reason as HeadRefused;
 use super::seat::BodyError;
 use crate::cc::{Meaning, Retcode};
 use crate::policy::{NotYourSeat, Reason};
@@ -106,7 +107,10 @@ impl Problem {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // A head that is not canonical may be followed by bytes that are not what they seem.
-            StatusCode::BAD_REQUEST | StatusCode::EXPECTATION_FAILED => {
+            StatusCode::BAD_REQUEST
+            | StatusCode::EXPECTATION_FAILED
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -183,6 +187,23 @@ impl From<&Failure> for Problem {
     }
 }
 
+/// What the HTTP library refuses before there is a request.
+impl From<HeadRefused> for Problem {
+    fn from(reason: HeadRefused) -> Self {
+        let status = reason.status();
+        match reason {
+            HeadRefused::BadHead => {
+                Self::new(status, "bad_request", "Bad request", "the request's head is not HTTP/1.1 (RFC 9112)")
+            }
+            HeadRefused::HeadTooLarge => {
+                let detail = "the request's head has more than 64 fields or more than 32 KiB";
+                Self::new(status, "head_too_large", "Head too large", detail)
+            }
+            HeadRefused::TargetTooLong => of_route(&route::Error::TargetTooLong),
+        }
+    }
+}
+
 fn of_route(error: &route::Error) -> Problem {
     let detail = error.to_string();
     match error {
@@ -194,6 +215,9 @@ fn of_route(error: &route::Error) -> Problem {
         }
         route::Error::ExpectationFailed => {
             Problem::new(StatusCode::EXPECTATION_FAILED, "expectation_failed", "Expectation failed", detail)
+        }
+        route::Error::TargetTooLong => {
+            Problem::new(StatusCode::URI_TOO_LONG, "target_too_long", "Target too long", detail)
         }
         route::Error::Head(_) => Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail),
         route::Error::Missing(_) => {
