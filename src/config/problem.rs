@@ -124,20 +124,25 @@ const SHOWN_MAX: usize = 80;
 /// A value as a problem may show it: short, on one line, and nothing that looks like a secret (user info or query of
 /// a URL, a token, a key).
 pub(super) fn shown(value: &str) -> String {
-    let secret = ["@", "?", "-----", "eyJ"].iter().any(|mark| value.contains(mark));
     match value.chars().count() {
-        _ if secret => "the value (not shown: it may hold a secret)".to_owned(),
+        _ if may_be_secret(value) => "the value (not shown: it may hold a secret)".to_owned(),
         length if length > SHOWN_MAX => format!("the value (not shown: {length} characters)"),
         _ => format!("\"{}\"", escaped(value)),
     }
 }
 
-/// A key as a problem may show it.
+/// A key as a problem may show it: a secret can be pasted where a key belongs.
 pub(super) fn shown_key(key: &str) -> String {
     match key.chars().count() {
+        _ if may_be_secret(key) => "(a key that may hold a secret)".to_owned(),
         length if length > SHOWN_MAX => format!("(a key of {length} characters)"),
         _ => escaped(key),
     }
+}
+
+/// Whether a text looks like a URL with user info or a query, a token, or a key.
+fn may_be_secret(text: &str) -> bool {
+    ["@", "?", "-----", "eyJ"].iter().any(|mark| text.contains(mark))
 }
 
 /// One line of text that moves no cursor.
@@ -160,6 +165,7 @@ mod tests {
             &"a".repeat(81),
         ] {
             assert!(!shown(secret).contains(secret), "{secret}");
+            assert!(!shown_key(secret).contains(secret), "{secret}");
         }
         assert_eq!(shown("30 s"), "\"30 s\"");
     }

@@ -10,7 +10,7 @@ use ccgate::trail::{last_signed_lines, parse_keys, signed_lines};
 const BETWEEN: &[u8] = b"\n==\n";
 
 /// Lays the input out as a log's directory and reads it. Each file begins with a line that is its name.
-pub fn read(data: &[u8]) {
+pub fn check(data: &[u8]) {
     let Ok(dir) = tempfile::tempdir() else { return };
     let mut keys = Vec::new();
     for file in parts(data).into_iter().take(16) {
