@@ -13,7 +13,8 @@ thread_local! {
 }
 
 /// The input is the file; behind the separator come variables (`CCGATE_…=…`) and flags (`key=value`), a line each.
-pub fn check(data: &[u8]) {
+/// Says whether it is good.
+pub fn check(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     let (file, laid) = text.split_once(BETWEEN).unwrap_or((&text, ""));
     // Bytes that are no UTF-8 reach the reader as they came, where nothing is laid over them.
@@ -36,7 +37,8 @@ pub fn check(data: &[u8]) {
         problems.iter().for_each(|problem| check_problem(problem, &text));
         let again = config::load(place.path(), &overrides);
         assert_eq!(format!("{again:?}"), format!("{loaded:?}"), "the same file, read again");
-    });
+        loaded.is_ok()
+    })
 }
 
 fn overrides(laid: &str) -> Overrides {

@@ -3,11 +3,11 @@
 use ccgate::cc::{ENVELOPE_BYTES_MAX, Envelope, Retcode};
 use serde_json::Value;
 
-/// The input is the body of an answer.
-pub fn check(data: &[u8]) {
+/// The input is the body of an answer. Says whether it is an envelope.
+pub fn check(data: &[u8]) -> bool {
     let code = Envelope::retcode_of(data);
     code.iter().for_each(check_code);
-    let Some(envelope) = Envelope::parse(data) else { return };
+    let Some(envelope) = Envelope::parse(data) else { return false };
     assert!(data.len() <= ENVELOPE_BYTES_MAX);
     check_code(&envelope.retcode);
     assert!(envelope.message.chars().count() <= Envelope::MESSAGE_CHARS_MAX);
@@ -19,6 +19,7 @@ pub fn check(data: &[u8]) {
     let whole: Value = serde_json::from_slice(data).expect("an envelope is JSON");
     let result = whole.get("result").or_else(|| whole.get("event")).cloned().unwrap_or(Value::Null);
     assert_eq!(envelope.result, result);
+    true
 }
 
 /// The gateway's grammar of codes: nothing else of an answer may reach a caller.

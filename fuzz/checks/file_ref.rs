@@ -7,8 +7,9 @@ use ccgate::cc::{
     AgentId, CallId, ChatDate, FileName, FilePath, FileRef, FileType, LocationId, Owner, Uuid, ZoneOffset,
 };
 
-/// The input is a list of values, one on a line; each is read as every kind of value.
-pub fn check(data: &[u8]) {
+/// The input is a list of values, one on a line; each is read as every kind of value. Says whether one is a path.
+pub fn check(data: &[u8]) -> bool {
+    let mut taken = false;
     for line in data.split(|byte| *byte == b'\n').take(32) {
         let Ok(text) = std::str::from_utf8(line) else { continue };
         one_spelling::<AgentId>(text);
@@ -31,8 +32,10 @@ pub fn check(data: &[u8]) {
         }
         if let Ok(path) = text.parse::<FilePath>() {
             check_path(text, &path);
+            taken = true;
         }
     }
+    taken
 }
 
 /// What is read prints as it was written.
@@ -72,5 +75,8 @@ fn check_path(text: &str, path: &FilePath) {
 }
 
 fn swap_case(letter: &str) -> String {
-    letter.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect()
+    letter
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+        .collect()
 }

@@ -5,15 +5,15 @@ use ccgate::route::{self, ByteRange, Download, Purpose, Seat, SeatAct, Ticket};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-/// The input is a head: a line with method and target, then a line for each header.
-pub fn check(data: &[u8]) {
+/// The input is a head: a line with method and target, then a line for each header. Says whether it is taken.
+pub fn check(data: &[u8]) -> bool {
     let mut lines = data.split(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
     let (method, target) = match first.iter().position(|byte| *byte == b' ') {
         Some(at) => (&first[..at], &first[at + 1..]),
         None => (&b"GET"[..], first),
     };
-    let (Ok(method), Ok(uri)) = (Method::from_bytes(method), Uri::try_from(target)) else { return };
+    let (Ok(method), Ok(uri)) = (Method::from_bytes(method), Uri::try_from(target)) else { return false };
     let headers = headers(lines);
     let download = route::parse(Version::HTTP_11, &method, &uri, &headers);
     let seat = route::parse_seat(Version::HTTP_11, &method, &uri, &headers);
@@ -27,6 +27,7 @@ pub fn check(data: &[u8]) {
         Err(error) => check_text(&error.to_string()),
     }
     assert_eq!(route::parse(Version::HTTP_11, &method, &uri, &headers), download, "the same head, read again");
+    download.is_ok() || seat.is_ok()
 }
 
 fn headers<'h, I: Iterator<Item = &'h [u8]>>(lines: I) -> HeaderMap {

@@ -3,15 +3,16 @@
 use ccgate::cc::{Guid, GuidTagKey};
 use http::HeaderValue;
 
-/// The input is the header's value; on a second line, where a Guid is looked for and how it is hidden there.
-pub fn check(data: &[u8]) {
+/// The input is the header's value; on a second line, where a Guid is looked for and how it is hidden there. Says whether
+/// it is a Guid.
+pub fn check(data: &[u8]) -> bool {
     let (value, text) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (data, &b""[..]),
     };
     let _ = Guid::is_any_in(text);
-    let Ok(value) = HeaderValue::from_bytes(value) else { return };
-    let Ok(guid) = Guid::from_set_guid(&value) else { return };
+    let Ok(value) = HeaderValue::from_bytes(value) else { return false };
+    let Ok(guid) = Guid::from_set_guid(&value) else { return false };
     let sent = guid.header_value();
     assert!(sent.is_sensitive(), "it could be printed with the headers");
     let sent = sent.to_str().expect("visible ASCII");
@@ -28,6 +29,7 @@ pub fn check(data: &[u8]) {
     let hidden = hidden(sent, text);
     assert!(guid.is_in(hidden.as_bytes()), "not found in {hidden}");
     assert!(Guid::is_any_in(format!("{{\"set-guid\":\"JSESSIONID={hidden}\"}}").as_bytes()));
+    true
 }
 
 /// The Guid within a JSON text, its characters escaped and in another case as the bytes say.

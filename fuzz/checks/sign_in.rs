@@ -4,15 +4,15 @@ use ccgate::cc::SignInForm;
 use ccgate::upstream::DeskSignIn;
 use serde_json::Value;
 
-/// The input is the body.
-pub fn check(data: &[u8]) {
+/// The input is the body. Says whether it is taken.
+pub fn check(data: &[u8]) -> bool {
     let read = |body: &[u8]| DeskSignIn::parse(SignInForm::Full, body);
     let sign_in = match read(data) {
         Ok(sign_in) => sign_in,
         Err(error) => {
             let text = format!("{error} {error:?}");
             assert!(text.len() < 600 && !text.chars().any(char::is_control), "{text}");
-            return;
+            return false;
         }
     };
     assert!(data.len() <= DeskSignIn::BYTES_MAX);
@@ -26,4 +26,5 @@ pub fn check(data: &[u8]) {
     assert!(password.is_some_and(|old| old.is_string()), "a sign-in has a password");
     let other = read(Value::Object(fields).to_string().as_bytes()).expect("another password");
     assert_eq!(format!("{other:?}"), shown);
+    true
 }

@@ -27,12 +27,13 @@ thread_local! {
 }
 
 /// The input is `sign`, then a line with the token's header and the rest as its payload, which are signed here; anything
-/// else is the value of one or more `Authorization` headers, a line each, which nobody has signed.
-pub fn check(data: &[u8]) {
+/// else is the value of one or more `Authorization` headers, a line each, which nobody has signed. Says whether somebody is let
+/// through.
+pub fn check(data: &[u8]) -> bool {
     WORLD.with(|world| match data.strip_prefix(b"sign\n") {
         Some(parts) => world.check_signed(parts),
         None => world.check_forged(data),
-    });
+    })
 }
 
 struct World {
@@ -70,19 +71,20 @@ impl World {
         answer
     }
 
-    fn check_forged(&self, data: &[u8]) {
+    fn check_forged(&self, data: &[u8]) -> bool {
         let values: Vec<_> = data.split(|byte| *byte == b'\n').take(4).collect();
         let answer = self.ask(&values);
         assert!(answer.is_err(), "nobody has signed this: {answer:?}");
+        false
     }
 
-    fn check_signed(&self, parts: &[u8]) {
+    fn check_signed(&self, parts: &[u8]) -> bool {
         let at = parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len());
         let (header, payload) = (&parts[..at], parts.get(at + 1..).unwrap_or_default());
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
         let token = format!("{signed}.{signature}");
-        let Ok(caller) = self.ask(&[format!("Bearer {token}").as_bytes()]) else { return };
+        let Ok(caller) = self.ask(&[format!("Bearer {token}").as_bytes()]) else { return false };
         check_caller(&caller, header, payload);
         // The same again, from what is remembered; and with anything else in its place.
         let again = self.ask(&[format!("bearer {token}").as_bytes()]).expect("the same token");
@@ -91,6 +93,7 @@ impl World {
             let answer = self.ask(&[format!("Bearer {neighbour}").as_bytes()]);
             assert!(answer.is_err(), "nobody has signed {neighbour}");
         }
+        true
     }
 }
 

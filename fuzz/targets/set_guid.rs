@@ -5,4 +5,6 @@
 #[path = "../checks/set_guid.rs"]
 mod set_guid;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| set_guid::check(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    set_guid::check(data);
+});
