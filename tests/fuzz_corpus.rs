@@ -167,6 +167,11 @@ fn run(name: &str) {
         }
     }
     assert_eq!(taken, target.taken.iter().copied().collect(), "the seeds of {name} that are taken");
+    // What fuzzing on this machine has found, where it is named: for the figures of coverage.
+    let found = std::env::var_os("FUZZ_FOUND").map(|folder| Path::new(&folder).join(name));
+    for path in found.filter(|folder| folder.exists()).iter().flat_map(|folder| files(folder)) {
+        attempt(target, &fs::read(&path).expect("an input"), &path.display().to_string());
+    }
     let number = |name: &str| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
     let seed = number("FUZZ_SEED").unwrap_or(1);
     let runs = number("FUZZ_RUNS").map_or(target.runs, |runs| usize::try_from(runs).unwrap());
@@ -198,12 +203,17 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
 }
 
-/// The corpus in the order of its names, so that a seed of ours gives the same run on every machine.
+/// The corpus.
 fn seeds(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = fs::read_dir(folder("corpus").join(name)).expect("the corpus");
-    let mut paths: Vec<_> = files.map(|entry| entry.expect("an entry").path()).collect();
+    let read = |path: PathBuf| (path.clone(), fs::read(path).expect("a seed"));
+    files(&folder("corpus").join(name)).into_iter().map(read).collect()
+}
+
+/// A folder's files in the order of their names, so that a seed gives the same run on every machine.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder).expect("a folder").map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("a seed"))).collect()
+    paths
 }
 
 /// The words of the target's dictionary, of libFuzzer's form: `"text with \x00"`, one on a line.

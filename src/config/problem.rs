@@ -65,7 +65,8 @@ impl fmt::Display for Origin {
         match self {
             Self::File => Ok(()),
             Self::Line(line) => write!(f, "line {line}"),
-            Self::Variable(name) => f.write_str(name),
+            // The system lets any character into a name, the control of a terminal included.
+            Self::Variable(name) => f.write_str(&shown_key(name)),
             Self::Flag => f.write_str("--set"),
         }
     }
@@ -174,5 +175,6 @@ mod tests {
     fn r16_a_value_stays_on_its_line() {
         assert_eq!(shown("a\nb\u{1b}[1m\u{2028}"), "\"a\\nb\\u{1b}[1m\\u{2028}\"");
         assert_eq!(shown_key("a\r"), "a\\r");
+        assert_eq!(Origin::Variable("CCGATE_A__\u{1b}[2J".into()).to_string(), "CCGATE_A__\\u{1b}[2J");
     }
 }

@@ -34,10 +34,11 @@ mod plain;
 mod politeness;
 mod ranges;
 mod records;
-mod refusals;
+
 mod refused_start;
 mod secrets;
 mod sessions;
 mod sharing;
+mod statuses;
 mod transfer;
 mod world;

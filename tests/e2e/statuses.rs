@@ -1,4 +1,5 @@
-//! Every row of the table of statuses, each by its real cause: what the caller is told, what is recorded, what is not said.
+//! Every row of the table of statuses, each by its real cause: what the caller is told, to the byte, what is recorded, and
+//! what is not said.
 
 use ccgate::sim::{Fault, Kind, Scope};
 use serde_json::{Value, json};
@@ -7,9 +8,12 @@ use crate::client;
 use crate::issuer::{ISSUER, Issuer, seconds};
 use crate::world::{Builder, CALL, World, call, recording, until};
 
+mod complete;
+mod golden;
 mod row;
+mod seats;
 
-use row::{Recorded, Row};
+use row::{Recorded, Row, table};
 
 /// A recording of another agent than 1001.
 const FOREIGN: &str = "Y:/90/0/20210519/4977/1642329.V3";
@@ -48,9 +52,7 @@ async fn tokens() {
                 })
             }),
     ];
-    for row in rows {
-        row.check().await;
-    }
+    table("tokens", rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,10 +87,14 @@ async fn policy() {
         .build(with_rules),
         Row::policy("a word of the site's own", "closed_centre", recording(1001, "Y:/7/0/20991231/1001/1.V3"))
             .build(with_rules),
+        Row::policy("a rule that cannot be evaluated", "policy_error", recording(1001, "Y:/7/0/20991231/1001/1.V3"))
+            .build(|world| {
+                let world = world.config(|config| config["policy"] = json!({ "dir": "policy" }));
+                let overflow = "@id(\"overflow\")\nforbid (principal, action == Action::\"download\", resource) when { resource has vdn && resource.vdn * 9223372036854775807 > 0 };\n";
+                world.file("policy/own.cedar", OWN).file("policy/overflow.cedar", overflow)
+            }),
     ];
-    for row in rows {
-        row.check().await;
-    }
+    table("policy", rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,9 +128,7 @@ async fn heads() {
             ..Row::head("two purposes", 400, "bad_request", &base)
         },
     ];
-    for row in rows {
-        row.check().await;
-    }
+    table("heads", rows).await;
 }
 
 /// A fault in every sign-in.
@@ -188,14 +192,12 @@ async fn sessions() {
         Row { asks_upstream: false, ..Row::new("another key", 502, "upstream_untrusted") }
             .build(|world| world.config(|config| config["upstream"]["pin_sha256"] = json!(["00".repeat(32)]))),
     ];
-    for row in rows {
-        row.retry_after().check().await;
-    }
+    let rows = rows.into_iter().map(Row::retry_after);
     let slow = Row::new("no session in time", 504, "upstream_timeout").build(|world| {
         let world = world.config(|config| config["sessions"]["lease_timeout"] = "200ms".into());
         world.sim(|sim| sim.sign_in_delay = std::time::Duration::from_secs(2))
     });
-    slow.check().await;
+    table("sessions", rows.chain([slow])).await;
 }
 
 /// Short deadlines of the upstream.
@@ -270,9 +272,7 @@ async fn result_codes() {
             refuse(world, "0\r\nx: y", 1);
         }),
     ];
-    for row in rows {
-        row.check().await;
-    }
+    table("result-codes", rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,16 +302,16 @@ async fn r12_answers_that_are_not_understood() {
         })
         .build(hasty),
     ];
-    for row in rows {
-        row.check().await;
-    }
+    table("answers", rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_does_not_exist() {
     let world = World::new().start().await;
-    let answer = world.get_with(&call(1001, CALL), &world.issuer.agent(1001), &[("range", "bytes=99999999-")]).await;
+    let headers = [("range", "bytes=99999999-"), ("x-request-id", "row-1")];
+    let answer = world.get_with(&call(1001, CALL), &world.issuer.agent(1001), &headers).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (416, "range_not_satisfiable"));
+    golden::compare("range", &[golden::answer("a part that does not exist", "GET a recording", &answer)]);
     assert_eq!(answer.header("content-range"), "bytes */65536");
     let end = world.end_of(answer.header("ccgate-audit-id")).await;
     assert_eq!((&end["event"], &end["reason"]), (&json!("failed"), &json!("range_not_satisfiable")));
@@ -325,13 +325,29 @@ async fn as_many_downloads_as_may_be_open() {
     let token = world.issuer.agent(1001);
     let mut first = world.open(&call(1001, CALL), &token, &[]).await;
     assert!(first.piece().await.unwrap().is_ok());
-    let refused = world.get(&call(1001, CALL), &token).await;
+    let refused = world.get_with(&call(1001, CALL), &token, &[("x-request-id", "row-1")]).await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (503, "overloaded"));
+    golden::compare(
+        "overloaded",
+        &[golden::answer("as many downloads are open as may be", "GET a recording", &refused)],
+    );
     assert_eq!(refused.header("retry-after"), "5");
     let denied = world.events("denied");
     assert_eq!((denied.len(), &denied[0]["code"]), (1, &json!("overloaded")));
     drop(first);
     until("a place", || async { world.get(&call(1001, CALL), &token).await.status == 200 }).await;
+}
+
+/// Of two agents, where one may have a session, the other has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_agents_as_may_have_sessions() {
+    let world = World::new().config(|config| config["sessions"]["max_agents"] = 1.into()).start().await;
+    assert_eq!(world.get(&call(1001, CALL), &world.issuer.agent(1001)).await.status, 200);
+    let headers = [("x-request-id", "row-1")];
+    let answer = world.get_with(&call(1002, CALL), &world.issuer.agent(1002), &headers).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "sessions_exhausted"));
+    golden::compare("agents", &[golden::answer("as many agents have sessions as may", "GET a recording", &answer)]);
+    assert_eq!(world.events("denied")[0]["code"], "sessions_exhausted");
 }
 
 /// Trap 14: a log whose folder is deleted takes nothing, gives nothing out, and recovers by itself.
@@ -344,6 +360,7 @@ async fn r14_without_a_log_there_is_no_recording() {
     std::fs::remove_dir_all(&folder).unwrap();
     let answer = world.get_with(&call(1001, CALL), &token, &[("x-request-id", "row-1")]).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "audit_unavailable"));
+    golden::compare("audit", &[golden::answer("the log's folder is gone", "GET a recording", &answer)]);
     assert_eq!((answer.header("retry-after"), answer.header("x-request-id")), ("5", "row-1"));
     assert_eq!((answer.header("ccgate-audit-id"), world.sim.counts().downloads), ("", 1));
     assert_eq!(client::get(world.admin(), "/readyz", &[]).await.status, 503);

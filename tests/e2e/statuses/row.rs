@@ -2,9 +2,19 @@
 
 use serde_json::json;
 
+use super::golden;
 use crate::client::{self, Answer};
 use crate::issuer::Issuer;
 use crate::world::{Builder, CALL, PASSWORD, World, call};
+
+/// Causes each failure of a part of the table and compares what is answered.
+pub(super) async fn table(part: &str, rows: impl IntoIterator<Item = Row>) {
+    let mut answers = Vec::new();
+    for row in rows {
+        answers.push(row.check().await);
+    }
+    golden::compare(part, &answers);
+}
 
 /// One way of being refused.
 pub(super) struct Row {
@@ -96,8 +106,9 @@ impl Row {
         Self { build, ..self }
     }
 
-    /// Makes a world for it, sends the request, and looks at the answer, the record and the upstream.
-    pub(super) async fn check(self) {
+    /// Makes a world for it, sends the request, and looks at the answer, the record and the upstream. Returns the answer
+    /// as it is to be compared.
+    pub(super) async fn check(self) -> String {
         let mut world = (self.build)(World::new()).without_gateway().await;
         world.run_here().await;
         if self.ready {
@@ -117,6 +128,7 @@ impl Row {
             assert_eq!(world.sim.counts().requests, 0, "{}", self.name);
         }
         assert!(world.shut_down().await, "{}: every entry has its end", self.name);
+        golden::answer(self.name, &format!("{} {}", self.method, self.target), &answer)
     }
 
     fn check_answer(&self, answer: &Answer) {
