@@ -7,6 +7,8 @@
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "an index that is wrong ends the test, as it shall")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+#[path = "../fuzz/checks/audit_questions.rs"]
+mod audit_questions;
 #[path = "../fuzz/checks/audit_reader.rs"]
 mod audit_reader;
 #[path = "../fuzz/checks/config.rs"]
@@ -17,6 +19,8 @@ mod envelope;
 mod file_ref;
 #[path = "../fuzz/checks/jwks.rs"]
 mod jwks;
+#[path = "../fuzz/checks/log_dir.rs"]
+mod log_dir;
 #[path = "../fuzz/checks/note.rs"]
 mod note;
 #[path = "../fuzz/checks/request.rs"]
@@ -45,8 +49,9 @@ struct Target {
     taken: &'static [&'static str],
 }
 
-const TARGETS: [Target; 10] = [
-    Target { name: "audit_reader", check: audit_reader::check, runs: 300, taken: &["sound"] },
+const TARGETS: [Target; 11] = [
+    Target { name: "audit_questions", check: audit_questions::check, runs: 300, taken: &["all-events-1", "all-events-2", "all-events-3", "edited", "large-numbers", "refusals-left-out", "sound", "torn"] },
+    Target { name: "audit_reader", check: audit_reader::check, runs: 300, taken: &["cosigned", "sound"] },
     Target {
         name: "config",
         check: config::check,
@@ -132,7 +137,7 @@ macro_rules! replay {
 mod corpus {
     use super::run;
 
-    replay!(audit_reader, config, envelope, file_ref, jwks, note, request, set_guid, sign_in, token);
+    replay!(audit_questions, audit_reader, config, envelope, file_ref, jwks, note, request, set_guid, sign_in, token);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use ccgate::tlog::{
     Checkpoint, Hash, Note, Signature, Signer, Tile, TileId, VerifierKey, WitnessKey, verify_consistency,
     verify_inclusion,
@@ -16,6 +17,12 @@ static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
     Signer::from_pkcs8("gate.example", &[&head[..], &[7; 32]].concat()).expect("a key")
 });
 
+/// The key of the seeds' witness, which is the same but for its name and type (C2SP `tlog-cosignature`).
+static WITNESS: LazyLock<(WitnessKey, Ed25519KeyPair)> = LazyLock::new(|| {
+    let key = "witness.example+d831bcf1+BOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs".parse().expect("a key");
+    (key, Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key"))
+});
+
 /// The input is read as each of these; where it is no text, as numbers and hashes. Says whether something is
 /// proved by it.
 pub fn check(data: &[u8]) -> bool {
@@ -25,6 +32,7 @@ pub fn check(data: &[u8]) -> bool {
     if let Ok(note) = Note::parse(text) {
         assert_eq!(note.to_string(), text, "a note has one spelling");
         proved |= check_opened(&note, &keys);
+        check_cosigned(&note);
     }
     let mut rest = text.len();
     for proof in proofs(text) {
@@ -64,6 +72,15 @@ fn check_opened(note: &Note, keys: &[VerifierKey]) -> bool {
         assert!(opened.text.starts_with(&checkpoint.to_string()));
     }
     true
+}
+
+/// The same for the witness: what counts as cosigned is what its key makes of that text and time.
+fn check_cosigned(note: &Note) {
+    let (key, pair) = &*WITNESS;
+    let Ok(time) = key.cosigned(note) else { return };
+    let signature = pair.sign(format!("cosignature/v1\ntime {time}\n{}", note.unverified_text()).as_bytes());
+    let bytes = [&time.to_be_bytes(), signature.as_ref()].concat();
+    assert!(note.signatures().iter().any(|made| key.made(made) && made.bytes == bytes), "forged: {note}");
 }
 
 fn one_spelling<T: FromStr + ToString>(text: &str) {
