@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench image advisories peers attack
+.PHONY: help demo test lint bench fuzz image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -21,6 +21,9 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 
 bench: ## Benchmarks, in the release profile
 	@cargo bench --locked --bench '*'
+
+fuzz: ## Fuzz every parser (FUZZ_SECONDS=600 each; builds with the address sanitizer)
+	@ci/fuzz
 
 peers: ## The hostile corpus against ccgate, nginx and HAProxy; writes the table of docs/edge.md
 	@ci/peers

@@ -115,11 +115,13 @@ fn lay(tree: &mut Node, path: &[String], text: &str, origin: &Origin) -> Result<
         if either(schema).is_some() {
             tree.open(path.get(..depth).unwrap_or_default());
         }
-        at = join(&at, key);
+        let above = at;
+        at = join(&above, key);
         schema = match child(schema, key) {
             Some(child) => child,
             None if keys(schema).next().is_none() => {
                 let what = format!("unknown key: {} stands in no group", shown_key(key));
+                let at = join(&above, &shown_key(key));
                 return Err(Problem::error(at, what, "a list is given as a whole, as in [first, second]"));
             }
             None => return Err(unknown(&at, key, schema)),

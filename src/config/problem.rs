@@ -65,7 +65,8 @@ impl fmt::Display for Origin {
         match self {
             Self::File => Ok(()),
             Self::Line(line) => write!(f, "line {line}"),
-            Self::Variable(name) => f.write_str(name),
+            // The system lets any character into a name, the control of a terminal included.
+            Self::Variable(name) => f.write_str(&shown_key(name)),
             Self::Flag => f.write_str("--set"),
         }
     }
@@ -131,17 +132,18 @@ pub(super) fn shown(value: &str) -> String {
     }
 }
 
-/// Whether a value could be a secret, or hold one.
-pub(super) fn looks_secret(value: &str) -> bool {
-    ["@", "?", "-----", "eyJ"].iter().any(|mark| value.contains(mark))
-}
-
-/// A key as a problem may show it.
+/// A key as a problem may show it: a secret can be pasted where a key belongs.
 pub(super) fn shown_key(key: &str) -> String {
     match key.chars().count() {
+        _ if looks_secret(key) => "(a key that may hold a secret)".to_owned(),
         length if length > SHOWN_MAX => format!("(a key of {length} characters)"),
         _ => escaped(key),
     }
+}
+
+/// Whether a text looks like a URL with user info or a query, a token, or a key.
+pub(super) fn looks_secret(text: &str) -> bool {
+    ["@", "?", "-----", "eyJ"].iter().any(|mark| text.contains(mark))
 }
 
 /// One line of text that moves no cursor.
@@ -164,6 +166,7 @@ mod tests {
             &"a".repeat(81),
         ] {
             assert!(!shown(secret).contains(secret), "{secret}");
+            assert!(!shown_key(secret).contains(secret), "{secret}");
         }
         assert_eq!(shown("30 s"), "\"30 s\"");
     }
@@ -172,5 +175,6 @@ mod tests {
     fn r16_a_value_stays_on_its_line() {
         assert_eq!(shown("a\nb\u{1b}[1m\u{2028}"), "\"a\\nb\\u{1b}[1m\\u{2028}\"");
         assert_eq!(shown_key("a\r"), "a\\r");
+        assert_eq!(Origin::Variable("CCGATE_A__\u{1b}[2J".into()).to_string(), "CCGATE_A__\\u{1b}[2J");
     }
 }

@@ -147,7 +147,7 @@ impl Counting {
                 self.cut |= !add(&mut self.roles, role, &counts);
             }
         }
-        self.refusals_left_out += access.left_out;
+        self.refusals_left_out = self.refusals_left_out.saturating_add(access.left_out);
         if access.outcomes.denied > 0 {
             let code = access.code.as_deref().unwrap_or_default();
             self.cut |= !count(&mut self.refusals, code, access.outcomes.denied);

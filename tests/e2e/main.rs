@@ -36,11 +36,12 @@ mod plain;
 mod politeness;
 mod ranges;
 mod records;
-mod refusals;
+
 mod refused_start;
 mod reload;
 mod secrets;
 mod sessions;
 mod sharing;
+mod statuses;
 mod transfer;
 mod world;

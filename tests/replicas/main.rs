@@ -19,6 +19,8 @@ mod client;
 mod desk;
 mod draining;
 mod fleet;
+#[path = "../e2e/statuses/golden.rs"]
+mod golden;
 mod healing;
 #[path = "../e2e/issuer.rs"]
 mod issuer;

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 
 use crate::ONE_AT_A_TIME;
 use crate::fleet::Fleet;
+use crate::golden;
 use crate::redis::Redis;
 use crate::traffic::SIZE;
 use crate::world::{World, call, until};
@@ -51,6 +52,7 @@ async fn without_redis_from_the_first_request_on_nobody_is_signed_in_until_it_is
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
         let seconds: u64 = answer.header("retry-after").parse().unwrap();
         assert!((1..=60).contains(&seconds), "{seconds}");
+        golden::compare("store", &[golden::answer("no store of sessions", "GET a recording", &answer)]);
     }
     assert_eq!(fleet.world.sim.counts().sign_in_calls, 0);
     fleet.redis.restart_empty();
