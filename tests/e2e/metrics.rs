@@ -39,6 +39,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ccgate_http_response_duration_seconds_count", &[]),
     ("ccgate_http_requests_in_flight", &[]),
     ("ccgate_http_response_bytes_total", &[]),
+    ("ccgate_http_connections", &[]),
+    ("ccgate_http_connections_closed_total", &["reason"]),
     ("ccgate_downloads_total", &["kind", "outcome"]),
     ("ccgate_upstream_requests_total", &["operation", "outcome"]),
     ("ccgate_upstream_request_duration_seconds_count", &["operation"]),
