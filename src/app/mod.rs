@@ -3,6 +3,7 @@
 //! Start: admin plane, policy, keys, gateway, audit log (recovered), sessions, listener. Nothing is accepted before the
 //! log can write. Stop: see [`App::run`].
 
+mod budgets;
 mod error;
 mod journal;
 mod metrics;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::authn::Authenticator;
+use crate::budget::{self, Budgets};
 use crate::clock::Clock;
 use crate::config::{Drain, Loaded};
 use crate::ready::{Condition, Ready};
@@ -43,6 +45,7 @@ pub struct App {
     server: Server,
     admin: Admin,
     authenticator: Arc<Authenticator>,
+    budgets: Budgets,
     sessions: Sessions,
     audit: audit::Log,
     shipping: Option<ship::Shipping>,
@@ -95,11 +98,14 @@ impl App {
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
+        let key = budget::Key::random()?;
+        let budgets = budgets::budgets(config, key, &audit, clock.clone(), &registry)?;
         let cut = CancellationToken::new();
         let live = serve::Live {
             clock: clock.clone(),
             authenticator: Arc::clone(&authenticator),
             policy: Arc::new(policy),
+            budgets: budgets.clone(),
             decisions,
             downloads: Arc::new(tokio::sync::Semaphore::new(config.server.max_downloads)),
             sessions: sessions.clone(),
@@ -128,6 +134,7 @@ impl App {
             server,
             admin,
             authenticator,
+            budgets,
             sessions,
             audit,
             shipping,
@@ -159,6 +166,7 @@ impl App {
         let (authenticator, stop) = (Arc::clone(&self.authenticator), background.clone());
         let keys = tasks.spawn(async move { authenticator.refresh(stop).await });
         let clock = tasks.spawn(follow_system_clock(self.clock.clone(), background.clone()));
+        let counting = tasks.spawn(self.budgets.clone().run(None, background.clone()));
         let accepting = tasks.spawn(self.server.run());
         tracing::info!(server = %self.addresses.server, admin = %self.addresses.admin, "serving");
         self.starting.holds();
@@ -179,6 +187,7 @@ impl App {
         background.cancel();
         join(keys).await;
         join(clock).await;
+        join(counting).await;
         self.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.audit.shut_down(AUDIT_TIMEOUT).await;
         end(self.shipping, self.witnessing).await;

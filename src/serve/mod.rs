@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit;
 use crate::authn::{self, Authenticator};
+use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::net::ServerTls;
 use crate::policy::Policy;
@@ -59,6 +60,8 @@ pub struct Live {
     pub authenticator: Arc<Authenticator>,
     /// Callers and downloads to permissions.
     pub policy: Arc<Policy>,
+    /// Permissions to room for a download.
+    pub budgets: Budgets,
     /// Counts the decisions.
     pub decisions: authn::Metrics,
     /// Places for open downloads.
