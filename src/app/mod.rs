@@ -46,6 +46,7 @@ pub struct App {
     admin: Admin,
     authenticator: Arc<Authenticator>,
     budgets: Budgets,
+    replicas: Option<Arc<dyn budget::Exchange>>,
     sessions: Sessions,
     audit: audit::Log,
     shipping: Option<ship::Shipping>,
@@ -95,10 +96,10 @@ impl App {
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let witnessing = parts::witness(config, &audit, &clock, &registry)?;
-        let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
-        let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
+        let shared = parts::session_store(config, clock.clone(), &ready, &registry, audit.origin()).await?;
+        let sessions = parts::sessions(config, shared.store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
-        let key = budget::Key::random()?;
+        let key = shared.budgets.as_ref().map_or_else(budget::Key::random, |shared| Ok(shared.key()))?;
         let budgets = budgets::budgets(config, key, &audit, clock.clone(), &registry)?;
         let cut = CancellationToken::new();
         let live = serve::Live {
@@ -135,6 +136,7 @@ impl App {
             admin,
             authenticator,
             budgets,
+            replicas: shared.budgets.map(|budgets| budgets as Arc<dyn budget::Exchange>),
             sessions,
             audit,
             shipping,
@@ -166,7 +168,7 @@ impl App {
         let (authenticator, stop) = (Arc::clone(&self.authenticator), background.clone());
         let keys = tasks.spawn(async move { authenticator.refresh(stop).await });
         let clock = tasks.spawn(follow_system_clock(self.clock.clone(), background.clone()));
-        let counting = tasks.spawn(self.budgets.clone().run(None, background.clone()));
+        let counting = tasks.spawn(self.budgets.clone().run(self.replicas, background.clone()));
         let accepting = tasks.spawn(self.server.run());
         tracing::info!(server = %self.addresses.server, admin = %self.addresses.admin, "serving");
         self.starting.holds();

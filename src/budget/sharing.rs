@@ -132,7 +132,7 @@ impl Shared {
         }
     }
 
-    fn rest(&self, shares: bool) {
+    pub(super) fn rest(&self, shares: bool) {
         let now = self.minute();
         self.subjects.rest(|state| {
             let all_told = !shares || (!state.changed && state.usage.recordings.is_all_told());
