@@ -15,6 +15,7 @@ mod accounts;
 mod audit_faults;
 mod auditor;
 mod authn;
+mod budgets;
 mod client;
 mod cors;
 mod crash;

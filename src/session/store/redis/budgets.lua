@@ -34,7 +34,11 @@ for person = 1, #KEYS, 2 do
   end
 
   for _ = 1, count do
-    redis.call('ZADD', recordings, 'GT', ARGV[at], ARGV[at + 1])
+    -- `ZADD GT` would want Redis 6.2.
+    local last = redis.call('ZSCORE', recordings, ARGV[at + 1])
+    if not last or tonumber(last) < tonumber(ARGV[at]) then
+      redis.call('ZADD', recordings, ARGV[at], ARGV[at + 1])
+    end
     at = at + 2
   end
   if most > 0 then
