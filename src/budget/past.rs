@@ -35,6 +35,14 @@ pub enum Past<'a> {
 }
 
 impl Budgets {
+    /// How much of a budget somebody has used, by the names of the log.
+    #[cfg(test)]
+    pub(crate) fn used_for_test(&self, issuer: &str, subject: &str, budget: Budget) -> u64 {
+        let (now, id) = (self.shared.minute(), self.shared.key.subject(issuer, subject));
+        let person = self.shared.subjects.find(id, now, &self.shared.metrics).expect("room");
+        person.state().usage.used(budget)
+    }
+
     /// Counts what was taken before. Bytes count as of the end of their download, so later than they were handed over.
     /// Records are to come in the order of the log; one from ahead of the clock counts as of now.
     pub fn recall(&self, past: Past<'_>) {

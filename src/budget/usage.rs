@@ -126,7 +126,8 @@ impl Usage {
         Some(Stopped { limit: Limit::Budget(budget), until: Some(until) })
     }
 
-    fn used(&self, budget: Budget) -> u64 {
+    /// How much of a budget is used.
+    pub(super) fn used(&self, budget: Budget) -> u64 {
         match budget {
             Budget::RecordingsPerHour | Budget::RecordingsPerDay => self.recordings.used(budget.span(), self.now),
             Budget::BytesPerHour | Budget::BytesPerDay => {
