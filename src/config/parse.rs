@@ -4,6 +4,7 @@
 mod budgets;
 mod sessions;
 mod ship;
+mod telemetry;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +44,7 @@ impl Parser<'_> {
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
         let budgets = self.budgets(raw.budgets);
         let audit = self.audit(raw.audit, entries_max);
+        let otlp = raw.telemetry.otlp.and_then(|otlp| self.otlp(otlp));
         Some(Config {
             server: server?,
             admin: admin?,
@@ -53,6 +55,7 @@ impl Parser<'_> {
             budgets: budgets?,
             audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
+            otlp,
         })
     }
 
