@@ -20,6 +20,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use ccgate::audit::{self, Class, Delivery, Digest, Durability, End, Log, Outcome, SessionUse, UpstreamAnswer};
 use ccgate::authn::{Algorithm, Authenticator, Caller, Claims, Config, IssuerConfig, KeySource};
+use ccgate::budget::{self, Budgeted, Budgets, Limits};
 use ccgate::cc::{AgentId, Guid, GuidTagKey, Retcode};
 use ccgate::clock::Clock;
 use ccgate::policy::{Authorized, Policy};
@@ -155,8 +156,11 @@ impl Bench {
     /// As many tasks as `writers` open and close entries one after the other, each waiting for each `authorized`. The end
     /// of the last entry is durable when the time is taken.
     fn load(&self, runtime: &Runtime, log: &Log, writers: usize, entries: usize) -> (Duration, Vec<Duration>) {
-        let mut hands: Vec<Vec<Authorized>> = (0..writers).map(|_| Vec::new()).collect();
-        (0..entries).for_each(|entry| hands[entry % writers].push(self.authorized()));
+        let budgets = unlimited(log);
+        let mut hands: Vec<Vec<Budgeted>> = (0..writers).map(|_| Vec::new()).collect();
+        for entry in 0..entries {
+            hands[entry % writers].push(budgets.reserve(self.authorized()).unwrap());
+        }
         let session = self.session;
         let mut progress = log.progress();
         let end = progress.borrow().durable + 2 * entries as u64;
@@ -166,9 +170,9 @@ impl Bench {
                 let log = log.clone();
                 tasks.spawn(async move {
                     let mut waits = Vec::with_capacity(hand.len());
-                    for authorized in hand {
+                    for budgeted in hand {
                         let asked = Instant::now();
-                        let entry = log.open(authorized, session).await.unwrap();
+                        let entry = log.open(budgeted, session).await.unwrap();
                         waits.push(asked.elapsed());
                         entry.close(finished());
                     }
@@ -248,6 +252,13 @@ fn caller(runtime: &Runtime, issuer: &issuer::Issuer, headers: &HeaderMap) -> Ca
     let metrics = ccgate::authn::Metrics::register(&prometheus::Registry::new()).unwrap();
     let authenticator = Authenticator::new(&config, Clock::system(), &Ready::new(), metrics).unwrap();
     runtime.block_on(authenticator.authenticate(headers)).unwrap()
+}
+
+/// Budgets that let everything through.
+fn unlimited(log: &Log) -> Budgets {
+    let metrics = budget::Metrics::register(&prometheus::Registry::new()).unwrap();
+    let key = budget::Key::random().unwrap();
+    Budgets::new(Limits::default(), key, std::sync::Arc::new(log.clone()), Clock::system(), metrics)
 }
 
 fn finished() -> End {

@@ -3,21 +3,22 @@
 //! One download, from left to right; each step consumes the value of the step before, so none can be left out:
 //!
 //! ```text
-//!  route        authn       policy        session + audit      upstream      relay
-//! Download ---> Caller ---> Authorized ---> OpenEntry -------> File ------> Response
-//!  400/404/405   401/503     403           409/503 (durable)    502/504       the bytes
+//!  route        authn       policy       budget     session + audit      upstream   relay
+//! Download ---> Caller ---> Authorized -> Budgeted ---> OpenEntry -------> File --> Response
+//!  400/404/405   401/503     403          429          409/503 (durable)    502/504    the bytes
 //! ```
 //!
 //! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! cc clock ready room yaml net | tlog trail | route authn policy | audit ship | upstream session | relay | serve admin | config telemetry app cli
+//! cc clock ready room yaml net | tlog trail | route authn policy budget | audit ship | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
 pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod authn;
+pub mod budget;
 pub mod cc;
 pub mod cli;
 pub mod clock;

@@ -50,7 +50,21 @@ struct Target {
 }
 
 const TARGETS: [Target; 11] = [
-    Target { name: "audit_questions", check: audit_questions::check, runs: 300, taken: &["all-events-1", "all-events-2", "all-events-3", "edited", "large-numbers", "refusals-left-out", "sound", "torn"] },
+    Target {
+        name: "audit_questions",
+        check: audit_questions::check,
+        runs: 300,
+        taken: &[
+            "all-events-1",
+            "all-events-2",
+            "all-events-3",
+            "edited",
+            "large-numbers",
+            "refusals-left-out",
+            "sound",
+            "torn",
+        ],
+    },
     Target { name: "audit_reader", check: audit_reader::check, runs: 300, taken: &["cosigned", "sound"] },
     Target {
         name: "config",

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::session::store;
-use crate::{audit, authn, net, policy, serve, ship};
+use crate::{audit, authn, budget, net, policy, serve, ship};
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,18 @@ pub enum StartError {
     /// The audit log can't be used.
     #[error("the audit log cannot be used (audit.dir)")]
     Audit(#[from] audit::StartError),
+    /// The audit log can't be read for the budgets.
+    #[error("the budgets cannot be counted on from {}", .path.display())]
+    Past {
+        /// The log's folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no randomness for the budgets' key.
+    #[error("the budgets cannot be set up")]
+    Budgets(#[from] budget::NoRandom),
     /// The audit log can't be shipped.
     #[error("the audit log cannot be shipped (audit.ship)")]
     Ship(#[from] ship::StartError),

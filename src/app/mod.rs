@@ -3,6 +3,7 @@
 //! Start: admin plane, policy, keys, gateway, audit log (recovered), sessions, listener. No download is accepted before the
 //! log can write. A changed configuration is taken up by `reload`. Stop: see [`App::run`].
 
+mod budgets;
 mod error;
 mod journal;
 mod log_level;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
+use crate::budget;
 use crate::clock::Clock;
 use crate::config::{Contents, Loaded, Salt};
 use crate::ready::{Condition, Ready};
@@ -57,6 +59,7 @@ pub struct App {
     loaded: Arc<ArcSwap<Loaded>>,
     log_level: Arc<LogLevel>,
     ground: Ground,
+    replicas: Option<Arc<dyn budget::Exchange>>,
     shipping: Option<ship::Shipping>,
     witnessing: Option<ship::witness::Witnessing>,
     otlp: Option<otlp::Exporting>,
@@ -118,12 +121,14 @@ impl App {
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let witnessing = parts::witness(config, &audit, &clock, &registry)?;
         let otlp = parts::otlp(config, &audit, &clock, &registry)?;
-        let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
-        let sessions = parts::sessions(&parts, store, &audit, clock.clone(), metrics.session.clone());
+        let shared = parts::session_store(config, clock.clone(), &ready, &registry, audit.origin()).await?;
+        let sessions = parts::sessions(&parts, shared.store, &audit, clock.clone(), metrics.session.clone());
+        let key = shared.budgets.as_ref().map_or_else(budget::Key::random, |shared| Ok(shared.key()))?;
+        let budgets = budgets::budgets(config, key, &audit, clock.clone(), &registry)?;
         let downloads = Room::new(config.server.max_downloads);
         let tracing = otlp.as_ref().and_then(otlp::Exporting::tracing);
         let cut = CancellationToken::new();
-        let ground = Ground { clock, metrics, sessions, audit, downloads, tracing, cut };
+        let ground = Ground { clock, metrics, sessions, budgets, audit, downloads, tracing, cut };
         let stop = serve::Stop::default();
         let first = parts.in_force(config, &ground)?;
         let server = Server::bind(config.server.listen, first, Arc::clone(&ground.metrics.serve), stop.clone()).await?;
@@ -158,6 +163,7 @@ impl App {
             loaded: current,
             log_level,
             ground,
+            replicas: shared.budgets.map(|budgets| budgets as Arc<dyn budget::Exchange>),
             shipping,
             witnessing,
             otlp,
@@ -193,6 +199,7 @@ impl App {
         let (log_level, stop) = (Arc::clone(&self.log_level), background.clone());
         let level = tasks.spawn(async move { log_level.run(stop).await });
         let clock = tasks.spawn(follow_system_clock(self.ground.clock.clone(), background.clone()));
+        let counting = tasks.spawn(self.ground.budgets.clone().run(self.replicas, background.clone()));
         let accepting = tasks.spawn(self.server.run());
         tracing::info!(server = %self.addresses.server, admin = %self.addresses.admin, "serving");
         self.starting.holds();
@@ -216,6 +223,7 @@ impl App {
         join(reloading).await;
         join(level).await;
         join(clock).await;
+        join(counting).await;
         self.ground.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.ground.audit.shut_down(AUDIT_TIMEOUT).await;
         end(self.shipping, self.witnessing).await;

@@ -13,6 +13,7 @@ use super::StartError;
 use super::journal::AuditJournal;
 use super::metrics::{Metrics, certificates};
 use crate::authn::Authenticator;
+use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::policy::Policy;
@@ -45,6 +46,8 @@ pub(super) struct Ground {
     pub(super) metrics: Metrics,
     pub(super) sessions: Sessions,
     pub(super) audit: audit::Log,
+    /// What everybody has taken; limits come from the configuration.
+    pub(super) budgets: Budgets,
     /// Places for open downloads.
     pub(super) downloads: Room,
     /// Whom ended requests are told as spans.
@@ -126,6 +129,7 @@ impl Parts {
             clock: ground.clock.clone(),
             authenticator: Arc::clone(&self.authenticator),
             policy: Arc::clone(&self.policy),
+            budgets: ground.budgets.with_limits(config.budgets.clone()),
             decisions: ground.metrics.authn.clone(),
             downloads: ground.downloads.clone(),
             sessions: ground.sessions.clone(),
@@ -224,31 +228,41 @@ pub(super) fn witness(
     Ok(Some(ship::witness::Witnessing::start(section.dir.clone(), witnesses, log, clock, metrics)?))
 }
 
-/// Opens the store of the sessions: reads its files, and connects where it is shared.
+/// Where sessions are kept, and the way to the other replicas' counts where they share it.
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) budgets: Option<Arc<store::redis::SharedBudgets>>,
+}
+
+/// Opens the store of the sessions: reads its files, and connects where it is shared. `replica` names this one.
 pub(super) async fn session_store(
     config: &Config,
     clock: Clock,
     ready: &Ready,
     registry: &Registry,
-) -> Result<Arc<dyn Store>, StartError> {
+    replica: &str,
+) -> Result<Shared, StartError> {
+    let alone = |store| Shared { store, budgets: None };
     let section = &config.sessions;
     let (context, per_second) = (upstream_authority(config)?.to_string(), section.sign_ins.per_second);
     match &section.store {
-        config::Store::Memory(None) => Ok(store::Memory::new(clock, per_second)),
+        config::Store::Memory(None) => Ok(alone(store::Memory::new(clock, per_second))),
         config::Store::Memory(Some(state)) => {
             let keys = store::Keys::read(&state.key_file).map_err(StartError::StateKeys)?;
             let state = store::StateFile { path: state.file.clone(), keys };
             let store = store::Memory::with_file(clock, per_second, state, &context);
-            Ok(store.map_err(|source| StartError::StateFile(Box::new(source)))?)
+            Ok(alone(store.map_err(|source| StartError::StateFile(Box::new(source)))?))
         }
         config::Store::Redis(redis) => {
             let redis = redis.store(&section.sign_ins);
             let metrics = store::Metrics::register(registry)?;
-            let store = store::Redis::connect(&redis, &context, metrics, ready.register("session store")).await;
-            Ok(store.map_err(|source| {
+            let failed = |source| {
                 let key = key_of(&source, &redis);
                 StartError::SessionStore { key, source: Box::new(source) }
-            })?)
+            };
+            let budgets = store::redis::SharedBudgets::new(&redis, replica, metrics.clone()).map_err(failed)?;
+            let store = store::Redis::connect(&redis, &context, metrics, ready.register("session store")).await;
+            Ok(Shared { store: store.map_err(failed)?, budgets: Some(budgets) })
         }
     }
 }

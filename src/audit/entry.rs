@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Reservation;
 use crate::cc::{AgentId, GuidTag};
 use crate::policy::Authorized;
 use crate::room::Place;
@@ -55,6 +56,8 @@ pub(super) struct Facts {
     /// The number of its `authorized`; 0 until that is durable.
     pub(super) seq: u64,
     pub(super) authorized: Authorized,
+    /// Given back with the entry.
+    pub(super) reservation: Reservation,
     pub(super) session: SessionUse,
     /// Sessions that this entry was given to ask with: none before the opener has it, then one, then the replaced ones.
     pub(super) attempts: u32,
@@ -150,6 +153,11 @@ impl OpenEntry {
     /// aborted, by the shutdown where `shutdown` is cancelled, else by the client.
     pub fn asking(&mut self, shutdown: CancellationToken) {
         self.facts.asking = Some(shutdown);
+    }
+
+    /// So many bytes of the recording were handed to the client.
+    pub fn handed_over(&mut self, bytes: u64) {
+        self.facts.reservation.handed_over(bytes);
     }
 
     /// The session was lost and another one is used: the end names the last one and counts them.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::authn::Caller;
+use crate::budget::Alert;
 use crate::cc::{AgentId, GuidTag, Retcode};
 use crate::policy::Authorized;
 use crate::route::{Arrival, Download, Seat};
@@ -22,6 +23,8 @@ pub struct Refusal<'a> {
     pub authorized: Option<&'a Authorized>,
     /// The problem's `code`.
     pub code: &'static str,
+    /// Which limit was reached, where that is why.
+    pub limit: Option<&'static str>,
     /// The result code that the gateway gave.
     pub retcode: Option<&'a Retcode>,
 }
@@ -70,6 +73,8 @@ pub enum Event {
         /// Who.
         by: Person,
     },
+    /// Somebody is about to use a budget up.
+    Budget(Alert),
     /// The configuration changed, or should have.
     Config {
         /// What happened to it.
@@ -165,6 +170,7 @@ impl Event {
             Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",
             Self::Admin { deed: AdminDeed::LogLevel, .. } => "admin.log_level",
             Self::Read { .. } => "audit.read",
+            Self::Budget(_) => "budget.alert",
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",
             Self::Config { change: ConfigChange::Refused, .. } => "config.refused",
         }

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
+use crate::budget::{Budgeted, Reservation};
 use crate::clock::Clock;
 use crate::policy::{Authorized, Denied, NotYourSeat};
 use crate::ready;
@@ -151,7 +152,8 @@ impl Log {
     ///
     /// Cancel safe: an entry whose opener has left is given the end `aborted` by `client`, one whose opener was refused
     /// for the deadline gets `failed` with `audit_unavailable`.
-    pub async fn open(&self, authorized: Authorized, session: SessionUse) -> Result<OpenEntry, Error> {
+    pub async fn open(&self, budgeted: Budgeted, session: SessionUse) -> Result<OpenEntry, Error> {
+        let (authorized, reservation) = budgeted.into_parts();
         let deadline = Instant::now() + self.shared.write_timeout;
         let live = match self.shared.place(deadline).await {
             Ok(live) => live,
@@ -160,7 +162,7 @@ impl Log {
                 return Err(Error::Unavailable(why));
             }
         };
-        self.shared.open(authorized, session, live, deadline).await.map_err(Error::Unavailable)
+        self.shared.open(authorized, reservation, session, live, deadline).await.map_err(Error::Unavailable)
     }
 
     /// Records the policy's no. Waits until it is durable, but not longer than the write timeout, and not at all for a
@@ -232,6 +234,10 @@ impl Log {
     /// The log's name in its checkpoints.
     pub fn origin(&self) -> &str {
         &self.shared.origin
+    }
+
+    pub(super) fn pseudonyms(&self) -> Option<&Pseudonyms> {
+        self.shared.pseudonyms.as_ref()
     }
 
     /// The log's directory.
@@ -335,6 +341,7 @@ impl Shared {
     async fn open(
         &self,
         authorized: Authorized,
+        reservation: Reservation,
         session: SessionUse,
         live: Live,
         deadline: Instant,
@@ -349,6 +356,7 @@ impl Shared {
             id,
             seq: 0,
             authorized,
+            reservation,
             session,
             attempts: 0,
             begun: Instant::now(),

@@ -18,6 +18,7 @@
 //! - Invariant: every record fits into a line. Texts that somebody else chose are cut, and the record names its cut fields.
 //! - Invariant: no record is dropped without `ccgate_audit_records_lost_total` (a draft that is dropped counts itself).
 
+mod budgets;
 mod cut;
 mod deeds;
 mod end;

@@ -51,6 +51,8 @@ pub(super) struct Asked<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retcode: Option<&'a str>,
     /// Refusals of unverified tokens before this one that got no record of their own.
     #[serde(skip_serializing_if = "is_zero")]
@@ -175,6 +177,7 @@ impl<'a> Asked<'a> {
         let mut asked = Self::request(refusal.arrival, caller, download, pseudonyms);
         asked.decision = refusal.authorized.map(|authorized| Decision::allow(authorized, &mut asked.cut));
         asked.code = Some(refusal.code);
+        asked.limit = refusal.limit;
         asked.retcode = refusal.retcode.map(crate::cc::Retcode::as_str);
         asked.what = asked.what.or(refusal.seat.map(What::seat));
         asked
@@ -207,6 +210,7 @@ impl<'a> Asked<'a> {
             decision: None,
             session: None,
             code: None,
+            limit: None,
             retcode: None,
             left_out: 0,
             cut,

@@ -28,6 +28,7 @@ use super::{
     UpstreamAnswer, Why,
 };
 use crate::authn::{Caller, Inspects};
+use crate::budget::Budgeted;
 use crate::cc::{AgentId, FileRef, Guid, GuidTagKey, Retcode};
 use crate::clock::Clock;
 use crate::policy::Authorized;
@@ -82,7 +83,7 @@ impl World {
     }
 
     async fn open(&self) -> Result<OpenEntry, Error> {
-        self.log.open(authorized("req-1"), session()).await
+        self.log.open(budgeted("req-1"), session()).await
     }
 
     async fn stop(&self) -> Ended {
@@ -170,6 +171,10 @@ fn caller() -> Caller {
 
 fn authorized(request_id: &str) -> Authorized {
     Authorized::for_test(caller(), download(), arrival(request_id))
+}
+
+fn budgeted(request_id: &str) -> Budgeted {
+    Budgeted::for_test(authorized(request_id))
 }
 
 fn finished() -> End {
@@ -262,7 +267,7 @@ async fn the_real_disk_is_locked_readable_for_the_group_only_and_given_back() {
     for _ in 0..2 {
         let log = start().expect("it starts");
         assert!(matches!(start(), Err(StartError::Locked { .. })));
-        let mut entry = log.open(authorized("req-1"), session()).await.expect("an entry");
+        let mut entry = log.open(budgeted("req-1"), session()).await.expect("an entry");
         assert_eq!((entry.agent(), entry.download()), (agent(4977), &download()));
         entry.asking(tokio_util::sync::CancellationToken::new());
         drop(entry);
@@ -287,7 +292,7 @@ async fn many_openers_share_a_sync_and_the_numbers_have_no_hole() {
     for number in 0..512 {
         let log = world.log.clone();
         openers.spawn(async move {
-            let entry = log.open(authorized(&format!("req-{number}")), session()).await.expect("an entry");
+            let entry = log.open(budgeted(&format!("req-{number}")), session()).await.expect("an entry");
             entry.close(finished());
         });
     }

@@ -1,6 +1,7 @@
 //! From what a person wrote to what the program uses: each value parsed, each rule that spans keys checked, all problems
 //! collected. It opens no file that the configuration names.
 
+mod budgets;
 mod sessions;
 mod ship;
 mod telemetry;
@@ -43,6 +44,7 @@ impl Parser<'_> {
         }
         let (upstream, auth) = (self.upstream(raw.upstream), self.auth(raw.auth));
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
+        let budgets = self.budgets(raw.budgets);
         let audit = self.audit(raw.audit, entries_max);
         let otlp = raw.telemetry.otlp.and_then(|otlp| self.otlp(otlp));
         Some(Config {
@@ -52,6 +54,7 @@ impl Parser<'_> {
             auth: auth?,
             sessions: sessions?,
             policy,
+            budgets: budgets?,
             audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
             reload: self.reload(raw.reload),

@@ -1,6 +1,7 @@
 //! What a person writes into `ccgate.yaml`. The doc comments here are the texts of `ccgate schema`; bounds and defaults
 //! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
 
+mod budgets;
 mod sessions;
 mod ship;
 mod telemetry;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Duration, Size};
+pub(super) use budgets::Budgets;
 pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
 pub use ship::Durability;
@@ -36,6 +38,8 @@ pub(super) struct Raw {
     pub(super) sessions: Sessions,
     /// The rules on recordings.
     pub(super) policy: Policy,
+    /// How much each person may take.
+    pub(super) budgets: Budgets,
     /// The audit log.
     pub(super) audit: Audit,
     /// The program's own log, on standard error.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::raw::Algorithm;
 pub use super::raw::{Digest, Durability, Format, KeepAlive, Level, SignIn};
 use crate::net::{ClientConfig, ServerTls};
-use crate::{audit, authn, policy};
+use crate::{audit, authn, budget, policy};
 
 /// A whole configuration; every rule that needs no file but its own has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// The rules on recordings.
     pub policy: policy::Config,
+    /// How much each person may take.
+    pub budgets: budget::Limits,
     /// The audit log.
     pub audit: Audit,
     /// The program's own log.

@@ -1,5 +1,6 @@
 //! Whole files, from text to problems or to a configuration.
 
+mod budgets;
 mod ship;
 
 use std::path::PathBuf;

@@ -136,6 +136,7 @@ impl RelayBody {
         let length = length_of(&piece);
         if let Some(ledger) = &mut self.ledger {
             ledger.client_bytes = ledger.client_bytes.saturating_add(length);
+            ledger.entry.handed_over(length);
             ledger.hasher.update(&piece);
             ledger.first_byte.get_or_insert_with(|| ledger.start.elapsed());
         }

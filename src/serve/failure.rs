@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::seat::BodyError;
+use crate::budget::Exceeded;
 use crate::cc::{Meaning, Retcode};
 use crate::policy::Denied;
 use crate::{audit, authn, route, session, upstream};
@@ -22,6 +23,8 @@ pub(super) enum Failure {
     Body(#[from] BodyError),
     #[error("the body is no sign-in")]
     SignIn(#[from] upstream::DeskSignInError),
+    #[error("there is no room")]
+    Budget(#[from] Exceeded),
     #[error("as many downloads are open as may be")]
     Overloaded,
     #[error("there is no session")]
@@ -44,8 +47,17 @@ impl Failure {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
+            Self::Budget(exceeded) => exceeded.limit.code(),
             Self::Session(error) => error.code(),
             _ => "refused",
+        }
+    }
+
+    /// Which limit was reached, where that is why.
+    pub(super) const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Budget(exceeded) => Some(exceeded.limit.as_str()),
+            _ => None,
         }
     }
 
@@ -104,6 +116,7 @@ impl Failure {
             | Self::NotYourSeat
             | Self::Body(_)
             | Self::SignIn(_)
+            | Self::Budget(_)
             | Self::Overloaded
             | Self::Audit(_) => FailReason::Dropped,
         };

@@ -31,6 +31,7 @@ use ipnet::IpNet;
 
 use crate::audit;
 use crate::authn::{self, Authenticator};
+use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::net::ServerTls;
 use crate::policy::Policy;
@@ -71,6 +72,8 @@ pub struct Live {
     pub authenticator: Arc<Authenticator>,
     /// Callers and downloads to permissions.
     pub policy: Arc<Policy>,
+    /// Permissions to room for a download.
+    pub budgets: Budgets,
     /// Counts the decisions.
     pub decisions: authn::Metrics,
     /// Places for open downloads.

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::spans::{Step, Steps};
 use crate::audit::{By, Class, Delivery, End, EntryId, OpenEntry, Outcome, Refusal, SessionUse};
 use crate::authn::{self, Caller, Decision};
+use crate::budget::{Budgeted, Refused};
 use crate::cc::{Kind, Meaning};
 use crate::policy::Authorized;
 use crate::relay::{self, RelayBody};
@@ -55,12 +56,13 @@ impl Live {
         trail.steps.over(Step::Authenticate, start.elapsed());
         let authorized = self.authorize(caller, download, arrival).await?;
         trail.steps.over(Step::Authorize, start.elapsed());
-        let (permit, lease) = match self.means(&authorized).await {
+        let budgeted = self.reserve(authorized).await?;
+        let (permit, lease) = match self.means(budgeted.authorized()).await {
             Ok(means) => means,
-            Err(failure) => return Err(self.refuse(&authorized, failure).await),
+            Err(failure) => return Err(self.refuse(budgeted.authorized(), failure).await),
         };
         trail.steps.over(Step::Session, start.elapsed());
-        let mut entry = self.audit.open(authorized, used(&lease)).await?;
+        let mut entry = self.audit.open(budgeted, used(&lease)).await?;
         trail.steps.over(Step::Audit, start.elapsed());
         trail.entry = Some(*entry.id());
         entry.asking(self.relay.stop.clone());
@@ -90,7 +92,8 @@ impl Live {
                 Asked::Seat(seat) => (None, Some(seat)),
             };
             let code = error.code();
-            let refusal = Refusal { arrival, caller: None, download, seat, authorized: None, code, retcode: None };
+            let (limit, retcode) = (None, None);
+            let refusal = Refusal { arrival, caller: None, download, seat, authorized: None, code, limit, retcode };
             self.audit.refused(refusal).await;
         }
         Err(error.into())
@@ -107,6 +110,15 @@ impl Live {
                 self.audit.denied(&denied).await;
                 Err(Failure::Denied(Box::new(denied)))
             }
+        }
+    }
+
+    /// Room in the caller's budgets, and among the downloads at once: before the session, so that nobody is signed in for a
+    /// download that has to wait, and held while one is awaited.
+    async fn reserve(&self, authorized: Authorized) -> Result<Budgeted, Failure> {
+        match self.budgets.reserve(authorized) {
+            Ok(budgeted) => Ok(budgeted),
+            Err(Refused { authorized, exceeded }) => Err(self.refuse(&authorized, exceeded.into()).await),
         }
     }
 
@@ -128,6 +140,7 @@ impl Live {
             seat: None,
             authorized: Some(authorized),
             code: failure.code(),
+            limit: failure.limit(),
             retcode: retcode.as_ref(),
         };
         self.audit.refused(refusal).await;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::refusal::Reason as HeadRefused;
 use super::seat::BodyError;
+use crate::budget::{Budget, Exceeded, Limit};
 use crate::cc::{Meaning, Retcode};
 use crate::policy::{NotYourSeat, Reason};
 use crate::route::RequestId;
@@ -142,6 +143,7 @@ impl From<&Failure> for Problem {
             ),
             Failure::Body(error) => of_body(error),
             Failure::SignIn(error) => of_sign_in(*error),
+            Failure::Budget(exceeded) => of_exceeded(*exceeded),
             Failure::Overloaded => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -202,6 +204,33 @@ impl From<HeadRefused> for Problem {
             HeadRefused::TargetTooLong => of_route(&route::Error::TargetTooLong),
         }
     }
+}
+
+fn of_exceeded(exceeded: Exceeded) -> Problem {
+    let (status, title, detail) = match exceeded.limit {
+        Limit::Budget(budget) => {
+            let what = match budget {
+                Budget::RecordingsPerHour => "as many recordings as you may in an hour",
+                Budget::RecordingsPerDay => "as many recordings as you may in a day",
+                Budget::BytesPerHour => "as many bytes as you may in an hour",
+                Budget::BytesPerDay => "as many bytes as you may in a day",
+            };
+            (StatusCode::TOO_MANY_REQUESTS, "Budget used up", format!("You have taken {what} ({}).", budget.as_str()))
+        }
+        Limit::AtOncePerSubject => {
+            let detail = "As many of your downloads run as may at once.".to_owned();
+            (StatusCode::TOO_MANY_REQUESTS, "Too many at once", detail)
+        }
+        Limit::AtOncePerAgent => {
+            let detail = "As many downloads run in this agent's session as may at once.".to_owned();
+            (StatusCode::TOO_MANY_REQUESTS, "Too many at once", detail)
+        }
+        Limit::Memory => {
+            let detail = "No more people can be counted at the moment.".to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, "Too many people", detail)
+        }
+    };
+    Problem::new(status, exceeded.limit.code(), title, detail).retry_after(exceeded.retry_after)
 }
 
 fn of_route(error: &route::Error) -> Problem {

@@ -120,6 +120,7 @@ impl Live {
             seat: Some(seated.seat()),
             authorized: None,
             code: Problem::from(&failure).stable_code(),
+            limit: None,
             retcode: retcode.as_ref(),
         };
         self.audit.refused(refusal).await;

@@ -24,6 +24,7 @@ use super::sink::{Ack, Error, Item, Kind, Receipt, Sink};
 use super::{Config, Metrics, Shipping};
 use crate::audit::{self, Durability, Log, SessionUse};
 use crate::authn::{Caller, Inspects};
+use crate::budget::Budgeted;
 use crate::cc::{AgentId, FileRef, Guid, GuidTagKey};
 use crate::clock::Clock;
 use crate::policy::Authorized;

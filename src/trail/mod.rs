@@ -24,6 +24,7 @@ pub(crate) mod made_log;
 mod proof_file;
 #[cfg(test)]
 mod questions;
+mod recent;
 mod record;
 mod report;
 mod scan;
@@ -45,6 +46,7 @@ pub use head::{Erased, ErasedLine, Head, Range, leaf_of, tombstone_line, void_le
 pub use keys::{KEYS_FILE, KeysError, parse_keys, read_keys, read_witness_keys};
 pub use lines::{LINE_BYTES_MAX, Lines, Piece};
 pub use proof_file::{PROOF_BYTES_MAX, PROOF_LINE, ProofFile, ProveError, Proved, Untrue, proofs};
+pub use recent::first_since;
 pub use record::{Decision, Delivery, Record, Role, Session, Text, What, Who, Why, entry_key};
 pub use report::{Counting, Counts, Named, Number, Person, Report, Row};
 pub use scan::{Found, Match, Scan};

@@ -50,6 +50,9 @@ pub struct Record<'a> {
     /// Why it was refused, as the problem's `code`.
     #[serde(borrow, default)]
     pub code: Option<Text<'a>>,
+    /// Which limit was reached, or nearly.
+    #[serde(borrow, default)]
+    pub limit: Option<Text<'a>>,
     /// The gateway's result code.
     #[serde(borrow, default)]
     pub retcode: Option<Text<'a>>,

@@ -13,6 +13,7 @@ pub(crate) const LINE: [&str; 23] = [
     "route",
     "authn",
     "policy",
+    "budget",
     "audit",
     "ship",
     "upstream",
@@ -48,11 +49,15 @@ pub(crate) const IMPORTS: [(&str, Allowed); 24] = [
     // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
     ("authn", Allowed::These(&["cc", "net"])),
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
-    // A permission hands out its caller, its download and their circumstances: the record is made of them.
-    ("audit", Allowed::These(&["cc", "tlog", "trail", "route", "authn", "policy"])),
+    // Who takes what in whose session, from a permission.
+    ("budget", Allowed::These(&["cc", "route", "authn", "policy"])),
+    // A permission hands out its caller, its download and their circumstances: the record is made of them. An entry is opened
+    // with one that has room, and keeps that until its end.
+    ("audit", Allowed::These(&["cc", "tlog", "trail", "route", "authn", "policy", "budget"])),
     ("ship", Allowed::These(&["net", "tlog", "trail", "audit"])),
     ("upstream", Allowed::These(&["cc", "net", "route", "audit"])),
-    ("session", Allowed::These(&["cc", "yaml", "upstream"])),
+    // Replicas tell each other what was taken over the store that they share.
+    ("session", Allowed::These(&["cc", "yaml", "budget", "upstream"])),
     // A transfer holds its session, so that it is not signed out while bytes run.
     ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),

@@ -16,6 +16,7 @@ mod audit_faults;
 mod auditor;
 mod authn;
 mod authority;
+mod budgets;
 mod client;
 mod cors;
 mod crash;

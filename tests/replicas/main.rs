@@ -13,6 +13,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 #![allow(dead_code, reason = "the harness is that of the end-to-end tests, which need more of it")]
 
+mod budgets;
 mod chaos;
 #[path = "../e2e/client.rs"]
 mod client;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::From;
 use crate::audit::cut::{Cuts, REASON_CHARS_MAX, WORDS_CHARS_MAX};
 use crate::audit::event::{Event, Person};
+use crate::budget::Alert;
 use crate::cc::{AgentId, GuidTag};
 
 /// The record of an [`Event`].
@@ -40,6 +41,13 @@ pub(in crate::audit) enum Noted<'a> {
         #[serde(skip_serializing_if = "Cuts::is_empty")]
         cut: Cuts,
     },
+    Budget {
+        issuer: &'a str,
+        subject: &'a str,
+        limit: &'static str,
+        used: u64,
+        allowed: u64,
+    },
     Config {
         config_hash: &'a str,
         generation: u64,
@@ -70,6 +78,10 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
                 let command = cut.words("command", command, WORDS_CHARS_MAX);
                 let arguments = cut.words("arguments", arguments, REASON_CHARS_MAX);
                 Self::Read { command, arguments, by: By::new(by, &mut cut), cut }
+            }
+            // Named as in the records of entries, so cut already.
+            Event::Budget(Alert { issuer, subject, budget, used, limit }) => {
+                Self::Budget { issuer, subject, limit: budget.as_str(), used: *used, allowed: *limit }
             }
             Event::Config { hash, generation, reason, .. } => {
                 let mut cut = Cuts::default();

@@ -71,6 +71,7 @@ impl Texts {
             seq: 1,
             id: EntryId::random(Clock::system().now()).expect("an id"),
             authorized: self.authorized(),
+            reservation: Budgeted::for_test(self.authorized()).into_parts().1,
             session: session(),
             attempts: u32::MAX,
             begun: Instant::now(),
@@ -121,6 +122,7 @@ impl Texts {
             seat: None,
             authorized: Some(&permission),
             code: "audit_unavailable",
+            limit: None,
             retcode: retcode.as_ref(),
         };
         [
@@ -177,8 +179,8 @@ async fn an_entry_of_any_length_is_opened_ended_and_recovered() {
         Authorized::for_test(caller, longest_download(), longest_arrival()).by_rule_for_test(&long)
     };
     let (one, two) = (format!("{long}1"), format!("{long}2"));
-    world.log.open(person(&one), session()).await.expect("an entry").close(finished());
-    let open = world.log.open(person(&two), session()).await.expect("an entry");
+    world.log.open(Budgeted::for_test(person(&one)), session()).await.expect("an entry").close(finished());
+    let open = world.log.open(Budgeted::for_test(person(&two)), session()).await.expect("an entry");
     world.log.shut_down(Duration::ZERO).await;
     drop(open);
     let world = world.killed_and_started_again().await;

@@ -19,6 +19,7 @@ async fn written() -> (Arc<TempDir>, Config, String) {
             seat: None,
             authorized: None,
             code: "token_expired",
+            limit: None,
             retcode: None,
         })
         .await;

@@ -87,7 +87,7 @@ async fn one_end_for_each_entry_under_load_with_faults_and_openers_that_leave() 
             openers.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 loop {
-                    let open = log.open(authorized(&format!("req-{number}")), session());
+                    let open = log.open(budgeted(&format!("req-{number}")), session());
                     // Every third leaves after a moment that lies around the time of a sync.
                     let leaves = number % 3 == 0;
                     let patience = if leaves { Duration::from_micros(number * 20) } else { Duration::from_secs(9) };

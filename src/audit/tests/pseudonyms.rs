@@ -36,7 +36,7 @@ async fn no_file_of_the_log_names_a_person_or_a_recording() {
         }),
         ..finished()
     };
-    world.log.open(permission(), session()).await.expect("an entry").close(told);
+    world.log.open(Budgeted::for_test(permission()), session()).await.expect("an entry").close(told);
     let denied = Denied::for_test(planted(), download(), arrival("req-2"), Reason::NotYourRecording);
     world.log.denied(&denied).await;
     let given = permission();
@@ -47,13 +47,14 @@ async fn no_file_of_the_log_names_a_person_or_a_recording() {
         seat: None,
         authorized: Some(&given),
         code: "agent_busy",
+        limit: None,
         retcode: None,
     };
     world.log.refused(refusal).await;
     let (policy, seat) = (Policy::builtin().expect("the rules"), Seat::for_test(agent(4978), SeatAct::SignOut));
     let refused = policy.seat(planted(), seat, arrival("req-3")).expect_err("another's seat");
     world.log.not_your_seat(&refused).await;
-    let _open = world.log.open(permission(), session()).await.expect("an entry");
+    let _open = world.log.open(Budgeted::for_test(permission()), session()).await.expect("an entry");
     world.log.shut_down(Duration::ZERO).await;
     let world = world.killed_and_started_again().await;
     world.stop().await;
@@ -102,8 +103,11 @@ async fn a_refusal_for_want_of_room_names_nobody_either() {
         config.entries_max = 1;
         config.write_timeout = Duration::from_millis(100);
     });
-    let open = world.log.open(permission(), session()).await.expect("an entry");
-    assert_eq!(world.log.open(permission(), session()).await.expect_err("full"), Error::Unavailable(Why::Full));
+    let open = world.log.open(Budgeted::for_test(permission()), session()).await.expect("an entry");
+    assert_eq!(
+        world.log.open(Budgeted::for_test(permission()), session()).await.expect_err("full"),
+        Error::Unavailable(Why::Full)
+    );
     open.close(finished());
     world.stop().await;
     let text: String = segments(world.dir.path()).into_values().collect();

@@ -70,6 +70,7 @@ async fn every_record(world: &World) {
         seat: None,
         authorized: Some(&permission),
         code: "agent_busy",
+        limit: None,
         retcode: Some(&retcode),
     };
     world.log.refused(refusal).await;
@@ -82,6 +83,7 @@ async fn every_record(world: &World) {
         seat: None,
         authorized: None,
         code: "token_expired",
+        limit: None,
         retcode: None,
     };
     world.log.refused(refusal).await;

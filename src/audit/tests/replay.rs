@@ -45,7 +45,7 @@ pub(super) async fn earlier_lives(lives: &[usize]) -> TempDir {
         let metrics = Metrics::register(&Registry::new()).expect("metrics");
         let log = Log::start(&config(dir.path()), clock, Ready::new().register("audit"), metrics).expect("it starts");
         let opened =
-            futures_util::future::join_all((0..*entries).map(|_| log.open(authorized("req-1"), session()))).await;
+            futures_util::future::join_all((0..*entries).map(|_| log.open(budgeted("req-1"), session()))).await;
         for entry in opened {
             entry.expect("an entry").close(finished());
         }

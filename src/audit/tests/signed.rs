@@ -356,7 +356,7 @@ async fn old_segments_are_removed_whole_after_a_signed_record_of_it() {
         assert!(Instant::now() < deadline, "{:?}", walk(dir.path()));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    log.open(authorized("req-1"), session()).await.expect("an entry").close(finished());
+    log.open(budgeted("req-1"), session()).await.expect("an entry").close(finished());
     stopped(log).await;
     let (lines, last) = (lines_of(dir.path()), before.values().map(|text| text.lines().count() as u64).sum::<u64>());
     let told = lines.iter().find(|line| line["event"] == "audit.pruned").expect("a record");

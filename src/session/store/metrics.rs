@@ -20,10 +20,11 @@ pub(super) enum Operation {
     Reject,
     AdmitSignIn,
     Leave,
+    Budgets,
 }
 
 impl Operation {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Beat,
         Self::Seek,
         Self::Write,
@@ -32,6 +33,7 @@ impl Operation {
         Self::Reject,
         Self::AdmitSignIn,
         Self::Leave,
+        Self::Budgets,
     ];
 
     const fn label(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Operation {
             Self::Reject => "reject",
             Self::AdmitSignIn => "admit_sign_in",
             Self::Leave => "leave",
+            Self::Budgets => "budgets",
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::cc::AgentId;
 use crate::ready::Condition;
 use crate::session::journal::LossCause;
 
+mod budgets;
 mod config;
 mod events;
 mod link;
@@ -34,6 +35,7 @@ mod scripts;
 #[cfg(test)]
 mod tests;
 
+pub use budgets::SharedBudgets;
 pub use config::{Config, ConnectError};
 pub use link::Fault;
 pub use probe::probe;

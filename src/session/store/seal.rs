@@ -59,6 +59,9 @@ pub enum KeyError {
     /// It holds no key.
     #[error("the key file {} is empty; make a key with: openssl rand -base64 32", .0.display())]
     Empty(PathBuf),
+    /// Nothing can be derived from a key.
+    #[error("the first key of the key file cannot be used")]
+    Unusable,
     /// A line is no key.
     #[error("{}:{line}: {what}", .path.display())]
     Malformed {
@@ -100,6 +103,19 @@ impl Keys {
         if keys.is_empty() { Err(KeyError::Empty(path.to_owned())) } else { Ok(Self(keys)) }
     }
 
+    /// A key for the names of people and recordings, derived from the first one: what is counted under another first key is
+    /// not found by it.
+    ///
+    /// # Errors
+    /// The cryptography failed.
+    pub(super) fn for_budgets(&self) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
+        let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
+        let key = self.newest().ok_or(KeyError::Unusable)?;
+        let okm = key.prk.expand(&[Key::BUDGETS_INFO], Length(KEY_BYTES));
+        okm.and_then(|okm| okm.fill(bytes.as_mut_slice())).map_err(|_| KeyError::Unusable)?;
+        Ok(bytes)
+    }
+
     fn newest(&self) -> Option<&Key> {
         self.0.first()
     }
@@ -128,6 +144,7 @@ fn warn_if_open(_path: &Path, _metadata: &fs::Metadata) {}
 
 impl Key {
     const ID_INFO: &[u8] = b"ccgate session key id";
+    const BUDGETS_INFO: &[u8] = b"ccgate budgets v1";
     const ENTRY_INFO: &[u8] = b"ccgate session entry v1";
     const ID_BYTES: usize = 8;
 

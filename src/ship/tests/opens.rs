@@ -11,7 +11,7 @@ async fn open_and_end(log: &Log, tasks: usize, each: usize) -> Duration {
         let log = log.clone();
         set.spawn(async move {
             for _ in 0..each {
-                let entry = log.open(authorized(), session()).await.expect("open");
+                let entry = log.open(Budgeted::for_test(authorized()), session()).await.expect("open");
                 drop(entry);
             }
         });
@@ -49,7 +49,7 @@ async fn a_shipped_entry_is_open_when_its_record_is_acknowledged() {
     });
     world.until("ready", |world| world.ready.is_ready()).await;
     let begun = Instant::now();
-    let entry = world.log.open(authorized(), session()).await.expect("open");
+    let entry = world.log.open(Budgeted::for_test(authorized()), session()).await.expect("open");
     assert!(begun.elapsed() >= slow, "{:?}", begun.elapsed());
     let sent = world.fake.kept().into_iter().find(|(_, line)| line.contains(&entry.id().to_string()));
     assert!(sent.is_some_and(|(seq, _)| seq <= *world.log.shipping().borrow()));
@@ -67,7 +67,7 @@ async fn r14_shipped_entries_are_refused_in_time_while_the_sink_is_away_and_go_o
     });
     for _ in 0..3 {
         let begun = Instant::now();
-        let refused = world.log.open(authorized(), session()).await.expect_err("refused");
+        let refused = world.log.open(Budgeted::for_test(authorized()), session()).await.expect_err("refused");
         assert_eq!(refused, AuditError::Unavailable(Why::NotShipped));
         assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
         let report = world.ready.report();
@@ -86,7 +86,7 @@ async fn r14_shipped_entries_are_refused_in_time_while_the_sink_is_away_and_go_o
     world.fake.script().hangs = false;
     world.until("ready again", |world| world.ready.is_ready()).await;
     world.shipped().await;
-    drop(world.log.open(authorized(), session()).await.expect("open"));
+    drop(world.log.open(Budgeted::for_test(authorized()), session()).await.expect("open"));
     world.stop().await;
     world.assert_complete();
     assert_one_end_each(world.dir.path());
@@ -102,13 +102,15 @@ async fn an_entry_whose_record_is_not_acknowledged_in_time_gets_its_one_end() {
     world.until("ready", |world| world.ready.is_ready()).await;
     world.shipped().await;
     world.fake.script().acks_left = Some(0);
-    let refused = world.log.open(authorized(), session()).await.expect_err("refused");
+    let refused = world.log.open(Budgeted::for_test(authorized()), session()).await.expect_err("refused");
     assert_eq!(refused, AuditError::Unavailable(Why::NotShipped));
     // And one whose opener leaves meanwhile.
     world.until("ready again", |world| world.ready.is_ready()).await;
     world.shipped().await;
     world.fake.script().acks_left = Some(0);
-    let leaving = tokio::time::timeout(Duration::from_millis(50), world.log.open(authorized(), session())).await;
+    let leaving =
+        tokio::time::timeout(Duration::from_millis(50), world.log.open(Budgeted::for_test(authorized()), session()))
+            .await;
     assert!(leaving.is_err(), "it left");
     world.until("ready once more", |world| world.ready.is_ready()).await;
     world.shipped().await;
@@ -145,9 +147,9 @@ async fn without_anybody_who_ships_a_shipped_entry_is_refused_at_its_deadline() 
     world.until("ready", |world| world.ready.is_ready()).await;
     world.kill_shipping();
     tokio::task::yield_now().await;
-    let refused = world.log.open(authorized(), session()).await.expect_err("refused");
+    let refused = world.log.open(Budgeted::for_test(authorized()), session()).await.expect_err("refused");
     assert_eq!(refused, AuditError::Unavailable(Why::NotShipped));
-    let entry = world.log.open(authorized(), session());
+    let entry = world.log.open(Budgeted::for_test(authorized()), session());
     let told = async {
         tokio::time::sleep(Duration::from_millis(30)).await;
         world.log.shipped(u64::MAX);

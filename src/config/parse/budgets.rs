@@ -1,0 +1,46 @@
+//! From what a person wrote about budgets to limits; the rules of `parse` hold here too.
+
+use super::Parser;
+use crate::budget::Limits;
+use crate::config::raw;
+use crate::config::units::Size;
+
+impl Parser<'_> {
+    pub(super) fn budgets(&mut self, raw: raw::Budgets) -> Option<Limits> {
+        self.reachable("recordings_per_hour", raw.recordings_per_hour, "recordings_per_day", raw.recordings_per_day);
+        self.reachable("bytes_per_hour", raw.bytes_per_hour, "bytes_per_day", raw.bytes_per_day);
+        let alert_percent = self.read("budgets.alert_at", &raw.alert_at, percent);
+        let exempt_roles = self.each("budgets.exempt_roles", &raw.exempt_roles, role);
+        Some(Limits {
+            recordings_per_hour: raw.recordings_per_hour,
+            recordings_per_day: raw.recordings_per_day,
+            bytes_per_hour: raw.bytes_per_hour.map(Size::bytes),
+            bytes_per_day: raw.bytes_per_day.map(Size::bytes),
+            alert_percent: alert_percent?,
+            at_once_per_subject: raw.downloads_at_once_per_subject,
+            at_once_per_agent: raw.downloads_at_once_per_agent,
+            exempt_roles: exempt_roles.into_iter().collect(),
+        })
+    }
+
+    /// Whoever may take so much in a day cannot take more in an hour.
+    fn reachable<T: PartialOrd>(&mut self, hour: &str, of_hour: Option<T>, day: &str, of_day: Option<T>) {
+        if let (Some(of_hour), Some(of_day)) = (of_hour, of_day)
+            && of_hour > of_day
+        {
+            let what = format!("can never be reached: it is more than budgets.{day}");
+            self.warn(&format!("budgets.{hour}"), what, "raise the limit of the day, or leave this one out");
+        }
+    }
+}
+
+fn percent(text: &str) -> Result<u8, &'static str> {
+    const EXPECTED: &str = "not a percentage from 1% to 100%, as in 80%";
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let percent = digits.and_then(|digits| digits.parse().ok()).filter(|percent| (1..=100).contains(percent));
+    percent.ok_or(EXPECTED)
+}
+
+fn role(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("not the name of a role") } else { Ok(text.to_owned()) }
+}
