@@ -241,13 +241,14 @@ fn caller(runtime: &Runtime, issuer: &issuer::Issuer, headers: &HeaderMap) -> Ca
         algorithms: vec![Algorithm::ES256],
         keys: KeySource::File(jwks.path().to_owned()),
         ca_file: None,
+        certificate_bound: false,
         claims: Claims::default(),
     };
     let (leeway, max_token_lifetime) = (Duration::from_secs(30), Duration::from_hours(24));
     let config = Config { leeway, max_token_lifetime, issuers: vec![trusted] };
     let metrics = ccgate::authn::Metrics::register(&prometheus::Registry::new()).unwrap();
     let authenticator = Authenticator::new(&config, Clock::system(), &Ready::new(), metrics).unwrap();
-    runtime.block_on(authenticator.authenticate(headers)).unwrap()
+    runtime.block_on(authenticator.authenticate(headers, None)).unwrap()
 }
 
 fn finished() -> End {

@@ -23,11 +23,10 @@ use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::net::{Accepted, Handshakes};
 use crate::ready::Ready;
 
 pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
@@ -53,7 +52,8 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    handshakes: Handshakes,
     state: State,
 }
 
@@ -68,13 +68,14 @@ impl Admin {
     pub async fn bind(
         address: SocketAddr,
         tls: Option<rustls::ServerConfig>,
+        handshakes: Handshakes,
         registry: Registry,
         ready: Ready,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
-        Ok(Self { listener, address, tls, state: State { registry, ready, operator: None } })
+        let tls = tls.map(Arc::new);
+        Ok(Self { listener, address, tls, handshakes, state: State { registry, ready, operator: None } })
     }
 
     /// Offers the sessions to operators; without it `/sessions` is 503.
@@ -105,11 +106,12 @@ impl Admin {
                 continue;
             };
             let (state, tls, stop) = (Arc::clone(&state), self.tls.clone(), stop.clone());
+            let handshakes = self.handshakes.clone();
             drop(tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-                    () = serve(state, tls, stream, peer) => {}
+                    () = serve(state, tls.as_ref(), &handshakes, stream, peer) => {}
                 }
                 drop(slot);
             }));
@@ -120,26 +122,26 @@ impl Admin {
 }
 
 /// One connection: the handshake where TLS is spoken, then its requests. An error of either is the client's to see.
-async fn serve(state: Arc<State>, tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(
+    state: Arc<State>,
+    tls: Option<&Arc<rustls::ServerConfig>>,
+    handshakes: &Handshakes,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let Some(tls) = tls else {
         return http(state, stream, Asker { peer, certificate: None }).await;
     };
-    match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let certificate = certificate_print(&stream);
+    match handshakes.accept(tls, stream, HEADER_TIMEOUT).await {
+        Ok(Accepted { stream, certificate }) => {
+            let certificate = certificate.map(|certificate| certificate.sha256_hex());
             http(state, stream, Asker { peer, certificate }).await;
         }
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
-        Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::debug!(%peer, %error, cause, "no connection");
+        }
     }
-}
-
-/// SHA-256 of the client's certificate, in hex. There is none but a verified one: otherwise none is asked for.
-fn certificate_print(stream: &TlsStream<TcpStream>) -> Option<String> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    Some(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
 }
 
 async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker) {

@@ -1,10 +1,13 @@
 //! The registry, and the metrics that belong to the process as a whole.
 
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::net;
 
 /// The revision that this was built from, where the build says so.
@@ -31,27 +34,73 @@ pub(super) fn registry(config: &Config, clock: &Clock) -> Result<Registry, prome
     )?;
     at.set(clock.now().as_second());
     registry.register(Box::new(at))?;
-    registry.register(Box::new(certificates(config)?))?;
+    CertificateEnds::register(&registry)?.update(config);
     Ok(registry)
 }
 
-/// When each certificate that we were given ends. One that can't be read has no series; using it says why.
-fn certificates(config: &Config) -> Result<IntGaugeVec, prometheus::Error> {
-    let ends = Opts::new("ccgate_tls_certificate_expiry_timestamp_seconds", "When a certificate ends.");
-    let ends = IntGaugeVec::new(ends, &["name"])?;
-    let upstream = &config.upstream.client.tls;
-    let files = [
-        ("server", config.server.tls.as_ref().map(|tls| &tls.cert_file)),
-        ("server_client_ca", config.server.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
-        ("admin", config.admin.tls.as_ref().map(|tls| &tls.cert_file)),
-        ("admin_client_ca", config.admin.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
-        ("upstream_ca", upstream.ca_file.as_ref()),
-        ("upstream_client", upstream.client_cert.as_ref().map(|(cert, _key)| cert)),
-    ];
-    for (name, file) in files {
-        if let Some(Ok(end)) = file.map(|file| net::certificate_expiry(file)) {
-            ends.with_label_values(&[name]).set(end.as_second());
+/// When each certificate that is in force ends. Clones share the gauges.
+#[derive(Debug, Clone)]
+pub(super) struct CertificateEnds {
+    ends: IntGaugeVec,
+}
+
+impl CertificateEnds {
+    /// Registers `ccgate_tls_certificate_expiry_timestamp_seconds`.
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "When the first of a file's certificates (or revocation lists) ends.";
+        let ends = IntGaugeVec::new(Opts::new("ccgate_tls_certificate_expiry_timestamp_seconds", help), &["name"])?;
+        registry.register(Box::new(ends.clone()))?;
+        Ok(Self { ends })
+    }
+
+    /// Reads the files of a configuration that has come into force, each time one does. One that can't be read has no
+    /// series; using it says why.
+    pub(super) fn update(&self, config: &Config) {
+        self.ends.reset();
+        for (name, file) in files(config) {
+            self.set(name, net::certificate_expiry(file).ok());
+        }
+        for (name, tls) in [("server_client_crl", &config.server.tls), ("admin_client_crl", &config.admin.tls)] {
+            let file = tls.as_ref().and_then(|tls| tls.client_crl_file.as_deref());
+            self.set(name, file.and_then(|file| net::revocation_expiry(file).ok().flatten()));
         }
     }
-    Ok(ends)
+
+    /// The earliest of those that share a name.
+    fn set(&self, name: &str, end: Option<Timestamp>) {
+        let Some(end) = end.map(Timestamp::as_second) else { return };
+        let gauge = self.ends.with_label_values(&[name]);
+        if gauge.get() == 0 || end < gauge.get() {
+            gauge.set(end);
+        }
+    }
+}
+
+/// Every file with certificates that a configuration names, under a name of a closed set.
+fn files<'c>(config: &'c Config) -> Vec<(&'static str, &'c Path)> {
+    let mut files = Vec::new();
+    let mut add = |name, file: Option<&'c PathBuf>| files.extend(file.map(|file| (name, file.as_path())));
+    for (own, authority, tls) in
+        [("server", "server_client_ca", &config.server.tls), ("admin", "admin_client_ca", &config.admin.tls)]
+    {
+        add(own, tls.as_ref().map(|tls| &tls.cert_file));
+        add(authority, tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref()));
+    }
+    let upstream = &config.upstream.client.tls;
+    add("upstream_ca", upstream.ca_file.as_ref());
+    add("upstream_client", upstream.client_cert.as_ref().map(|(cert, _key)| cert));
+    for issuer in &config.auth.issuers {
+        add("issuer_ca", issuer.ca_file.as_ref());
+    }
+    if let config::Store::Redis(redis) = &config.sessions.store {
+        add("store_ca", redis.ca_file.as_ref());
+    }
+    if let config::Ship::Nats(nats) = &config.audit.ship {
+        add("ship_ca", nats.tls.ca_file.as_ref());
+        add("ship_client", nats.tls.client_cert.as_ref().map(|(cert, _key)| cert));
+    }
+    for witness in &config.audit.witnesses {
+        add("witness_ca", witness.ca_file.as_ref());
+    }
+    files
 }

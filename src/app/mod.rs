@@ -83,8 +83,10 @@ impl App {
         let ready = Ready::new();
         let starting = ready.register("start");
         let registry = metrics::registry(config, &clock)?;
+        let handshakes = net::HandshakeMetrics::register(&registry)?;
         let tls = config.admin.tls.as_ref().map(net::ServerTls::build).transpose().map_err(StartError::AdminTls)?;
-        let admin = Admin::bind(config.admin.listen, tls, registry.clone(), ready.clone()).await;
+        let admin_handshakes = handshakes.of(net::Plane::Admin);
+        let admin = Admin::bind(config.admin.listen, tls, admin_handshakes, registry.clone(), ready.clone()).await;
         let admin = admin.map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
         let policy = parts::policy(config, &registry)?;
         let (authenticator, decisions) = parts::authenticator(config, clock.clone(), &ready, &registry)?;
@@ -115,7 +117,8 @@ impl App {
         };
         let stop = serve::Stop::default();
         let server = parts::server_config(&config.server)?;
-        let server = Server::bind(&server, live, serve::Metrics::register(&registry)?, stop.clone()).await?;
+        let (metrics, handshakes) = (serve::Metrics::register(&registry)?, handshakes.of(net::Plane::Server));
+        let server = Server::bind(&server, live, metrics, handshakes, stop.clone()).await?;
         let version = env!("CARGO_PKG_VERSION");
         audit.note(audit::Event::Started { version, config_hash: loaded.hash.clone() });
         let addresses = Addresses { server: server.address(), admin: admin.address() };

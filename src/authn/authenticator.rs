@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::bearer::Bearer;
+use super::binding;
 use super::claims::{Lifetime, Tolerance, facts};
 use super::config::{Claims, ConfigError, IssuerConfig, KeySource};
 use super::jwks::KeySet;
@@ -39,6 +40,7 @@ struct Issuer {
     name: Arc<str>,
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
+    certificate_bound: bool,
     claims: Claims,
     keys: Keys,
 }
@@ -99,11 +101,16 @@ impl Authenticator {
         Ok(authenticator)
     }
 
-    /// The caller that the request's token proves. Counts the decision.
+    /// The caller that the request's token proves, over a connection whose client has shown `certificate` and proved in the
+    /// handshake to hold its key. Counts the decision.
     ///
     /// Waits only where the token names a key that is not known yet, and then at most [`Timing::wait_max`]. Cancel safe.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let result = self.verify(headers).await;
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&net::ClientCertificate>,
+    ) -> Result<Caller, Error> {
+        let result = self.verify(headers, certificate).await;
         match &result {
             Ok(_) => self.metrics.decision(Decision::Allow, "ok"),
             Err(error) => self.metrics.decision(Decision::Deny, error.code()),
@@ -145,12 +152,21 @@ impl Authenticator {
         failed.into_iter().flatten().collect()
     }
 
-    async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+    async fn verify(&self, headers: &HeaderMap, certificate: Option<&net::ClientCertificate>) -> Result<Caller, Error> {
         let bearer = Bearer::from_headers(headers)?;
         let digest = bearer.digest();
-        if let Some(caller) = self.verified.find(&digest, |entry| self.still_holds(entry)) {
-            return Ok(caller);
-        }
+        let entry = match self.verified.find(&digest, |entry| self.still_holds(entry)) {
+            Some(entry) => entry,
+            None => self.prove(bearer, digest).await?,
+        };
+        // Of this connection, so never remembered.
+        let required = self.issuers.get(entry.issuer).is_none_or(|issuer| issuer.certificate_bound);
+        binding::check(&entry.binding, required, certificate).map_err(Error::Binding)?;
+        Ok(entry.caller.clone())
+    }
+
+    /// Verifies all of a token that does not depend on the connection, and remembers it.
+    async fn prove(&self, bearer: Bearer<'_>, digest: [u8; 32]) -> Result<Arc<Entry>, Error> {
         let token = Token::read(bearer)?;
         let named = |issuer: &&Issuer| *issuer.name == *token.registered.issuer;
         let position = self.issuers.iter().position(|issuer| named(&issuer));
@@ -164,9 +180,10 @@ impl Authenticator {
         issuer.check_audience(&token)?;
         let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload);
         let caller = Caller::new(facts.map_err(Error::Claims)?);
-        let entry = Entry { caller: caller.clone(), issuer: position, key_id: token.key_id, key_print, lifetime };
-        self.verified.insert(digest, entry);
-        Ok(caller)
+        let binding = binding::of(&token.payload).map_err(Error::Binding)?;
+        let entry = Arc::new(Entry { caller, issuer: position, key_id: token.key_id, key_print, lifetime, binding });
+        self.verified.insert(digest, Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// Whether what made a token good is still so: its time, and the very key in a set that is not too old.
@@ -220,6 +237,7 @@ impl Issuer {
             name: Arc::from(config.issuer.as_str()),
             audiences: config.audiences.clone(),
             algorithms: config.algorithms.clone(),
+            certificate_bound: config.certificate_bound,
             claims: config.claims.clone(),
             keys,
         })

@@ -96,7 +96,7 @@ async fn explanation(args: &ExplainArgs) -> Result<Explanation, Error> {
     };
     let arrival = Arrival {
         at: clock.now(),
-        source: Source { peer: SocketAddr::new(args.peer, 0), forwarded: None },
+        source: Source { peer: SocketAddr::new(args.peer, 0), forwarded: None, certificate: None },
         request_id: RequestId::random(),
         trace: None,
     };
@@ -132,7 +132,7 @@ async fn verified(token: &SecretString, loaded: &Loaded, clock: Clock) -> Result
     let mut bearer = bearer.map_err(|_| Error::Header("--token"))?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
-    match authenticator.authenticate(&headers).await {
+    match authenticator.authenticate(&headers, None).await {
         Ok(caller) => Ok(caller),
         Err(authn::Error::KeysUnavailable { .. }) => Err(Error::Keys(failed)),
         Err(error) => Err(Error::Caller(error)),

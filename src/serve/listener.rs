@@ -10,13 +10,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::arrival::Peer;
 use super::edge::Edge;
 use super::stall::StallGuard;
 use super::{Config, Live, Metrics};
+use crate::clock::Clock;
 use crate::net;
 
 /// Header fields of a request.
@@ -50,7 +51,9 @@ pub struct Stop {
 /// What all connections share.
 struct Connections {
     edge: Edge,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    handshakes: net::Handshakes,
+    clock: Clock,
     metrics: Arc<Metrics>,
     header_timeout: Duration,
     client_stall_timeout: Duration,
@@ -76,7 +79,13 @@ pub enum Error {
 
 impl Server {
     /// Binds the listener. Nothing is accepted before [`Server::run`].
-    pub async fn bind(config: &Config, live: Live, metrics: Metrics, stop: Stop) -> Result<Self, Error> {
+    pub async fn bind(
+        config: &Config,
+        live: Live,
+        metrics: Metrics,
+        handshakes: net::Handshakes,
+        stop: Stop,
+    ) -> Result<Self, Error> {
         let tls = config.tls.as_ref().map(net::ServerTls::build).transpose()?;
         let bind = |source| Error::Bind { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
@@ -85,8 +94,10 @@ impl Server {
             address: listener.local_addr().map_err(bind)?,
             listener,
             connection: Arc::new(Connections {
+                clock: live.clock.clone(),
                 edge: Edge::new(config, Arc::new(live), Arc::clone(&metrics)),
-                tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
+                tls: tls.map(Arc::new),
+                handshakes,
                 metrics,
                 header_timeout: config.header_timeout,
                 client_stall_timeout: config.client_stall_timeout,
@@ -147,25 +158,29 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.http(stream, peer).await };
+        let Some(tls) = &self.tls else {
+            return self.http(stream, Peer { address: peer, certificate: None }).await;
+        };
         let handshake = tokio::select! {
             // Nothing has been asked yet, so nothing is lost.
             () = self.stop.accepting.cancelled() => return,
-            handshake = tokio::time::timeout(self.header_timeout, tls.accept(stream)) => handshake,
+            handshake = self.handshakes.accept(tls, stream, self.header_timeout) => handshake,
         };
         match handshake {
-            Ok(Ok(stream)) => self.http(stream, peer).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
+            Ok(net::Accepted { stream, certificate }) => self.http(stream, Peer { address: peer, certificate }).await,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::debug!(%peer, %error, cause, "no connection");
+            }
         }
     }
 
-    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) {
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
+        let certificate_ends = self.certificate_ends(&peer);
+        tokio::pin!(certificate_ends);
         let io = TokioIo::new(StallGuard::new(stream, self.client_stall_timeout));
         let service =
-            service_fn(
-                |request| async move { Ok::<_, std::convert::Infallible>(self.edge.handle(peer, request).await) },
-            );
+            service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.edge.handle(&peer, request).await) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
@@ -182,12 +197,30 @@ impl Connections {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = &mut certificate_ends, if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "the connection ended early");
+                        tracing::debug!(peer = %peer.address, %error, "the connection ended early");
                     }
                     break;
                 }
+            }
+        }
+    }
+}
+
+impl Connections {
+    /// Waits for the end of the client's certificate: who has none any more shall not go on asking over a connection of
+    /// before. Never for a client without one.
+    async fn certificate_ends(&self, peer: &Peer) {
+        match &peer.certificate {
+            None => std::future::pending().await,
+            Some(certificate) => {
+                let left = certificate.not_after().duration_since(self.clock.now());
+                tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
             }
         }
     }

@@ -42,7 +42,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 23] = [
     ("tlog", Allowed::These(&[])),
     // An auditor's tool could be made of these two alone.
     ("trail", Allowed::These(&["tlog"])),
-    ("route", Allowed::These(&["cc"])),
+    // A connection's verified client certificate is part of where a request came from.
+    ("route", Allowed::These(&["cc", "net"])),
     // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
     ("authn", Allowed::These(&["cc", "net"])),
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
@@ -54,8 +55,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 23] = [
     // A transfer holds its session, so that it is not signed out while bytes run.
     ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
-    // Operators name agents.
-    ("admin", Allowed::These(&["cc"])),
+    // Operators name agents, and show certificates.
+    ("admin", Allowed::These(&["cc", "net"])),
     ("config", Allowed::AllLeft),
     ("telemetry", Allowed::These(&["config"])),
     ("app", Allowed::AllLeft),

@@ -49,6 +49,7 @@ fn longest_arrival() -> Arrival {
     let source = Source {
         peer: address.parse().expect("an address"),
         forwarded: Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().expect("an address")),
+        certificate: Some(Arc::new(ClientCertificate::longest_for_test())),
     };
     Arrival { source, ..arrival(&"x".repeat(64)) }
 }
