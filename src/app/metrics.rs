@@ -41,38 +41,45 @@ pub(super) fn registry(config: &Config, clock: &Clock) -> Result<Registry, prome
 /// When each certificate that is in force ends. Clones share the gauges.
 #[derive(Debug, Clone)]
 pub(super) struct CertificateEnds {
-    ends: IntGaugeVec,
+    certificates: IntGaugeVec,
+    revocation_lists: IntGaugeVec,
 }
 
 impl CertificateEnds {
-    /// Registers `ccgate_tls_certificate_expiry_timestamp_seconds`.
+    /// Registers `ccgate_tls_certificate_expiry_timestamp_seconds` and `ccgate_tls_revocation_list_expiry_timestamp_seconds`.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "When the first of a file's certificates (or revocation lists) ends.";
-        let ends = IntGaugeVec::new(Opts::new("ccgate_tls_certificate_expiry_timestamp_seconds", help), &["name"])?;
-        registry.register(Box::new(ends.clone()))?;
-        Ok(Self { ends })
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["name"]);
+        let help = "When the first certificate of a file ends.";
+        let certificates = gauge("ccgate_tls_certificate_expiry_timestamp_seconds", help)?;
+        let help = "When the first revocation list of a file is out of date, and clients are refused.";
+        let revocation_lists = gauge("ccgate_tls_revocation_list_expiry_timestamp_seconds", help)?;
+        registry.register(Box::new(certificates.clone()))?;
+        registry.register(Box::new(revocation_lists.clone()))?;
+        Ok(Self { certificates, revocation_lists })
     }
 
     /// Reads the files of a configuration that has come into force, each time one does. One that can't be read has no
     /// series; using it says why.
     pub(super) fn update(&self, config: &Config) {
-        self.ends.reset();
+        self.certificates.reset();
+        self.revocation_lists.reset();
         for (name, file) in files(config) {
-            self.set(name, net::certificate_expiry(file).ok());
+            earliest(&self.certificates, name, net::certificate_expiry(file).ok());
         }
-        for (name, tls) in [("server_client_crl", &config.server.tls), ("admin_client_crl", &config.admin.tls)] {
+        for (name, tls) in [("server", &config.server.tls), ("admin", &config.admin.tls)] {
             let file = tls.as_ref().and_then(|tls| tls.client_crl_file.as_deref());
-            self.set(name, file.and_then(|file| net::revocation_expiry(file).ok().flatten()));
+            let end = file.and_then(|file| net::revocation_expiry(file).ok().flatten());
+            earliest(&self.revocation_lists, name, end);
         }
     }
+}
 
-    /// The earliest of those that share a name.
-    fn set(&self, name: &str, end: Option<Timestamp>) {
-        let Some(end) = end.map(Timestamp::as_second) else { return };
-        let gauge = self.ends.with_label_values(&[name]);
-        if gauge.get() == 0 || end < gauge.get() {
-            gauge.set(end);
-        }
+/// Sets the series, or keeps an earlier end that shares the name.
+fn earliest(gauges: &IntGaugeVec, name: &str, end: Option<Timestamp>) {
+    let Some(end) = end.map(Timestamp::as_second) else { return };
+    let gauge = gauges.with_label_values(&[name]);
+    if gauge.get() == 0 || end < gauge.get() {
+        gauge.set(end);
     }
 }
 

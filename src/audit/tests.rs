@@ -32,7 +32,7 @@ use crate::cc::{AgentId, FileRef, Guid, GuidTagKey, Retcode};
 use crate::clock::Clock;
 use crate::policy::Authorized;
 use crate::ready::Ready;
-use crate::route::{Arrival, Download, RequestId, Source, TraceParent};
+use crate::route::{Arrival, ClientCertificate, Download, RequestId, Source, TraceParent};
 use crate::trail::{first_seq, segment_name};
 
 /// A log in a directory of its own, with what can be seen of it from outside.

@@ -128,6 +128,21 @@ impl ClientCertificate {
         Self { sha256: [255; 32], subject, issuer, dns, uris, emails, not_after: Timestamp::MAX, cut: true }
     }
 
+    /// Of a web app.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self {
+            sha256: [0x5a; 32],
+            subject: "CN=call-review,O=Example\\, Inc.".to_owned(),
+            issuer: "CN=Clients,O=Example\\, Inc.".to_owned(),
+            dns: vec!["call-review.example".to_owned()],
+            uris: vec!["spiffe://example/ns/qa/sa/call-review".to_owned()],
+            emails: vec!["qa@example.com".to_owned()],
+            not_after: Timestamp::MAX,
+            cut: false,
+        }
+    }
+
     /// Addresses, directory names and names of other kinds stand for nobody here.
     fn alternative(&mut self, name: &GeneralName<'_>) -> Result<(), IdentityError> {
         let (kept, text) = match name {
