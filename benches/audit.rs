@@ -123,7 +123,7 @@ impl Bench {
     fn authorized(&self) -> Authorized {
         let arrival = Arrival {
             at: Clock::system().now(),
-            source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None },
+            source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None, certificate: None },
             request_id: RequestId::random(),
             trace: None,
         };

@@ -256,7 +256,7 @@ impl Check {
             }
             Ok(_) => {}
             Err(_) => {
-                self.fail(path, format!("{} holds no revocation list that can be read (PEM)", file.display()), "")
+                self.fail(path, format!("{} holds no revocation list that can be read (PEM)", file.display()), "");
             }
         }
     }

@@ -219,16 +219,13 @@ fn attribute_into(attribute: &AttributeTypeAndValue<'_>, into: &mut String) -> R
         None => into.push_str(&attribute.attr_type().to_id_string()),
     }
     into.push('=');
-    match (short, attribute.as_str()) {
-        (Some(_), Ok(text)) => {
-            printable(text)?;
-            escape_into(text, into);
-        }
-        _ => {
-            let der = attribute.attr_value().to_der_vec().map_err(|_| IdentityError::Malformed)?;
-            into.push('#');
-            into.push_str(&hex(&der));
-        }
+    if let (Some(_), Ok(text)) = (short, attribute.as_str()) {
+        printable(text)?;
+        escape_into(text, into);
+    } else {
+        let der = attribute.attr_value().to_der_vec().map_err(|_| IdentityError::Malformed)?;
+        into.push('#');
+        into.push_str(&hex(&der));
     }
     Ok(())
 }

@@ -10,6 +10,6 @@ pub use certificate::{ClientCertificate, IdentityError};
 pub use client::{Client, ClientConfig, Error, read_document};
 pub use handshake::{Accepted, HandshakeError, HandshakeMetrics, Handshakes, Plane};
 pub use tls::{
-    ClientTls, SeenCertificate, ServerTls, ServerTrust, TlsError, Untrusted, certificate_expiry, revocation_expiry,
-    seen_certificates,
+    ClientTls, SeenCertificate, ServerTls, ServerTrust, TlsError, Untrusted, certificate_expiry, client_certificate,
+    revocation_expiry, seen_certificates,
 };

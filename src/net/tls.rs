@@ -14,7 +14,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 
-pub use files::{certificate_expiry, revocation_expiry};
+pub use files::{certificate_expiry, client_certificate, revocation_expiry};
 pub use seen::{SeenCertificate, seen_certificates};
 pub use trust::{ServerTrust, Untrusted};
 
@@ -88,6 +88,9 @@ pub enum TlsError {
 
 impl ClientTls {
     /// Builds the configuration: TLS 1.2 and 1.3, ALPN `http/1.1`.
+    ///
+    /// Its kept sessions are its own: what another configuration trusted is not resumed under this one. A server that was
+    /// verified resumes without showing its certificate again, for as long as its ticket lasts.
     pub fn build(&self) -> Result<rustls::ClientConfig, TlsError> {
         let crypto = Arc::new(provider::default_provider());
         let verifier = self.verifier(&crypto)?;

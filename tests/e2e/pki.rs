@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use ccgate::net::ClientTls;
@@ -91,6 +92,14 @@ impl Authority {
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
+    /// A certificate that ends so many seconds from now.
+    pub fn issue_short(&self, name: &str, seconds: u64) -> Pair {
+        let (mut params, key) = (params(name, &["web.example"], NOW), KeyPair::generate().unwrap());
+        let now = u64::try_from(crate::issuer::seconds()).unwrap();
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + seconds);
+        Pair { certificate: params.signed_by(&key, &self.issuer).unwrap(), key, serial: SerialNumber::from(1) }
+    }
+
     pub fn issue(&self, name: &str, sans: &[&str], years: Years) -> Pair {
         self.issue_for(KeyPair::generate().unwrap(), name, sans, years)
     }
@@ -171,6 +180,13 @@ impl Secure {
         Ok(Self { sender, _connection: tasks })
     }
 
+    /// Waits until the server closes it.
+    pub async fn closed(&mut self) {
+        while !self.sender.is_closed() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub async fn get(&mut self, target: &str, headers: &[(&str, &str)]) -> Result<Answer, Refused> {
         self.sender.ready().await.map_err(|error| told(&error))?;
         let mut request = Request::builder().uri(target).header("host", "127.0.0.1");
@@ -206,7 +222,7 @@ pub async fn alert(address: SocketAddr, client: &Arc<rustls::ClientConfig>) -> O
         Err(error) => return Some(error.to_string()),
     };
     let mut byte = [0; 1];
-    match tokio::time::timeout(std::time::Duration::from_secs(2), stream.read(&mut byte)).await {
+    match tokio::time::timeout(Duration::from_secs(2), stream.read(&mut byte)).await {
         Ok(Err(error)) => Some(error.to_string()),
         Ok(Ok(_)) => Some("closed".to_owned()),
         Err(_elapsed) => None,

@@ -149,6 +149,24 @@ async fn a_client_taken_off_the_list_stays_out_after_a_start_with_the_new_list()
     assert!(heard.contains("UnknownCA"), "{heard}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_clients_certificate() {
+    let site = Site::new(|builder| builder).await;
+    let token = format!("Bearer {}", site.world.issuer.agent(1001));
+    let headers = [("authorization", token.as_str())];
+    // On a busy machine a handshake may take longer than a short life.
+    for seconds in [3, 15, 60] {
+        let client = site.client(Some(&site.clients.issue_short("web", seconds)));
+        let Ok(mut kept) = Secure::open(site.world.server(), &client).await else { continue };
+        let Ok(answer) = kept.get(&call(1001, CALL), &headers).await else { continue };
+        assert_eq!(answer.status, 200);
+        tokio::time::timeout(Duration::from_secs(seconds + 60), kept.closed()).await.expect("closed in time");
+        assert!(site.handshakes("ok").await >= Some(1.0));
+        return;
+    }
+    panic!("no handshake within a minute");
+}
+
 fn bound(pair: &Pair) -> Value {
     json!({ "agent_id": "1001", "cnf": { "x5t#S256": encoded(&pair.print()) } })
 }

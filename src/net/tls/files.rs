@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::TlsError;
-use crate::net::certificate::{not_after, parse};
+use crate::net::certificate::{ClientCertificate, not_after, parse};
 
 /// Longest PEM file, in bytes: the system's own bundle of all authorities is about 220 KiB.
 const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -35,6 +35,13 @@ pub fn revocation_expiry(path: &Path) -> Result<Option<Timestamp>, TlsError> {
         first = [first, next].into_iter().flatten().min();
     }
     Ok(first)
+}
+
+/// Whom the first certificate of a PEM file names. Nobody has verified it.
+pub fn client_certificate(path: &Path) -> Result<ClientCertificate, TlsError> {
+    let certificates = certificates(path)?;
+    let first = certificates.first().ok_or_else(|| unusable(path, "certificate", None))?;
+    ClientCertificate::read(first).map_err(|error| unusable(path, "certificate", Some(Box::new(error))))
 }
 
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {

@@ -220,10 +220,10 @@ fn check_time(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), ru
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Untrusted {
     /// The certificate's time is over.
-    #[error("its certificate has expired{}", at(.0))]
+    #[error("its certificate has expired{}", at(*.0))]
     Expired(Option<Timestamp>),
     /// The certificate's time has not begun.
-    #[error("its certificate is not valid yet{}", at(.0))]
+    #[error("its certificate is not valid yet{}", at(*.0))]
     NotYetValid(Option<Timestamp>),
     /// The certificate bears other names.
     #[error("its certificate does not bear the name {expected}; it bears {presented}")]
@@ -250,7 +250,7 @@ pub enum Untrusted {
     Other(#[source] rustls::Error),
 }
 
-fn at(moment: &Option<Timestamp>) -> String {
+fn at(moment: Option<Timestamp>) -> String {
     moment.map(|moment| format!(" (at {moment})")).unwrap_or_default()
 }
 
