@@ -3,6 +3,7 @@
 
 mod sessions;
 mod ship;
+mod telemetry;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,7 @@ impl Parser<'_> {
         }
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
         let audit = self.audit(raw.audit, entries_max);
+        let otlp = raw.telemetry.otlp.and_then(|otlp| self.otlp(otlp));
         Some(Config {
             server: server?,
             admin: admin?,
@@ -53,6 +55,7 @@ impl Parser<'_> {
             policy,
             audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
+            otlp,
         })
     }
 

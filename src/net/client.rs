@@ -15,6 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::task::TaskTracker;
 
 use super::connector::{ConnectError, Connector};
+use super::tls::trust_nobody;
 use super::{ClientTls, TlsError, Untrusted};
 
 /// How long a connection is kept for reuse. Shorter than the 20 s after which Tomcat closes an idle one, so that a
@@ -82,8 +83,17 @@ pub enum Error {
 impl Client {
     /// Builds a client; reads the TLS files.
     pub fn new(config: &ClientConfig) -> Result<Self, TlsError> {
-        let tls = Arc::new(config.tls.build()?);
-        let connector = Connector::new(tls, config.tls.name()?, config.connect_timeout);
+        let connector = Connector::new(Arc::new(config.tls.build()?), config.tls.name()?, config.connect_timeout);
+        Ok(Self::over(connector, config))
+    }
+
+    /// Builds a client for `http` on loopback, where a machine without trusted certificates will do: over TLS it trusts nobody.
+    pub fn plain(connect_timeout: Duration, response_timeout: Duration) -> Result<Self, TlsError> {
+        let config = ClientConfig { tls: ClientTls::default(), connect_timeout, response_timeout };
+        Ok(Self::over(Connector::new(Arc::new(trust_nobody()?), None, connect_timeout), &config))
+    }
+
+    fn over(connector: Connector, config: &ClientConfig) -> Self {
         let inner = legacy::Client::builder(TrackedExecutor::default())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -92,7 +102,7 @@ impl Client {
             .http1_max_headers(RESPONSE_HEADERS_MAX)
             .http1_max_buf_size(READ_BUFFER_BYTES_MAX)
             .build(connector);
-        Ok(Self { inner, deadline: config.connect_timeout.saturating_add(config.response_timeout) })
+        Self { inner, deadline: config.connect_timeout.saturating_add(config.response_timeout) }
     }
 
     /// Sends a request and waits for the response head; the body is the caller's to read, and to stop reading.

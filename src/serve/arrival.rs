@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::Tracing;
 use crate::route::{Arrival, ClientCertificate, RequestId, Source, TraceParent};
 
 /// Header with a request's id, both ways.
@@ -29,13 +30,20 @@ pub(super) struct Peer {
 }
 
 /// Reads the circumstances of a request that came in from `peer`.
-pub(super) fn arrival(at: Timestamp, peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Arrival {
+pub(super) fn arrival(
+    at: Timestamp,
+    peer: &Peer,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    tracing: Option<&Tracing>,
+) -> Arrival {
     let Peer { address, certificate } = peer.clone();
+    let begun = || tracing.map(|tracing| TraceParent::begin(fastrand::f64() < tracing.sample));
     Arrival {
         at,
         source: Source { peer: address, forwarded: forwarded(address, headers, trusted), certificate },
         request_id: only(headers, &REQUEST_ID).and_then(RequestId::from_caller).unwrap_or_else(RequestId::random),
-        trace: only(headers, &TRACEPARENT).and_then(TraceParent::parse),
+        trace: only(headers, &TRACEPARENT).and_then(TraceParent::parse).or_else(begun),
     }
 }
 
@@ -88,7 +96,7 @@ mod tests {
         }
         let trusted = ["10.0.0.0/8".parse().expect("a net"), "::1/128".parse().expect("a net")];
         let peer = Peer { address: peer.parse().expect("an address"), certificate: None };
-        arrival(Timestamp::UNIX_EPOCH, &peer, &headers, &trusted)
+        arrival(Timestamp::UNIX_EPOCH, &peer, &headers, &trusted, None)
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod metrics;
 mod mount;
 mod online;
 mod operators;
+mod otlp;
 mod pki;
 mod plain;
 mod politeness;
