@@ -109,5 +109,6 @@ fn files<'c>(config: &'c Config) -> Vec<(&'static str, &'c Path)> {
     for witness in &config.audit.witnesses {
         add("witness_ca", witness.ca_file.as_ref());
     }
+    add("otlp_ca", config.otlp.as_ref().and_then(|otlp| otlp.ca_file.as_ref()));
     files
 }
