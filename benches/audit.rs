@@ -124,7 +124,7 @@ impl Bench {
     fn authorized(&self) -> Authorized {
         let arrival = Arrival {
             at: Clock::system().now(),
-            source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None },
+            source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None, certificate: None },
             request_id: RequestId::random(),
             trace: None,
         };
@@ -245,13 +245,14 @@ fn caller(runtime: &Runtime, issuer: &issuer::Issuer, headers: &HeaderMap) -> Ca
         algorithms: vec![Algorithm::ES256],
         keys: KeySource::File(jwks.path().to_owned()),
         ca_file: None,
+        certificate_bound: false,
         claims: Claims::default(),
     };
     let (leeway, max_token_lifetime) = (Duration::from_secs(30), Duration::from_hours(24));
     let config = Config { leeway, max_token_lifetime, issuers: vec![trusted] };
     let metrics = ccgate::authn::Metrics::register(&prometheus::Registry::new()).unwrap();
     let authenticator = Authenticator::new(&config, Clock::system(), &Ready::new(), metrics).unwrap();
-    runtime.block_on(authenticator.authenticate(headers)).unwrap()
+    runtime.block_on(authenticator.authenticate(headers, None)).unwrap()
 }
 
 /// Budgets that let everything through.

@@ -41,6 +41,7 @@ fn parts(criterion: &mut Criterion) {
         algorithms: vec![Algorithm::ES256],
         keys: KeySource::File(jwks.path().to_owned()),
         ca_file: None,
+        certificate_bound: false,
         claims: Claims::default(),
     };
     let config = Config {
@@ -59,11 +60,11 @@ fn parts(criterion: &mut Criterion) {
         trace: None,
     };
     let parse = || route::parse(Version::HTTP_11, &Method::GET, black_box(&uri), &headers).unwrap();
-    let caller = runtime.block_on(authenticator.authenticate(&headers)).unwrap();
+    let caller = runtime.block_on(authenticator.authenticate(&headers, None)).unwrap();
 
     criterion.bench_function("a request's head", |bench| bench.iter(parse));
     criterion.bench_function("a token seen before", |bench| {
-        bench.iter(|| runtime.block_on(authenticator.authenticate(black_box(&headers))).unwrap());
+        bench.iter(|| runtime.block_on(authenticator.authenticate(black_box(&headers), None)).unwrap());
     });
     criterion.bench_function("the decision", |bench| {
         let download = parse();

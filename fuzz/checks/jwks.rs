@@ -90,6 +90,7 @@ fn ask(keys: KeySource, token: &str) -> Result<(), Error> {
         keys,
         ca_file: None,
         claims: Claims::default(),
+        certificate_bound: false,
     };
     let hour = std::time::Duration::from_hours(1);
     let config = Config { leeway: hour / 60, max_token_lifetime: hour, issuers: vec![issuer] };
@@ -102,6 +103,6 @@ fn ask(keys: KeySource, token: &str) -> Result<(), Error> {
             Authenticator::with_timing(&config, clock, &Ready::new(), metrics, timing).expect("a key to verify with");
         let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().expect("a header"));
-        authenticator.authenticate(&headers).await.map(|_caller| ())
+        authenticator.authenticate(&headers, None).await.map(|_caller| ())
     })
 }

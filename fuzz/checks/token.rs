@@ -64,7 +64,7 @@ impl World {
         for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
             headers.append("authorization", value);
         }
-        let answer = self.runtime.block_on(self.authenticator.authenticate(&headers));
+        let answer = self.runtime.block_on(self.authenticator.authenticate(&headers, None));
         if let Err(error) = &answer {
             check_error(error, values);
         }
@@ -105,6 +105,7 @@ fn authenticator(keys: KeySource) -> Result<Authenticator, ccgate::authn::Config
         keys,
         ca_file: None,
         claims: Claims {
+            certificate_bound: false,
             purpose: Some("/purpose".parse().expect("a pointer")),
             ticket: Some("/ticket".parse().expect("a pointer")),
             ..Claims::default()

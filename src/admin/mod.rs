@@ -25,11 +25,10 @@ use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::net::{Accepted, Handshakes};
 use crate::ready::Ready;
 
 pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
@@ -57,6 +56,7 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     tls: TlsSwap,
+    handshakes: Handshakes,
     state: Arc<State>,
 }
 
@@ -94,6 +94,7 @@ impl Admin {
     pub async fn bind(
         address: SocketAddr,
         tls: Option<rustls::ServerConfig>,
+        handshakes: Handshakes,
         registry: Registry,
         ready: Ready,
     ) -> std::io::Result<Self> {
@@ -101,7 +102,7 @@ impl Admin {
         let address = listener.local_addr()?;
         let tls = TlsSwap(Arc::new(ArcSwapOption::from_pointee(tls)));
         let state = Arc::new(State { registry, ready, operator: OnceLock::new() });
-        Ok(Self { listener, address, tls, state })
+        Ok(Self { listener, address, tls, handshakes, state })
     }
 
     /// Where operators' requests are answered.
@@ -134,11 +135,12 @@ impl Admin {
                 continue;
             };
             let (state, tls, stop) = (Arc::clone(&self.state), self.tls.0.load_full(), stop.clone());
+            let handshakes = self.handshakes.clone();
             drop(tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-                    () = serve(state, tls, stream, peer) => {}
+                    () = serve(state, tls.as_ref(), &handshakes, stream, peer) => {}
                 }
                 drop(slot);
             }));
@@ -149,26 +151,26 @@ impl Admin {
 }
 
 /// One connection: the handshake where TLS is spoken, then its requests. An error of either is the client's to see.
-async fn serve(state: Arc<State>, tls: Option<Arc<rustls::ServerConfig>>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(
+    state: Arc<State>,
+    tls: Option<&Arc<rustls::ServerConfig>>,
+    handshakes: &Handshakes,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let Some(tls) = tls else {
         return http(state, stream, Asker { peer, certificate: None }).await;
     };
-    match tokio::time::timeout(HEADER_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let certificate = certificate_print(&stream);
+    match handshakes.accept(tls, stream, HEADER_TIMEOUT).await {
+        Ok(Accepted { stream, certificate }) => {
+            let certificate = certificate.map(|certificate| certificate.sha256_hex());
             http(state, stream, Asker { peer, certificate }).await;
         }
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
-        Err(_elapsed) => tracing::debug!(%peer, "the TLS handshake took too long"),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::debug!(%peer, %error, cause, "no connection");
+        }
     }
-}
-
-/// SHA-256 of the client's certificate, in hex. There is none but a verified one: otherwise none is asked for.
-fn certificate_print(stream: &TlsStream<TcpStream>) -> Option<String> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    Some(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
 }
 
 async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker) {

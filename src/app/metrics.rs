@@ -1,11 +1,14 @@
 //! The registry, the metrics of all modules, registered once, and those that belong to the process as a whole.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::{authn, net, policy, relay, serve, session, upstream};
 
 /// The revision that this was built from, where the build says so.
@@ -48,6 +51,7 @@ pub(super) struct Process {
     generation: IntGauge,
     info: IntGaugeVec,
     certificates: IntGaugeVec,
+    revocation_lists: IntGaugeVec,
 }
 
 impl Process {
@@ -62,7 +66,12 @@ impl Process {
             "ccgate_config_info",
             "The configuration that is in force, by the hash of its file and the files that it names; always 1.",
         );
-        let ends = Opts::new("ccgate_tls_certificate_expiry_timestamp_seconds", "When a certificate ends.");
+        let ends =
+            Opts::new("ccgate_tls_certificate_expiry_timestamp_seconds", "When the first certificate of a file ends.");
+        let lists = Opts::new(
+            "ccgate_tls_revocation_list_expiry_timestamp_seconds",
+            "When the first revocation list of a file is out of date, and clients are refused.",
+        );
         let process = Self {
             reloaded: IntGauge::new(
                 "ccgate_config_last_reload_successful",
@@ -78,26 +87,32 @@ impl Process {
             )?,
             info: IntGaugeVec::new(info, &["hash"])?,
             certificates: IntGaugeVec::new(ends, &["name"])?,
+            revocation_lists: IntGaugeVec::new(lists, &["name"])?,
         };
         registry.register(Box::new(process.reloaded.clone()))?;
         registry.register(Box::new(process.reloaded_at.clone()))?;
         registry.register(Box::new(process.generation.clone()))?;
         registry.register(Box::new(process.info.clone()))?;
         registry.register(Box::new(process.certificates.clone()))?;
+        registry.register(Box::new(process.revocation_lists.clone()))?;
         Ok(process)
     }
 
     /// A configuration is in force since `at`, in seconds since the epoch, as the certificates' ends are.
-    pub(super) fn in_force(&self, hash: &str, generation: u64, at: i64, certificates: &[(&'static str, i64)]) {
+    pub(super) fn in_force(&self, hash: &str, generation: u64, at: i64, ends: &Ends) {
         self.reloaded.set(1);
         self.reloaded_at.set(at);
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         // One series, however often it changes.
         self.info.reset();
         self.info.with_label_values(&[hash]).set(1);
-        self.certificates.reset();
-        for (name, end) in certificates {
-            self.certificates.with_label_values(&[name]).set(*end);
+        for (gauges, ends) in
+            [(&self.certificates, &ends.certificates), (&self.revocation_lists, &ends.revocation_lists)]
+        {
+            gauges.reset();
+            for (name, end) in ends {
+                gauges.with_label_values(&[name]).set(*end);
+            }
         }
     }
 
@@ -107,18 +122,61 @@ impl Process {
     }
 }
 
-/// When each certificate that we are given ends, in seconds since the epoch. One that can't be read is left out; using it says
-/// why. Reads them.
-pub(super) fn certificates(config: &Config) -> Vec<(&'static str, i64)> {
+/// When what a configuration names ends, in seconds since the epoch; of several files with one name the first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends {
+    certificates: BTreeMap<&'static str, i64>,
+    revocation_lists: BTreeMap<&'static str, i64>,
+}
+
+impl Ends {
+    /// Reads the files. One that can't be read is left out; using it says why.
+    pub(super) fn of(config: &Config) -> Self {
+        let mut ends = Self::default();
+        for (name, file) in files(config) {
+            earliest(&mut ends.certificates, name, net::certificate_expiry(file).ok());
+        }
+        for (name, tls) in [("server", &config.server.tls), ("admin", &config.admin.tls)] {
+            let file = tls.as_ref().and_then(|tls| tls.client_crl_file.as_deref());
+            let end = file.and_then(|file| net::revocation_expiry(file).ok().flatten());
+            earliest(&mut ends.revocation_lists, name, end);
+        }
+        ends
+    }
+}
+
+fn earliest(ends: &mut BTreeMap<&'static str, i64>, name: &'static str, end: Option<Timestamp>) {
+    if let Some(end) = end.map(Timestamp::as_second) {
+        ends.entry(name).and_modify(|first| *first = end.min(*first)).or_insert(end);
+    }
+}
+
+/// Every file with certificates that a configuration names, under a name of a closed set.
+fn files<'c>(config: &'c Config) -> Vec<(&'static str, &'c Path)> {
+    let mut files = Vec::new();
+    let mut add = |name, file: Option<&'c PathBuf>| files.extend(file.map(|file| (name, file.as_path())));
+    for (own, authority, tls) in
+        [("server", "server_client_ca", &config.server.tls), ("admin", "admin_client_ca", &config.admin.tls)]
+    {
+        add(own, tls.as_ref().map(|tls| &tls.cert_file));
+        add(authority, tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref()));
+    }
     let upstream = &config.upstream.client.tls;
-    let files = [
-        ("server", config.server.tls.as_ref().map(|tls| &tls.cert_file)),
-        ("server_client_ca", config.server.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
-        ("admin", config.admin.tls.as_ref().map(|tls| &tls.cert_file)),
-        ("admin_client_ca", config.admin.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref())),
-        ("upstream_ca", upstream.ca_file.as_ref()),
-        ("upstream_client", upstream.client_cert.as_ref().map(|(cert, _key)| cert)),
-    ];
-    let ends = files.into_iter().filter_map(|(name, file)| Some((name, net::certificate_expiry(file?).ok()?)));
-    ends.map(|(name, end)| (name, end.as_second())).collect()
+    add("upstream_ca", upstream.ca_file.as_ref());
+    add("upstream_client", upstream.client_cert.as_ref().map(|(cert, _key)| cert));
+    for issuer in &config.auth.issuers {
+        add("issuer_ca", issuer.ca_file.as_ref());
+    }
+    if let config::Store::Redis(redis) = &config.sessions.store {
+        add("store_ca", redis.ca_file.as_ref());
+    }
+    if let config::Ship::Nats(nats) = &config.audit.ship {
+        add("ship_ca", nats.tls.ca_file.as_ref());
+        add("ship_client", nats.tls.client_cert.as_ref().map(|(cert, _key)| cert));
+    }
+    for witness in &config.audit.witnesses {
+        add("witness_ca", witness.ca_file.as_ref());
+    }
+    add("otlp_ca", config.otlp.as_ref().and_then(|otlp| otlp.ca_file.as_ref()));
+    files
 }

@@ -108,8 +108,10 @@ impl App {
         let starting = ready.register("start");
         let registry = Registry::new();
         let metrics = Metrics::register(&registry)?;
+        let handshakes = net::HandshakeMetrics::register(&registry)?;
         let tls = config.admin.tls.as_ref().map(net::ServerTls::build).transpose().map_err(StartError::AdminTls)?;
-        let admin = Admin::bind(config.admin.listen, tls, registry.clone(), ready.clone()).await;
+        let admin_handshakes = handshakes.of(net::Plane::Admin);
+        let admin = Admin::bind(config.admin.listen, tls, admin_handshakes, registry.clone(), ready.clone()).await;
         let admin = admin.map_err(|source| StartError::Admin { address: config.admin.listen, source })?;
         let (desk, admin_tls, admin_address) = (admin.desk(), admin.tls(), admin.address());
         let admin = AdminPlane::start(admin);
@@ -131,10 +133,12 @@ impl App {
         let ground = Ground { clock, metrics, sessions, budgets, audit, downloads, tracing, cut };
         let stop = serve::Stop::default();
         let first = parts.in_force(config, &ground)?;
-        let server = Server::bind(config.server.listen, first, Arc::clone(&ground.metrics.serve), stop.clone()).await?;
+        let (counts, handshakes) = (Arc::clone(&ground.metrics.serve), handshakes.of(net::Plane::Server));
+        let door = serve::Door { handshakes, clock: ground.clock.clone(), metrics: counts, stop: stop.clone() };
+        let server = Server::bind(config.server.listen, first, door).await?;
         let (version, hash, since) = (env!("CARGO_PKG_VERSION"), contents.hash(), ground.clock.now());
         ground.audit.note(audit::Event::Started { version, config_hash: hash.to_owned() });
-        ground.metrics.process.in_force(hash, 1, since.as_second(), &parts.certificates);
+        ground.metrics.process.in_force(hash, 1, since.as_second(), &parts.ends);
         let addresses = Addresses { server: server.address(), admin: admin_address };
         let loaded = Arc::new(loaded.clone());
         let places = Places {

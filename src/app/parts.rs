@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::journal::AuditJournal;
-use super::metrics::{Metrics, certificates};
+use super::metrics::{Ends, Metrics};
 use crate::authn::Authenticator;
 use crate::budget::Budgets;
 use crate::clock::Clock;
@@ -36,7 +36,7 @@ pub(super) struct Parts {
     pub(super) server: serve::Config,
     pub(super) admin_tls: Option<rustls::ServerConfig>,
     /// When each certificate ends.
-    pub(super) certificates: Vec<(&'static str, i64)>,
+    pub(super) ends: Ends,
 }
 
 /// What outlives a configuration: state, and who counts.
@@ -119,7 +119,7 @@ impl Parts {
             sessions: session_config(config)?,
             server: server_config(&config.server)?,
             admin_tls: admin_tls.map_err(StartError::AdminTls)?,
-            certificates: certificates(config),
+            ends: Ends::of(config),
         })
     }
 

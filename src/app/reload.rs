@@ -180,7 +180,7 @@ impl Reloader {
         admin_tls.put(parts.admin_tls.clone());
         log_level.configure(config.log.level);
         let at = ground.clock.now();
-        ground.metrics.process.in_force(&hash, generation, at.as_second(), &parts.certificates);
+        ground.metrics.process.in_force(&hash, generation, at.as_second(), &parts.ends);
         if !waits.is_empty() {
             tracing::warn!(keys = waits.join(", "), "files of these keys have changed, which waits for a start");
         }

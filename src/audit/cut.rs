@@ -51,6 +51,11 @@ impl Cuts {
         self.paths.is_empty()
     }
 
+    /// A field that was cut before it came here, or left out.
+    pub(super) fn note(&mut self, path: &'static str) {
+        self.paths.insert(path);
+    }
+
     /// A name, of at most [`NAME_CHARS_MAX`] characters or cut.
     pub(super) fn name<'a>(&mut self, path: &'static str, text: &'a str) -> Cow<'a, str> {
         self.distinct(path, text, NAME_CHARS_MAX)

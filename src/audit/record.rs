@@ -37,7 +37,7 @@ pub(super) struct Asked<'a> {
     trace_id: Option<&'a str>,
     #[serde(serialize_with = "micros_utc")]
     arrived_at: Timestamp,
-    from: From,
+    from: From<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     who: Option<Who<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,10 +67,27 @@ const fn is_zero(count: &u64) -> bool {
 }
 
 #[derive(Serialize)]
-pub(super) struct From {
+pub(super) struct From<'a> {
     peer: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate<'a>>,
+}
+
+/// Whom the connection's client certificate names.
+#[derive(Serialize)]
+struct Certificate<'a> {
+    sha256: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subject: &'a str,
+    issuer: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dns: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    uris: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    emails: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -196,14 +213,13 @@ impl<'a> Asked<'a> {
         download: Option<&'a Download>,
         pseudonyms: Option<&Pseudonyms>,
     ) -> Self {
-        let Source { peer, forwarded } = arrival.source;
         let mut cut = Cuts::default();
         Self {
             entry: None,
             request_id: &arrival.request_id,
             trace_id: arrival.trace.as_ref().map(crate::route::TraceParent::trace_id),
             arrived_at: arrival.at,
-            from: From { peer, forwarded },
+            from: From::new(&arrival.source, pseudonyms.is_some(), &mut cut),
             who: caller.map(|caller| Who::new(caller, pseudonyms, &mut cut)),
             what: download.map(|download| What::new(download, pseudonyms)),
             why: Why::new(caller, download, &mut cut),
@@ -215,6 +231,34 @@ impl<'a> Asked<'a> {
             left_out: 0,
             cut,
         }
+    }
+}
+
+impl<'a> From<'a> {
+    /// A peer of the admin plane, whose certificate has a field of its own.
+    pub(super) const fn peer(peer: SocketAddr) -> Self {
+        Self { peer, forwarded: None, certificate: None }
+    }
+
+    /// Names of a certificate can be a person's, so beside pseudonyms they are left out. The fingerprint stays, as the
+    /// token's tag does: who issued it knows whose it is.
+    fn new(source: &'a Source, unnamed: bool, cut: &mut Cuts) -> Self {
+        let Source { peer, forwarded, certificate } = source;
+        let certificate = certificate.as_deref().map(|certificate| {
+            if unnamed || certificate.is_cut() {
+                cut.note("from.certificate");
+            }
+            let named = |names: &'a [String]| if unnamed { &[] } else { names };
+            Certificate {
+                sha256: certificate.sha256_hex(),
+                subject: if unnamed { "" } else { certificate.subject() },
+                issuer: certificate.issuer(),
+                dns: named(certificate.dns()),
+                uris: named(certificate.uris()),
+                emails: named(certificate.emails()),
+            }
+        });
+        Self { peer: *peer, forwarded: *forwarded, certificate }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::cc::{AgentId, FileRef, Guid, GuidTagKey, Retcode};
 use crate::clock::Clock;
 use crate::policy::Authorized;
 use crate::ready::Ready;
-use crate::route::{Arrival, Download, RequestId, Source, TraceParent};
+use crate::route::{Arrival, ClientCertificate, Download, RequestId, Source, TraceParent};
 use crate::trail::{first_seq, segment_name};
 
 /// A log in a directory of its own, with what can be seen of it from outside.
@@ -150,7 +150,7 @@ fn session() -> SessionUse {
 fn arrival(request_id: &str) -> Arrival {
     Arrival {
         at: "2026-11-22T12:00:00Z".parse().expect("a time"),
-        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None },
+        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None, certificate: None },
         request_id: RequestId::from_caller(request_id).expect("an id"),
         trace: TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     }

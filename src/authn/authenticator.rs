@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::bearer::Bearer;
+use super::binding;
 use super::claims::{Lifetime, Tolerance, facts};
 use super::config::{Claims, ConfigError, IssuerConfig, KeySource};
 use super::jwks::KeySet;
@@ -43,6 +44,7 @@ struct Issuer {
     name: Arc<str>,
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
+    certificate_bound: bool,
     claims: Claims,
     keys: Arc<Keys>,
     /// What `keys` are made of.
@@ -170,11 +172,16 @@ impl Authenticator {
         fetched.await.into_iter().flatten().collect()
     }
 
-    /// The caller that the request's token proves. Counts the decision.
+    /// The caller that the request's token proves, over a connection whose client has shown `certificate` and proved in the
+    /// handshake to hold its key. Counts the decision.
     ///
     /// Waits only where the token names a key that is not known yet, and then at most [`Timing::wait_max`]. Cancel safe.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let result = self.verify(headers).await;
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&net::ClientCertificate>,
+    ) -> Result<Caller, Error> {
+        let result = self.verify(headers, certificate).await;
         match &result {
             Ok(_) => self.metrics.decision(Decision::Allow, "ok"),
             Err(error) => self.metrics.decision(Decision::Deny, error.code()),
@@ -231,12 +238,21 @@ impl Authenticator {
         failed.into_iter().flatten().collect()
     }
 
-    async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+    async fn verify(&self, headers: &HeaderMap, certificate: Option<&net::ClientCertificate>) -> Result<Caller, Error> {
         let bearer = Bearer::from_headers(headers)?;
         let digest = bearer.digest();
-        if let Some(caller) = self.verified.find(&digest, |entry| self.still_holds(entry)) {
-            return Ok(caller);
-        }
+        let entry = match self.verified.find(&digest, |entry| self.still_holds(entry)) {
+            Some(entry) => entry,
+            None => self.prove(bearer, digest).await?,
+        };
+        // Of this connection, so never remembered.
+        let required = self.issuers.get(entry.issuer).is_none_or(|issuer| issuer.certificate_bound);
+        binding::check(&entry.binding, required, certificate).map_err(Error::Binding)?;
+        Ok(entry.caller.clone())
+    }
+
+    /// Verifies all of a token that does not depend on the connection, and remembers it.
+    async fn prove(&self, bearer: Bearer<'_>, digest: [u8; 32]) -> Result<Arc<Entry>, Error> {
         let token = Token::read(bearer)?;
         let named = |issuer: &&Issuer| *issuer.name == *token.registered.issuer;
         let position = self.issuers.iter().position(|issuer| named(&issuer));
@@ -250,9 +266,10 @@ impl Authenticator {
         issuer.check_audience(&token)?;
         let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload);
         let caller = Caller::new(facts.map_err(Error::Claims)?);
-        let entry = Entry { caller: caller.clone(), issuer: position, key_id: token.key_id, key_print, lifetime };
-        self.verified.insert(digest, entry);
-        Ok(caller)
+        let binding = binding::of(&token.payload).map_err(Error::Binding)?;
+        let entry = Arc::new(Entry { caller, issuer: position, key_id: token.key_id, key_print, lifetime, binding });
+        self.verified.insert(digest, Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// Whether what made a token good is still so: its time, and the very key in a set that is not too old.
@@ -310,6 +327,7 @@ impl Issuer {
             name: Arc::from(config.issuer.as_str()),
             audiences: config.audiences.clone(),
             algorithms: config.algorithms.clone(),
+            certificate_bound: config.certificate_bound,
             claims: config.claims.clone(),
             keys,
             origin: Origin::of(config),
@@ -344,7 +362,8 @@ impl Issuer {
 
 impl Origin {
     fn of(config: &IssuerConfig) -> Self {
-        let IssuerConfig { issuer, keys, ca_file, algorithms, audiences: _, claims: _ } = config.clone();
+        let IssuerConfig { issuer, keys, ca_file, algorithms, audiences: _, claims: _, certificate_bound: _ } =
+            config.clone();
         Self { issuer, source: keys, ca_file, algorithms }
     }
 

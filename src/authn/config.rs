@@ -34,6 +34,9 @@ pub struct IssuerConfig {
     pub keys: KeySource,
     /// PEM file with the certificates to trust when keys are fetched; without it the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether its tokens have to be bound to a client certificate (RFC 8705 section 3). One that is bound is never taken
+    /// without that certificate, whatever stands here.
+    pub certificate_bound: bool,
     /// Where in the payload our claims stand.
     pub claims: Claims,
 }

@@ -20,6 +20,9 @@ pub enum Error {
     /// The token is genuine, but what it claims can't be used.
     #[error("a claim of the token cannot be used")]
     Claims(#[source] ClaimFault),
+    /// The token is genuine, and bound to something that this connection does not prove.
+    #[error("the token cannot be used over this connection")]
+    Binding(#[source] BindingFault),
     /// We can't tell: the issuer's keys are not here, or too old.
     #[error("the keys to verify the token are not available")]
     KeysUnavailable {
@@ -37,6 +40,7 @@ impl Error {
             Self::Expired => "token_expired",
             Self::Untrusted(_) => "token_untrusted",
             Self::Claims(_) => "token_claims",
+            Self::Binding(_) => "token_binding",
             Self::KeysUnavailable { .. } => "keys_unavailable",
         }
     }
@@ -98,6 +102,26 @@ pub enum Untrusted {
     /// The signature is not the key's.
     #[error("the signature does not verify")]
     Signature,
+}
+
+/// Why a token is not the connection's to use (RFC 8705 section 3, RFC 7800 section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BindingFault {
+    /// `cnf` is no object with members, or its `x5t#S256` is no SHA-256 in unpadded base64url.
+    #[error("its claim cnf is malformed")]
+    Malformed,
+    /// `cnf` names another proof than `x5t#S256`, or one beside it.
+    #[error("its claim cnf asks for another proof than x5t#S256, which alone is checked here")]
+    Unsupported,
+    /// The connection has no client certificate.
+    #[error("it is bound to a client certificate, and none was shown")]
+    NoCertificate,
+    /// The connection's client certificate is another one.
+    #[error("it is bound to another client certificate than the one that was shown")]
+    OtherCertificate,
+    /// The issuer's tokens have to be bound.
+    #[error("it is bound to no client certificate, as this issuer's tokens have to be")]
+    Unbound,
 }
 
 /// Which claim can't be used.

@@ -14,6 +14,7 @@
 mod algorithm;
 mod authenticator;
 mod bearer;
+mod binding;
 mod caller;
 mod claims;
 mod config;
@@ -37,7 +38,7 @@ pub use algorithm::{Algorithm, AlgorithmError};
 pub use authenticator::Authenticator;
 pub use caller::{Caller, Inspects};
 pub use config::{Claims, Config, ConfigError, IssuerConfig, KeySource};
-pub use error::{ClaimFault, Error, Malformed, Untrusted};
+pub use error::{BindingFault, ClaimFault, Error, Malformed, Untrusted};
 pub use jwks::SetError;
 pub use metrics::{Decision, Metrics};
 pub use pointer::{JsonPointer, JsonPointerError};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::binding;
 use super::claims::facts;
 use super::token::Registered;
 use super::{Caller, Config, Error, Malformed, Untrusted, json};
@@ -26,7 +27,10 @@ pub(crate) fn supposed_caller(config: &Config, claims: &[u8]) -> Result<Caller, 
     let named = config.issuers.iter().find(|issuer| issuer.issuer == registered.issuer);
     let issuer = named.ok_or(Error::Untrusted(Untrusted::Issuer))?;
     let name = Arc::from(issuer.issuer.as_str());
-    let facts = facts(&name, &issuer.claims, &registered, &Value::Object(payload));
+    let payload = Value::Object(payload);
+    let facts = facts(&name, &issuer.claims, &registered, &payload);
+    // Supposed to be shown, as the signature is supposed to be good; what nobody could prove is refused all the same.
+    binding::of(&payload).map_err(Error::Binding)?;
     Ok(Caller::new(facts.map_err(Error::Claims)?))
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::string_slice, reason = "the tests cut texts of ASCII")]
 
+mod binding;
 mod cache;
 mod claims;
 mod headers;

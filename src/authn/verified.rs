@@ -1,4 +1,5 @@
-//! Tokens that were verified a moment ago. It holds no token, only hashes of some, and never a failure.
+//! Tokens that were verified a moment ago. It holds no token, only hashes of some, and never a failure. What a request has to
+//! prove beside its token is not remembered: only what the token is bound to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use super::Caller;
+use super::binding::Binding;
 use super::claims::Lifetime;
 
 /// Most tokens that are remembered.
@@ -27,6 +29,7 @@ pub(super) struct Entry {
     /// Of the key that the signature was verified with.
     pub(super) key_print: [u8; 32],
     pub(super) lifetime: Lifetime,
+    pub(super) binding: Binding,
 }
 
 impl Verified {
@@ -34,18 +37,18 @@ impl Verified {
         Self { entries: Cache::builder().max_capacity(ENTRIES_MAX).time_to_idle(IDLE_MAX).build() }
     }
 
-    /// The caller of a token, where `holds` says that its conditions still do; else the entry is dropped.
-    pub(super) fn find(&self, token: &[u8; 32], holds: impl FnOnce(&Entry) -> bool) -> Option<Caller> {
+    /// What was verified of a token, where `holds` says that its conditions still do; else the entry is dropped.
+    pub(super) fn find(&self, token: &[u8; 32], holds: impl FnOnce(&Entry) -> bool) -> Option<Arc<Entry>> {
         let entry = self.entries.get(token)?;
         if holds(&entry) {
-            return Some(entry.caller.clone());
+            return Some(entry);
         }
         self.entries.invalidate(token);
         None
     }
 
-    pub(super) fn insert(&self, token: [u8; 32], entry: Entry) {
-        self.entries.insert(token, Arc::new(entry));
+    pub(super) fn insert(&self, token: [u8; 32], entry: Arc<Entry>) {
+        self.entries.insert(token, entry);
     }
 
     #[cfg(test)]

@@ -86,7 +86,7 @@ pub(super) fn authorized(subject: &str, agent: u32, call: u32, roles: &[&str]) -
     let download = Download::for_test(agent, FileRef::RecordingEx { call_id, file: None, work_no: None }, None);
     let arrival = Arrival {
         at: START.parse().expect("a time"),
-        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None },
+        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None, certificate: None },
         request_id: RequestId::random(),
         trace: None,
     };

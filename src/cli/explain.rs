@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -16,6 +17,7 @@ use super::{Exit, ExplainArgs};
 use crate::authn::{self, Authenticator, Caller, KeysError, supposed_caller};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
+use crate::net;
 use crate::policy::{self, Explanation, Policy};
 use crate::ready::Ready;
 use crate::route::{self, Arrival, Download, RequestId, Source};
@@ -44,6 +46,8 @@ enum Error {
     ClaimsTooLong(PathBuf),
     #[error("{} does not hold claims", .path.display())]
     Claims { path: PathBuf, source: authn::Malformed },
+    #[error("--certificate cannot be used")]
+    Certificate(#[source] net::TlsError),
     #[error("nobody can be recognised")]
     Caller(#[source] authn::Error),
     /// Which key sets did not come; one of them is the token's issuer's.
@@ -88,15 +92,16 @@ async fn explanation(args: &ExplainArgs) -> Result<Explanation, Error> {
     let policy = Policy::load(&loaded.config.policy).map_err(Error::Policy)?;
     let clock = Clock::system();
     let download = download(args)?;
+    let shown = args.certificate.as_deref().map(net::client_certificate).transpose().map_err(Error::Certificate)?;
     let caller = match (&args.token, &args.claims) {
-        (Some(token), _) => verified(token, &loaded, clock.clone()).await?,
+        (Some(token), _) => verified(token, shown.as_ref(), &loaded, clock.clone()).await?,
         (None, Some(file)) => supposed(file, &loaded)?,
         // The command line asks for one of the two.
         (None, None) => return Err(Error::Caller(authn::Error::Missing)),
     };
     let arrival = Arrival {
         at: clock.now(),
-        source: Source { peer: SocketAddr::new(args.peer, 0), forwarded: None },
+        source: Source { peer: SocketAddr::new(args.peer, 0), forwarded: None, certificate: shown.map(Arc::new) },
         request_id: RequestId::random(),
         trace: None,
     };
@@ -122,7 +127,12 @@ fn download(args: &ExplainArgs) -> Result<Download, Error> {
 }
 
 /// The caller of a token, verified as the data plane would; keys that come over the network are fetched once.
-async fn verified(token: &SecretString, loaded: &Loaded, clock: Clock) -> Result<Caller, Error> {
+async fn verified(
+    token: &SecretString,
+    shown: Option<&net::ClientCertificate>,
+    loaded: &Loaded,
+    clock: Clock,
+) -> Result<Caller, Error> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| Error::Auth(error);
     let metrics = authn::Metrics::register(&Registry::new()).map_err(|error| setup(error.into()))?;
     let authenticator = Authenticator::new(&loaded.config.auth, clock, &Ready::new(), metrics);
@@ -132,7 +142,7 @@ async fn verified(token: &SecretString, loaded: &Loaded, clock: Clock) -> Result
     let mut bearer = bearer.map_err(|_| Error::Header("--token"))?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
-    match authenticator.authenticate(&headers).await {
+    match authenticator.authenticate(&headers, shown).await {
         Ok(caller) => Ok(caller),
         Err(authn::Error::KeysUnavailable { .. }) => Err(Error::Keys(failed)),
         Err(error) => Err(Error::Caller(error)),

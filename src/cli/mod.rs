@@ -143,6 +143,9 @@ pub struct ExplainArgs {
     /// A file with the claims of a token as JSON, taken as verified
     #[arg(long, value_name = "FILE")]
     pub claims: Option<PathBuf>,
+    /// The client certificate (PEM) of the caller's connection, for a token that is bound to one
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
     /// The request header Ccgate-Purpose
     #[arg(long)]
     pub purpose: Option<String>,

@@ -17,6 +17,7 @@ use crate::authn::{self, Authenticator, KeySource};
 use crate::cc::{AgentId, Guid};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::net;
 use crate::ready::Ready;
 use crate::upstream::{self, Gateway};
 use report::{Finding, Report, causes};
@@ -123,7 +124,52 @@ async fn upstream(config: &Config, agent: Option<AgentId>, report: &mut Report<'
     let finding = reached(config, &answer);
     let answers = finding.is_ok();
     report.tell(&finding)?;
+    if matches!(answer, Err(upstream::Error::Untrusted { .. })) {
+        for finding in shown(config).await {
+            report.tell(&finding)?;
+        }
+    }
     Ok(answers.then_some(gateway))
+}
+
+/// The certificates that the gateway shows, so that a person can compare them with the gateway's own, and pin.
+async fn shown(config: &Config) -> Vec<Finding> {
+    let client = &config.upstream.client;
+    let seen = net::seen_certificates(&client.tls, &config.upstream.url, client.connect_timeout).await;
+    let told = |(index, seen): (usize, &net::SeenCertificate)| {
+        let net::SeenCertificate { subject, issuer, not_after, pin, authority } = seen;
+        let kind = if *authority { ", an authority's" } else { "" };
+        let what = format!("subject {subject:?}, issuer {issuer:?}, ends {not_after}, pin {pin}{kind}");
+        Finding::ok(format!("certificate {}", index + 1), what)
+    };
+    seen.unwrap_or_default().iter().enumerate().map(told).collect()
+}
+
+/// Which key to look at where the gateway is not trusted, and what to do.
+fn mend(error: &upstream::Error) -> (&'static str, &'static str) {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<net::Untrusted>());
+    match causes.next() {
+        Some(net::Untrusted::Expired(_) | net::Untrusted::NotYetValid(_)) => {
+            ("upstream.url", "the gateway needs a new certificate, or a clock is wrong")
+        }
+        Some(net::Untrusted::Name { .. }) => {
+            ("upstream.server_name", "set it to the name in the certificate, where that is the gateway's")
+        }
+        Some(net::Untrusted::NotPinned) => {
+            ("upstream.pin_sha256", "compare the pin below with the gateway's own, by another way than this network")
+        }
+        Some(net::Untrusted::Authority) => {
+            ("upstream.trust", "set it to pin, and upstream.pin_sha256 to the pin below once you have compared it")
+        }
+        Some(net::Untrusted::Refused(_)) => {
+            ("upstream.client_cert_file", "name a certificate that the gateway takes, with its key")
+        }
+        Some(net::Untrusted::UnknownIssuer | net::Untrusted::Other(_)) | None => (
+            "upstream.ca_file",
+            "name the CA of the gateway's certificate in upstream.ca_file, or compare and pin it (upstream.trust: pin)",
+        ),
+    }
 }
 
 fn reached(config: &Config, answer: &Result<Option<Guid>, upstream::Error>) -> Finding {
@@ -135,9 +181,8 @@ fn reached(config: &Config, answer: &Result<Option<Guid>, upstream::Error>) -> F
             Finding::ok("upstream.url", format!("{at} is trusted and answers as CC-Gateway does"))
         }
         Err(error @ upstream::Error::Untrusted { .. }) => {
-            let next = "name the CA of the gateway's certificate in upstream.ca_file, and in upstream.server_name the \
-                        name in it where the URL holds a bare address";
-            Finding::problem("upstream.ca_file", format!("{at}: {}", causes(error)), next)
+            let (key, next) = mend(error);
+            Finding::problem(key, format!("{at}: {}", causes(error)), next)
         }
         Err(upstream::Error::Timeout) => {
             let key = "upstream.response_timeout";

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use super::Exit;
 use crate::admin::ADMIN_HEADER;
 use crate::config::{self, Overrides};
-use crate::net::{self, Client, ClientConfig, ClientTls};
+use crate::net::{self, Client, ClientConfig, ClientTls, ServerTrust};
 
 /// Longest answer, in bytes: some 250 for each of as many agents as can be configured would be more than anybody reads.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -81,6 +81,7 @@ pub(super) async fn ask(
     let tls = ClientTls {
         ca_file: args.ca_file.clone(),
         server_name: args.server_name.clone(),
+        trust: ServerTrust::Authorities,
         pin_sha256: Vec::new(),
         client_cert: args.client_cert_file.clone().zip(args.client_key_file.clone()),
     };

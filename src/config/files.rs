@@ -20,7 +20,8 @@ use super::problem::{Problem, Severity};
 use super::sections::{Audit, Config, Upstream};
 use crate::audit::Pseudonyms;
 use crate::authn::{self, KeySource, KeysError, check_key_file};
-use crate::net::{ServerTls, TlsError};
+use crate::clock::Clock;
+use crate::net::{ServerTls, TlsError, revocation_expiry};
 use crate::policy;
 
 /// Largest file of any kind that is opened, in bytes: a CA bundle of a system has about 250 KiB.
@@ -110,6 +111,7 @@ impl Check {
         let before = self.problems.len();
         self.pair(&key("cert_file"), &tls.cert_file, &key("key_file"), &tls.key_file);
         self.trusted(&key("client_ca_file"), tls.client_ca_file.as_deref());
+        self.revoked(&key("client_crl_file"), tls.client_crl_file.as_deref());
         self.built(group, before, || tls.build().err());
     }
 
@@ -245,6 +247,23 @@ impl Check {
     fn trusted(&mut self, path: &str, file: Option<&Path>) {
         if let Some(file) = file {
             self.certificates(path, file);
+        }
+    }
+
+    fn revoked(&mut self, path: &str, file: Option<&Path>) {
+        let Some(file) = file else { return };
+        if self.bytes(path, file, Shown::Name).is_none() {
+            return;
+        }
+        match revocation_expiry(file) {
+            Ok(Some(end)) if end < Clock::system().now() => {
+                let next = "put the newest lists there: until then every client is refused";
+                self.warn(path, format!("{}: a list in it is out of date since {end}", file.display()), next);
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.fail(path, format!("{} holds no revocation list that can be read (PEM)", file.display()), "");
+            }
         }
     }
 

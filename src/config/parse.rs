@@ -22,7 +22,7 @@ use super::sections::{Admin, Audit, Config, Drain, Log, Reload, Server, Upstream
 use super::tree::Node;
 use super::units::Duration;
 use crate::authn::{self, Claims, IssuerConfig, KeySource};
-use crate::net::{ClientConfig, ClientTls, ServerTls};
+use crate::net::{ClientConfig, ClientTls, ServerTls, ServerTrust};
 use crate::policy;
 
 /// Reads a fitting [`Raw`]. `folder` is where relative names of files start that stand in the file.
@@ -43,6 +43,9 @@ impl Parser<'_> {
             self.apart(server.listen, admin.listen);
         }
         let (upstream, auth) = (self.upstream(raw.upstream), self.auth(raw.auth));
+        if let (Some(server), Some(auth)) = (&server, &auth) {
+            self.bound_tokens(server, auth);
+        }
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
         let budgets = self.budgets(raw.budgets);
         let audit = self.audit(raw.audit, entries_max);
@@ -106,10 +109,16 @@ impl Parser<'_> {
         let key = |name: &str| format!("{group}.{name}");
         let cert_file = self.required(&key("cert_file"), raw.cert_file, "name the file with the certificate chain");
         let key_file = self.required(&key("key_file"), raw.key_file, "name the file with the private key");
+        let without_authority = raw.client_ca_file.is_none() && !self.is_dropped(&key("client_ca_file"));
+        if raw.client_crl_file.is_some() && without_authority {
+            let what = format!("needs {}: without it no client certificate is asked for", key("client_ca_file"));
+            self.fail(&key("client_crl_file"), what, "name the file with the clients' authorities");
+        }
         Some(ServerTls {
             cert_file: self.file(&key("cert_file"), cert_file?),
             key_file: self.file(&key("key_file"), key_file?),
             client_ca_file: raw.client_ca_file.map(|file| self.file(&key("client_ca_file"), file)),
+            client_crl_file: raw.client_crl_file.map(|file| self.file(&key("client_crl_file"), file)),
         })
     }
 
@@ -135,23 +144,59 @@ impl Parser<'_> {
     }
 
     fn upstream(&mut self, raw: raw::Upstream) -> Option<Upstream> {
+        if raw.trust == raw::Trust::Pin {
+            self.pins_alone(&raw);
+        }
         let url = self.required("upstream.url", raw.url, "as in https://10.244.154.23:8043");
         let url = url.and_then(|url| self.read("upstream.url", &url, grammar::upstream));
         if let Some(name) = &raw.server_name {
             self.read("upstream.server_name", name, grammar::server_name);
         }
         let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
+        let trust = match raw.trust {
+            raw::Trust::Ca => ServerTrust::Authorities,
+            raw::Trust::Pin => ServerTrust::Pins,
+        };
         let client_cert = self.client_cert("upstream", raw.client_cert_file, raw.client_key_file);
         let ca_file = raw.ca_file.map(|file| self.file("upstream.ca_file", file));
         Some(Upstream {
             url: url?,
             client: ClientConfig {
-                tls: ClientTls { ca_file, server_name: raw.server_name, pin_sha256, client_cert },
+                tls: ClientTls { ca_file, trust, server_name: raw.server_name, pin_sha256, client_cert },
                 connect_timeout: raw.connect_timeout.get(),
                 response_timeout: raw.response_timeout.get(),
             },
             idle_timeout: raw.idle_timeout.get(),
         })
+    }
+
+    /// What makes no sense where pins alone decide.
+    fn pins_alone(&mut self, raw: &raw::Upstream) {
+        if raw.pin_sha256.is_empty() && !self.is_dropped("upstream.pin_sha256") {
+            let next = "name the pin of the gateway's key: `ccgate check --online` shows it, to be compared with the gateway's own";
+            self.fail("upstream.trust", "pin, and upstream.pin_sha256 is empty: nobody could be trusted", next);
+        }
+        if raw.ca_file.is_some() {
+            self.fail(
+                "upstream.ca_file",
+                "given beside upstream.trust: pin, which asks no authority",
+                "keep one of the two",
+            );
+        }
+        if raw.server_name.is_some() {
+            let next = "it is only what the gateway is asked for (SNI)";
+            self.warn("upstream.server_name", "not verified: with upstream.trust: pin the key is the name", next);
+        }
+    }
+
+    /// Tokens that have to be bound to certificates need certificates.
+    fn bound_tokens(&mut self, server: &Server, auth: &authn::Config) {
+        let asked = server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        for (index, _) in auth.issuers.iter().enumerate().filter(|(_, issuer)| issuer.certificate_bound && !asked) {
+            let what = "true, and no client certificate is asked for: every token would be refused";
+            let path = format!("auth.issuers[{index}].certificate_bound");
+            self.fail(&path, what, "name server.tls.client_ca_file; behind a proxy that ends TLS this cannot be used");
+        }
     }
 
     /// Our certificate and its key come together or not at all.
@@ -209,6 +254,7 @@ impl Parser<'_> {
             algorithms: algorithms?.into_iter().map(Into::into).collect(),
             keys: keys?,
             ca_file,
+            certificate_bound: raw.certificate_bound,
             claims: claims?,
         })
     }

@@ -132,6 +132,8 @@ pub(super) struct Tls {
     pub(super) key_file: Option<PathBuf>,
     /// File with certificates, PEM; with it only clients that show a certificate issued by one of them are let in (mTLS).
     pub(super) client_ca_file: Option<PathBuf>,
+    /// File with revocation lists of those issuers, PEM; needs `client_ca_file`. A certificate that no list in force covers is refused, as a revoked one is.
+    pub(super) client_crl_file: Option<PathBuf>,
 }
 
 /// Cross-origin requests of web apps.
@@ -184,7 +186,9 @@ pub(super) struct Upstream {
     /// Where the gateway is, https only: `https://10.244.154.23:8043`, with or without its base path `/agentgateway/resource`.
     #[schemars(required)]
     pub(super) url: Option<String>,
-    /// File with the certificates to trust, PEM; without it the system's.
+    /// What the gateway's certificate is held against: `ca`, the authorities (and the pins, if there are any); `pin`, the pins and the certificate's time alone, for a certificate that is signed by itself or is an authority's.
+    pub(super) trust: Trust,
+    /// File with the certificates to trust, PEM; without it the system's. Not with `trust: pin`.
     pub(super) ca_file: Option<PathBuf>,
     /// The name to verify in the gateway's certificate, when the URL holds a bare address.
     #[schemars(length(min = 1, max = 253))]
@@ -212,6 +216,7 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             url: None,
+            trust: Trust::Ca,
             ca_file: None,
             server_name: None,
             pin_sha256: Vec::new(),
@@ -222,6 +227,16 @@ impl Default for Upstream {
             idle_timeout: Duration::from_secs(60),
         }
     }
+}
+
+/// What the gateway's certificate is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Trust {
+    /// A chain to a trusted authority, the name, and the pins, if there are any.
+    Ca,
+    /// One of the pins, and the certificate's time.
+    Pin,
 }
 
 /// Whose tokens are believed.
@@ -266,6 +281,8 @@ pub(super) struct Issuer {
     pub(super) jwks_url: Option<String>,
     /// File with the certificates to trust for `jwks_url` and discovery, PEM; without it the system's.
     pub(super) ca_file: Option<PathBuf>,
+    /// Whether its tokens must be bound to a client certificate (RFC 8705); needs `server.tls.client_ca_file`. One that is bound is taken over a connection with that certificate only, whatever stands here.
+    pub(super) certificate_bound: bool,
     /// Where in a token the facts are, as JSON pointers (RFC 6901).
     pub(super) claims: Claims,
 }

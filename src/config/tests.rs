@@ -2,6 +2,7 @@
 
 mod budgets;
 mod ship;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -146,6 +147,11 @@ fn rules_that_span_keys() {
         (
             "upstream: {url: 'https://h', client_key_file: /a}",
             "line 3: upstream.client_key_file: needs upstream.client_cert_file; name both files or none",
+        ),
+        (
+            "server: {tls: {cert_file: /a, key_file: /b, client_crl_file: /c}}",
+            "line 4: server.tls.client_crl_file: needs server.tls.client_ca_file: without it no client certificate is asked \
+             for; name the file with the clients' authorities",
         ),
         ("server: {tls: {cert_file: /a}}", "line 4: server.tls.key_file: missing; name the file with the private key"),
         (

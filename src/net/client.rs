@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connector::{ConnectError, Connector};
 use super::tls::trust_nobody;
-use super::{ClientTls, TlsError};
+use super::{ClientTls, TlsError, Untrusted};
 
 /// How long a connection is kept for reuse. Shorter than the 20 s after which Tomcat closes an idle one, so that a
 /// request seldom meets a connection that is being closed.
@@ -59,7 +59,7 @@ pub enum Error {
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server's certificate does not verify, or the TLS handshake failed otherwise.
     #[error("the server is not trusted")]
-    Untrusted(#[source] rustls::Error),
+    Untrusted(#[source] Untrusted),
     /// No response head, or no whole document, in time.
     #[error("no answer in time")]
     Timeout,
@@ -184,14 +184,14 @@ fn classify(error: legacy::Error) -> Error {
     while let Some(source) = cause {
         if let Some(connect) = source.downcast_ref::<ConnectError>() {
             return match connect {
-                ConnectError::Tls(tls) => Error::Untrusted(tls.clone()),
+                ConnectError::Tls(tls) => Error::Untrusted(tls.clone().into()),
                 _ => Error::Unreachable(Box::new(error)),
             };
         }
         if let Some(http) = source.downcast_ref::<hyper::Error>() {
             // In TLS 1.3 a server refuses our certificate after the handshake.
             if let Some(tls) = tls_alert(http) {
-                return Error::Untrusted(tls);
+                return Error::Untrusted(tls.into());
             }
             return if is_closed(http) { Error::Closed(error) } else { Error::Protocol(Box::new(error)) };
         }

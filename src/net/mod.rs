@@ -1,8 +1,15 @@
-//! TLS and HTTP/1.1 towards other servers. It knows neither the vendor nor any issuer.
+//! TLS and HTTP/1.1 towards other servers, and TLS towards clients. It knows neither the vendor nor any issuer.
 
+mod certificate;
 mod client;
 mod connector;
+mod handshake;
 mod tls;
 
+pub use certificate::{ClientCertificate, IdentityError};
 pub use client::{Client, ClientConfig, Error, read_document};
-pub use tls::{ClientTls, ServerTls, TlsError, certificate_expiry};
+pub use handshake::{Accepted, HandshakeError, HandshakeMetrics, Handshakes, Plane};
+pub use tls::{
+    ClientTls, SeenCertificate, ServerTls, ServerTrust, TlsError, Untrusted, certificate_expiry, client_certificate,
+    revocation_expiry, seen_certificates,
+};

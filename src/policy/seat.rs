@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn arrival() -> Arrival {
-        let source = Source { peer: "192.0.2.1:1".parse().expect("an address"), forwarded: None };
+        let source = Source { peer: "192.0.2.1:1".parse().expect("an address"), forwarded: None, certificate: None };
         Arrival { at: Timestamp::UNIX_EPOCH, source, request_id: RequestId::random(), trace: None }
     }
 

@@ -66,7 +66,7 @@ fn arrival() -> Arrival {
     let peer = "10.20.1.7:40000".parse().expect("an address");
     Arrival {
         at: "2021-06-18T08:00:00Z".parse().expect("a time"),
-        source: From { peer, forwarded: None },
+        source: From { peer, forwarded: None, certificate: None },
         request_id: RequestId::random(),
         trace: None,
     }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::TraceParent;
+use super::{ClientCertificate, TraceParent};
 
 /// The circumstances of one request. They go into the decision and into every record of its entry.
 #[derive(Debug, Clone)]
@@ -23,12 +24,15 @@ pub struct Arrival {
 }
 
 /// From where a request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The other end of the connection; always the real one.
     pub peer: SocketAddr,
     /// The client's address as a trusted proxy reports it; `None` where the peer is no trusted proxy.
     pub forwarded: Option<IpAddr>,
+    /// The certificate that the peer has shown and whose key it holds, verified in the connection's handshake; `None` where
+    /// none is asked for. No header ever stands for it.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Source {

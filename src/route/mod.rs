@@ -17,6 +17,7 @@ pub use trace::TraceParent;
 use http::{HeaderMap, Method, Uri, Version};
 
 use crate::cc::Operation;
+pub use crate::net::ClientCertificate;
 
 /// Why a request is refused before anybody is asked who sent it. Its text is for the caller and repeats nothing of
 /// the request but names that we know.

@@ -1,13 +1,14 @@
 //! The circumstances of a request, and whose word is taken for where it came from.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::Tracing;
-use crate::route::{Arrival, RequestId, Source, TraceParent};
+use crate::route::{Arrival, ClientCertificate, RequestId, Source, TraceParent};
 
 /// Header with a request's id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,18 +21,27 @@ const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// Longest list of forwarding proxies that is believed.
 const FORWARDED_MAX: usize = 16;
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Whom its verified certificate names; read once, at the handshake.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
+
 /// Reads the circumstances of a request that came in from `peer`.
 pub(super) fn arrival(
     at: Timestamp,
-    peer: SocketAddr,
+    peer: &Peer,
     headers: &HeaderMap,
     trusted: &[IpNet],
     tracing: Option<&Tracing>,
 ) -> Arrival {
+    let Peer { address, certificate } = peer.clone();
     let begun = || tracing.map(|tracing| TraceParent::begin(fastrand::f64() < tracing.sample));
     Arrival {
         at,
-        source: Source { peer, forwarded: forwarded(peer, headers, trusted) },
+        source: Source { peer: address, forwarded: forwarded(address, headers, trusted), certificate },
         request_id: only(headers, &REQUEST_ID).and_then(RequestId::from_caller).unwrap_or_else(RequestId::random),
         trace: only(headers, &TRACEPARENT).and_then(TraceParent::parse).or_else(begun),
     }
@@ -85,7 +95,8 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let trusted = ["10.0.0.0/8".parse().expect("a net"), "::1/128".parse().expect("a net")];
-        arrival(Timestamp::UNIX_EPOCH, peer.parse().expect("an address"), &headers, &trusted, None)
+        let peer = Peer { address: peer.parse().expect("an address"), certificate: None };
+        arrival(Timestamp::UNIX_EPOCH, &peer, &headers, &trusted, None)
     }
 
     #[test]

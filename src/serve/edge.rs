@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use tower::util::Either;
 use tower::{Layer, Service, ServiceExt};
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
-use super::arrival::{REQUEST_ID, arrival};
+use super::arrival::{Peer, REQUEST_ID, arrival};
 use super::failure::Failure;
 use super::metrics::{Labels, Metrics};
 use super::observe::{Content, Facts, ResponseBody, Story};
@@ -62,7 +61,7 @@ impl Edge {
     }
 
     /// Answers one request. The body of a request that is no call about a seat is dropped unread: no other has one.
-    pub(super) async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(super) async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<ResponseBody> {
         let start = Instant::now();
         let (mut head, body) = request.into_parts();
         let seat = self.flow.live.seat_act(&head.uri);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio_rustls::TlsAcceptor;
 
 use super::crowd::Crowd;
 use super::edge::Edge;
@@ -28,7 +27,7 @@ pub struct InForce {
 /// How a connection is treated, from its first byte to its last. It keeps nothing else of what was in force then.
 #[derive(Clone)]
 pub(super) struct Manners {
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) header_timeout: Duration,
     pub(super) demands: Demands,
 }
@@ -55,7 +54,7 @@ impl InForce {
             per_peer_max: config.max_connections_per_peer,
             proxies: config.trusted_proxies.clone(),
             manners: Manners {
-                tls: tls.map(|tls| TlsAcceptor::from(Arc::new(tls))),
+                tls: tls.map(Arc::new),
                 header_timeout: config.header_timeout,
                 demands: Demands { stall_timeout: config.client_stall_timeout, min_rate: config.client_min_rate },
             },

@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Metrics;
+use super::arrival::Peer;
 use super::crowd::Place;
 use super::ending::Ending;
 use super::in_force::{InForce, Manners, Swap};
 use super::observe::{ResponseBody, tell_refused};
 use super::refusal::{Refused, Transport};
 use super::stall::StallGuard;
+use crate::clock::Clock;
 use crate::route::RequestId;
 use crate::{net, room};
 
@@ -60,8 +62,20 @@ pub struct Stop {
 /// What all connections share.
 struct Connections {
     current: Swap,
-    metrics: Arc<Metrics>,
-    stop: Stop,
+    door: Door,
+}
+
+/// What a listener brings to every connection, whatever configuration is in force.
+#[derive(Debug)]
+pub struct Door {
+    /// Counts handshakes.
+    pub handshakes: net::Handshakes,
+    /// Says when a client's certificate ends.
+    pub clock: Clock,
+    /// Counts connections.
+    pub metrics: Arc<Metrics>,
+    /// When to stop what.
+    pub stop: Stop,
 }
 
 /// The listener can't be set up.
@@ -83,13 +97,13 @@ pub enum Error {
 
 impl Server {
     /// Binds the listener. Nothing is accepted before [`Server::run`].
-    pub async fn bind(listen: SocketAddr, first: InForce, metrics: Arc<Metrics>, stop: Stop) -> Result<Self, Error> {
+    pub async fn bind(listen: SocketAddr, first: InForce, door: Door) -> Result<Self, Error> {
         let bind = |source| Error::Bind { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         Ok(Self {
             address: listener.local_addr().map_err(bind)?,
             listener,
-            connection: Arc::new(Connections { current: Swap::new(first), metrics, stop }),
+            connection: Arc::new(Connections { current: Swap::new(first), door }),
             tasks: TaskTracker::new(),
         })
     }
@@ -112,7 +126,7 @@ impl Server {
     /// Accepts until [`Stop::accepting`]. A connection over the bound takes the place of one that waits for its client;
     /// where none waits, it and those behind it stay in the system's queue.
     pub async fn run(self) {
-        let stop = self.connection.stop.accepting.clone();
+        let stop = self.connection.door.stop.accepting.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -138,7 +152,7 @@ impl Server {
             return;
         };
         let slot = tokio::select! {
-            () = self.connection.stop.accepting.cancelled() => return,
+            () = self.connection.door.stop.accepting.cancelled() => return,
             slot = self.slot() => slot,
         };
         place.waits();
@@ -165,39 +179,38 @@ impl Server {
 
 impl Connections {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        self.metrics.connection_opened();
-        let _open = OnDrop(|| self.metrics.connection_closed());
+        self.door.metrics.connection_opened();
+        let _open = OnDrop(|| self.door.metrics.connection_closed());
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
         // By what is in force now, for as long as the connection lives; each request is by what is in force then.
         let manners = self.current.load().manners();
-        let Some(tls) = &manners.tls else { return self.http(stream, peer, &place, &manners).await };
+        let Some(tls) = &manners.tls else {
+            return self.http(stream, Peer { address: peer, certificate: None }, &place, &manners).await;
+        };
         let handshake = tokio::select! {
             // Nothing has been asked yet, so nothing is lost.
-            () = self.stop.accepting.cancelled() => return self.tell(Ending::Shutdown, peer, &"draining"),
+            () = self.door.stop.accepting.cancelled() => return self.tell(Ending::Shutdown, peer, &"draining"),
             () = place.wanted() => return self.tell(Ending::MadeRoom, peer, &"in its TLS handshake"),
-            handshake = tokio::time::timeout(manners.header_timeout, tls.accept(stream)) => handshake,
+            handshake = self.door.handshakes.accept(tls, stream, manners.header_timeout) => handshake,
         };
         match handshake {
-            Ok(Ok(stream)) => self.http(stream, peer, &place, &manners).await,
-            Ok(Err(error)) => self.tell(Ending::TlsFailed, peer, &error),
-            Err(elapsed) => self.tell(Ending::TlsTimeout, peer, &elapsed),
+            Ok(net::Accepted { stream, certificate }) => {
+                self.http(stream, Peer { address: peer, certificate }, &place, &manners).await;
+            }
+            Err(error @ net::HandshakeError::Timeout) => self.tell(Ending::TlsTimeout, peer, &error),
+            Err(net::HandshakeError::Failed(cause)) => self.tell(Ending::TlsFailed, peer, &cause),
         }
     }
 
-    async fn http(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: SocketAddr,
-        place: &Place,
-        manners: &Manners,
-    ) {
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, place: &Place, manners: &Manners) {
+        let address = peer.address;
+        let certificate_ends = self.certificate_ends(&peer);
+        tokio::pin!(certificate_ends);
         let io = TokioIo::new(Transport::new(StallGuard::new(stream, manners.demands), place));
         let service =
-            service_fn(
-                |request| async move { Ok::<_, std::convert::Infallible>(self.answer(request, peer, place).await) },
-            );
+            service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request, &peer, place).await) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(manners.header_timeout)
@@ -210,26 +223,30 @@ impl Connections {
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.connections.cancelled() => return self.tell(Ending::Shutdown, peer, &"broken off"),
-                () = self.stop.accepting.cancelled(), if !draining => {
+                () = self.door.stop.connections.cancelled() => return self.tell(Ending::Shutdown, address, &"broken off"),
+                () = self.door.stop.accepting.cancelled(), if !draining => {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                ended = connection.as_mut() => return self.ended(ended, peer, place),
+                () = &mut certificate_ends, if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                ended = connection.as_mut() => return self.ended(ended, address, place),
                 () = place.wanted() => {
                     // It may have asked for something since it was chosen; then it stays.
                     if place.progress().goes() {
-                        return self.tell(Ending::MadeRoom, peer, &"it waited longest");
+                        return self.tell(Ending::MadeRoom, address, &"it waited longest");
                     }
                 }
             }
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Response<ResponseBody> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer, place: &Place) -> Response<ResponseBody> {
         let turn = place.turn(!request.body().is_end_stream());
         let mut response = self.current.load().edge().handle(peer, request).await;
-        if self.stop.draining.is_cancelled() {
+        if self.door.stop.draining.is_cancelled() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if !response.status().is_client_error() && !response.status().is_server_error() {
@@ -248,21 +265,33 @@ impl Connections {
             let refused =
                 progress.refused().get_or_init(|| Refused { reason, request_id: RequestId::random(), bytes: 0 });
             ending = Ending::Refused(refused.reason);
-            self.metrics.head_refused(refused.reason.status());
+            self.door.metrics.head_refused(refused.reason.status());
             tell_refused(refused, peer);
         }
         self.tell(ending, peer, &error);
     }
 
     fn tell(&self, ending: Ending, peer: SocketAddr, why: &dyn std::fmt::Display) {
-        self.metrics.ended_for(ending);
+        self.door.metrics.ended_for(ending);
         tracing::debug!(%peer, reason = ending.as_str(), %why, "a connection ended");
+    }
+
+    /// Waits for the end of the client's certificate: who has none any more shall not go on asking over a connection of
+    /// before. Never for a client without one.
+    async fn certificate_ends(&self, peer: &Peer) {
+        match &peer.certificate {
+            None => std::future::pending().await,
+            Some(certificate) => {
+                let left = certificate.not_after().duration_since(self.door.clock.now());
+                tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connections").field("stop", &self.stop).finish_non_exhaustive()
+        f.debug_struct("Connections").field("door", &self.door).finish_non_exhaustive()
     }
 }
 

@@ -17,7 +17,7 @@ mod spans;
 mod stall;
 
 pub use in_force::{InForce, Swap};
-pub use listener::{Error, Server, Stop};
+pub use listener::{Door, Error, Server, Stop};
 pub use metrics::Metrics;
 pub use observe::ResponseBody;
 pub use spans::{RequestSpan, SpanSink, Step, Steps, Tracing};

@@ -82,7 +82,7 @@ impl Live {
     }
 
     pub(super) async fn caller(&self, head: &Parts, arrival: &Arrival, asked: Asked<'_>) -> Result<Caller, Failure> {
-        let error = match self.authenticator.authenticate(&head.headers).await {
+        let error = match self.authenticator.authenticate(&head.headers, arrival.source.certificate.as_deref()).await {
             Ok(caller) => return Ok(caller),
             Err(error) => error,
         };

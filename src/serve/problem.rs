@@ -273,7 +273,8 @@ fn of_caller(error: &authn::Error) -> Problem {
         | authn::Error::Malformed(_)
         | authn::Error::Expired
         | authn::Error::Untrusted(_)
-        | authn::Error::Claims(_) => StatusCode::UNAUTHORIZED,
+        | authn::Error::Claims(_)
+        | authn::Error::Binding(_) => StatusCode::UNAUTHORIZED,
         authn::Error::KeysUnavailable { retry_after } => {
             return Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), "Tokens cannot be verified", detail)
                 .retry_after(*retry_after);

@@ -279,7 +279,7 @@ fn agent() -> AgentId {
 fn authorized() -> Authorized {
     let arrival = Arrival {
         at: "2026-11-22T12:00:00Z".parse().expect("a time"),
-        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None },
+        source: Source { peer: "10.1.2.3:40000".parse().expect("an address"), forwarded: None, certificate: None },
         request_id: RequestId::from_caller("req-1").expect("an id"),
         trace: None,
     };

@@ -19,6 +19,10 @@ pub struct Config {
     pub control: Option<SocketAddr>,
     /// Names and addresses in the certificate.
     pub names: Vec<String>,
+    /// The certificate, in place of one of a fresh CA; then `names` count for nothing.
+    pub certificate: Option<Certificate>,
+    /// Certificates whose clients alone are let in, PEM; None: no client certificate is asked for.
+    pub client_ca_pem: Option<String>,
     /// Which agents exist.
     pub agents: AgentSource,
     /// Agents that are inspectors, beside those of [`AgentSource::List`] that say so themselves.
@@ -67,6 +71,8 @@ impl Default for Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             control: None,
             names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
+            certificate: None,
+            client_ca_pem: None,
             agents: AgentSource::Any { password: "simulated".to_owned() },
             inspectors: Vec::new(),
             guid_mode: GuidMode::Dynamic { interval: Duration::from_mins(1), timeout: Duration::from_mins(2) },
@@ -88,6 +94,21 @@ impl Default for Config {
             forbid_force: false,
             dead_guid_retcode: "100-006".to_owned(),
         }
+    }
+}
+
+/// A certificate chain and its key. The key cannot be printed.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The chain, PEM, the server's certificate first.
+    pub chain_pem: String,
+    /// The private key, PEM.
+    pub key_pem: String,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
     }
 }
 

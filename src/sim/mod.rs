@@ -52,7 +52,7 @@ mod tls;
 mod world;
 
 pub use command::{Args, main};
-pub use config::{Agent, AgentSource, Config, Framing, GuidMode, GuidShape, SignInForm, SignedInAs};
+pub use config::{Agent, AgentSource, Certificate, Config, Framing, GuidMode, GuidShape, SignInForm, SignedInAs};
 pub use faults::{Fault, Kind, Scope};
 pub use files::{body_bytes, body_sha256};
 pub use rules::{BrokenRule, Rule};
@@ -112,7 +112,7 @@ impl Simulator {
         if let Some(control) = config.control.filter(|control| !control.ip().is_loopback()) {
             return Err(Error::ControlNotLoopback(control));
         }
-        let identity = tls::identity(&config.names).map_err(Error::Tls)?;
+        let identity = tls::identity(&config).map_err(Error::Tls)?;
         let (listener, address) = listen(config.listen).await?;
         let control = match config.control {
             Some(control) => Some(listen(control).await?),

@@ -45,7 +45,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 24] = [
     ("tlog", Allowed::These(&[])),
     // An auditor's tool could be made of these two alone.
     ("trail", Allowed::These(&["tlog"])),
-    ("route", Allowed::These(&["cc"])),
+    // A connection's verified client certificate is part of where a request came from.
+    ("route", Allowed::These(&["cc", "net"])),
     // The agent claim is parsed into an `AgentId`, so that nobody right of here holds an unchecked one.
     ("authn", Allowed::These(&["cc", "net"])),
     ("policy", Allowed::These(&["cc", "yaml", "route", "authn"])),
@@ -61,8 +62,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 24] = [
     // A transfer holds its session, so that it is not signed out while bytes run.
     ("relay", Allowed::These(&["cc", "audit", "upstream", "session"])),
     ("serve", Allowed::AllLeft),
-    // Operators name agents.
-    ("admin", Allowed::These(&["cc"])),
+    // Operators name agents, and show certificates.
+    ("admin", Allowed::These(&["cc", "net"])),
     ("config", Allowed::AllLeft),
     // Spans are told by `serve`, and sent by the client of `net`.
     ("telemetry", Allowed::These(&["net", "route", "serve", "config"])),

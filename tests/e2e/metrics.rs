@@ -65,6 +65,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ccgate_config_generation", &[]),
     ("ccgate_config_info", &["hash"]),
     ("ccgate_tls_certificate_expiry_timestamp_seconds", &["name"]),
+    ("ccgate_tls_handshakes_total", &["outcome", "plane"]),
     ("ccgate_build_info", &["revision", "version"]),
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),

@@ -309,6 +309,7 @@ async fn r17_no_public_type_shows_a_secret() {
         algorithms: vec![authn::Algorithm::ES256],
         keys: source,
         ca_file: None,
+        certificate_bound: false,
         claims: authn::Claims::default(),
     };
     let trusted =
@@ -318,11 +319,11 @@ async fn r17_no_public_type_shows_a_secret() {
     let token = hunt.token(world.issuer.agent(1001));
     let mut headers = http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    let caller = authenticator.authenticate(&headers).await.unwrap();
+    let caller = authenticator.authenticate(&headers, None).await.unwrap();
     hunt.output("Caller", shown(&caller));
     hunt.output("Authenticator", shown(&authenticator));
     headers.insert("authorization", format!("Bearer {token}x").parse().unwrap());
-    hunt.output("a refusal", shown(&authenticator.authenticate(&headers).await.unwrap_err()));
+    hunt.output("a refusal", shown(&authenticator.authenticate(&headers, None).await.unwrap_err()));
     hunt.secrets.extend((0..10).map(|n| format!("no-such-secret-{n}-at-all")));
     hunt.nothing_came_up();
 }

@@ -30,7 +30,7 @@ pub(in crate::audit) enum Noted<'a> {
     Admin {
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<AgentId>,
-        from: From,
+        from: From<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<&'a str>,
     },
@@ -68,11 +68,9 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
                 retcode: retcode.as_ref().map(crate::cc::Retcode::as_str),
                 detail: *detail,
             },
-            Event::Admin { agent, peer, certificate, .. } => Self::Admin {
-                agent: *agent,
-                from: From { peer: *peer, forwarded: None },
-                certificate: certificate.as_deref(),
-            },
+            Event::Admin { agent, peer, certificate, .. } => {
+                Self::Admin { agent: *agent, from: From::peer(*peer), certificate: certificate.as_deref() }
+            }
             Event::Read { command, arguments, by } => {
                 let mut cut = Cuts::default();
                 let command = cut.words("command", command, WORDS_CHARS_MAX);

@@ -49,6 +49,7 @@ fn longest_arrival() -> Arrival {
     let source = Source {
         peer: address.parse().expect("an address"),
         forwarded: Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().expect("an address")),
+        certificate: Some(Arc::new(ClientCertificate::longest_for_test())),
     };
     Arrival { source, ..arrival(&"x".repeat(64)) }
 }
@@ -157,9 +158,10 @@ async fn the_longest_record_that_there_can_be_fits_into_a_line_and_says_what_was
         range: long.clone(),
         reason: long,
     };
-    let names = ["decision.rule", "who.client_id", "who.issuer", "who.roles", "who.subject", "who.teams"]
-        .map(Value::from)
-        .to_vec();
+    let names =
+        ["decision.rule", "from.certificate", "who.client_id", "who.issuer", "who.roles", "who.subject", "who.teams"]
+            .map(Value::from)
+            .to_vec();
     let ends = ["delivery.content_range", "delivery.range", "issuer", "subject", "upstream.message"];
     let expected = [names.clone(), names.clone(), names, ends.map(Value::from).to_vec(), vec!["reason".into()]];
     for (record, expected) in texts.records().into_iter().zip(expected) {

@@ -21,7 +21,9 @@ fn planted() -> Caller {
 }
 
 fn permission() -> Authorized {
-    Authorized::for_test(planted(), download(), arrival("req-1"))
+    let certificate = Some(Arc::new(ClientCertificate::for_test()));
+    let source = Source { certificate, ..arrival("req-1").source };
+    Authorized::for_test(planted(), download(), Arrival { source, ..arrival("req-1") })
 }
 
 #[tokio::test]
@@ -62,7 +64,7 @@ async fn no_file_of_the_log_names_a_person_or_a_recording() {
     for file in std::fs::read_dir(world.dir.path()).expect("the directory") {
         let path = file.expect("an entry").path();
         let Ok(bytes) = std::fs::read(&path) else { continue };
-        for planted in [SUBJECT, RECORDING, "1642329.mp4", CALL, KEY] {
+        for planted in [SUBJECT, RECORDING, "1642329.mp4", CALL, KEY, "call-review", "qa@example.com"] {
             assert!(!bytes.windows(planted.len()).any(|part| part == planted.as_bytes()), "{planted} in {path:?}");
         }
     }
@@ -72,6 +74,9 @@ async fn no_file_of_the_log_names_a_person_or_a_recording() {
 }
 
 fn expected_everywhere(lines: &[Value]) {
+    let shown = &lines.iter().find(|line| line["event"] == "authorized").expect("a record");
+    assert_eq!(shown["from"]["certificate"]["sha256"], "5a".repeat(32), "whose it is, its issuer can tell");
+    assert_eq!(shown["cut"], serde_json::json!(["from.certificate"]));
     let subject = keys().subject("https://idp.example", SUBJECT);
     let reference = keys().reference(&format!("file:{RECORDING}"));
     let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();

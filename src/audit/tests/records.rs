@@ -74,7 +74,9 @@ async fn every_record(world: &World) {
         retcode: Some(&retcode),
     };
     world.log.refused(refusal).await;
-    let forwarded = Source { forwarded: Some("192.0.2.7".parse().expect("an address")), ..arrival("req-4").source };
+    let forwarded = Some("192.0.2.7".parse().expect("an address"));
+    let certificate = Some(Arc::new(ClientCertificate::for_test()));
+    let forwarded = Source { forwarded, certificate, ..arrival("req-4").source };
     let arrival = Arrival { source: forwarded, trace: None, ..arrival("req-4") };
     let refusal = Refusal {
         arrival: &arrival,

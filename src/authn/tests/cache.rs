@@ -84,7 +84,7 @@ async fn decisions_are_counted_under_closed_labels() {
     }
     world.refusal(&token(&claims_with(&json!({"exp": NOW - 100})))).await;
     world.refusal("x").await;
-    assert_eq!(world.authenticator.authenticate(&http::HeaderMap::new()).await.err(), Some(Error::Missing));
+    assert_eq!(world.authenticator.authenticate(&http::HeaderMap::new(), None).await.err(), Some(Error::Missing));
     let metrics = world.metrics();
     for line in [
         r#"ccgate_auth_decisions_total{decision="allow",reason="ok"} 2"#,

@@ -90,7 +90,7 @@ impl World {
     }
 
     pub(super) async fn check(&self, token: &str) -> Result<Caller, Error> {
-        self.authenticator.authenticate(&bearer(token)).await
+        self.authenticator.authenticate(&bearer(token), None).await
     }
 
     pub(super) async fn refusal(&self, token: &str) -> Error {
@@ -142,6 +142,7 @@ pub(super) fn issuer(name: &str, keys: KeySource) -> IssuerConfig {
         algorithms: Algorithm::ALL.to_vec(),
         keys,
         ca_file: None,
+        certificate_bound: false,
         claims: Claims::default(),
     }
 }

@@ -52,10 +52,14 @@ impl Setup {
 
     /// A token of agent 4977 that ends so many seconds from now.
     fn token(&self, ends_in: i64) -> String {
+        self.token_with(ends_in, "note", &json!(0))
+    }
+
+    fn token_with(&self, ends_in: i64, claim: &str, value: &Value) -> String {
         let now = Clock::system().now().as_second();
         let claims = json!({
             "iss": "https://idp.example", "aud": "ccgate", "sub": "alice", "agent_id": "4977",
-            "iat": now - 3600, "exp": now + ends_in,
+            "iat": now - 3600, "exp": now + ends_in, claim: value,
         });
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": "k1"});
         let signed = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
@@ -207,4 +211,21 @@ async fn bad_input_is_a_usage_error_and_says_what_is_wrong() {
     let (exit, _, err) = setup.suppose(&alice, &[OWN]).await;
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("version"), "{err}");
+}
+
+#[tokio::test]
+async fn a_bound_token_is_explained_with_its_certificate() {
+    let setup = Setup::new("");
+    let certificate = rcgen::generate_simple_self_signed(vec!["web.example".to_owned()]).expect("a certificate").cert;
+    setup.write("client.pem", &certificate.pem());
+    let print = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.der());
+    let token = setup.token_with(60, "cnf", &json!({ "x5t#S256": encoded(print) }));
+    let (exit, out, _) = setup.explain(&["--token", &token, OWN]).await;
+    assert_eq!(exit, Exit::Failed);
+    assert!(out.contains("refused: token_binding") && out.contains("none was shown"), "{out}");
+    let path = setup.dir.path().join("client.pem").display().to_string();
+    let (exit, out, err) = setup.explain(&["--token", &token, "--certificate", &path, OWN]).await;
+    assert_eq!(exit, Exit::Ok, "{out}{err}");
+    let (exit, _, err) = setup.explain(&["--token", &token, "--certificate", "none.pem", OWN]).await;
+    assert_eq!((exit, err.contains("--certificate cannot be used")), (Exit::Usage, true), "{err}");
 }

@@ -386,3 +386,48 @@ fn a_certificate_and_its_key_belong_together() {
     let upstream = [("upstream.client_cert_file", "tls.crt"), ("upstream.client_key_file", "none.key")];
     assert_eq!(world.problem(&upstream), "--set: upstream.client_key_file: the file that it names: no such file");
 }
+
+#[test]
+fn a_listeners_key_is_private_and_its_revocation_lists_are_in_force() {
+    let world = World::new();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    world.write("tls.crt", params.self_signed(&key).expect("a certificate").pem());
+    world.write("tls.key", key.serialize_pem());
+    let issuer = rcgen::Issuer::new(params, key);
+    let list = |until: i32| {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&issuer).expect("a list").pem().expect("PEM")
+    };
+    let files = [
+        ("server.tls.cert_file", "tls.crt"),
+        ("server.tls.key_file", "tls.key"),
+        ("server.tls.client_ca_file", "tls.crt"),
+        ("server.tls.client_crl_file", "tls.crl"),
+    ];
+    world.write("tls.crl", list(2049));
+    assert_eq!(world.problems(&files), Vec::<String>::new());
+    let at = "--set: server.tls.client_crl_file: tls.crl";
+    world.write("tls.crl", list(2021));
+    let told = world.problem(&files);
+    assert!(
+        told.starts_with(&format!("warning: {at}: a list in it is out of date since 2021-01-01T00:00:00Z")),
+        "{told}"
+    );
+    for bad in ["hunter2".to_owned(), pem("X509 CRL", b"hunter2")] {
+        world.write("tls.crl", bad);
+        assert_eq!(world.problem(&files), format!("{at} holds no revocation list that can be read (PEM)"));
+    }
+    world.write("tls.crl", list(2049));
+    fs::set_permissions(world.path("tls.key"), fs::Permissions::from_mode(0o644)).expect("changed");
+    let told = world.problem(&files);
+    assert!(told.starts_with("warning: --set: server.tls.key_file: every user of the machine can read"), "{told}");
+}
