@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::uri::Authority;
 use prometheus::Registry;
 
 use super::StartError;
@@ -40,12 +39,7 @@ pub(super) fn authenticator(
 
 /// Builds the client of the upstream.
 pub(super) fn gateway(config: &Config, registry: &Registry) -> Result<Gateway, StartError> {
-    let upstream = upstream::Config {
-        authority: upstream_authority(config)?,
-        client: config.upstream.client.clone(),
-        idle_timeout: config.upstream.idle_timeout,
-    };
-    Gateway::new(&upstream, upstream::Metrics::register(registry)?).map_err(StartError::Upstream)
+    Gateway::new(&config.upstream.gateway(), upstream::Metrics::register(registry)?).map_err(StartError::Upstream)
 }
 
 /// Recovers the audit log and starts its writer.
@@ -112,7 +106,7 @@ pub(super) async fn session_store(
     registry: &Registry,
 ) -> Result<Arc<dyn Store>, StartError> {
     let section = &config.sessions;
-    let (context, per_second) = (upstream_authority(config)?.to_string(), section.sign_ins.per_second);
+    let (context, per_second) = (config.upstream.name(), section.sign_ins.per_second);
     match &section.store {
         config::Store::Memory(None) => Ok(store::Memory::new(clock, per_second)),
         config::Store::Memory(Some(state)) => {
@@ -144,10 +138,6 @@ fn key_of(error: &ConnectError, redis: &store::redis::Config) -> &'static str {
         ConnectError::Prefix | ConnectError::Foreign { .. } => "sessions.store.redis.prefix",
         ConnectError::Unavailable(_) => "sessions.store.redis",
     }
-}
-
-fn upstream_authority(config: &Config) -> Result<Authority, StartError> {
-    config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)
 }
 
 /// Sets up the sessions; nothing is signed in yet.

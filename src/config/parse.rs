@@ -3,6 +3,7 @@
 
 mod sessions;
 mod ship;
+mod upstream;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -15,10 +16,10 @@ use ipnet::IpNet;
 use super::grammar;
 use super::problem::{Origin, Problem, shown};
 use super::raw::{self, Raw};
-use super::sections::{Admin, Audit, Config, Drain, Log, Server, Upstream};
+use super::sections::{Admin, Audit, Config, Drain, Log, Server};
 use super::tree::Node;
 use crate::authn::{self, Claims, IssuerConfig, KeySource};
-use crate::net::{ClientConfig, ClientTls, ServerTls};
+use crate::net::ServerTls;
 use crate::policy;
 
 /// Reads a fitting [`Raw`]. `folder` is where relative names of files start that stand in the file.
@@ -109,43 +110,6 @@ impl Parser<'_> {
         let meet = server.ip() == admin.ip() || everywhere(server) || everywhere(admin);
         if meet && server.port() == admin.port() && server.port() != 0 {
             self.fail("admin.listen", format!("{admin} meets server.listen {server}"), "give them different ports");
-        }
-    }
-
-    fn upstream(&mut self, raw: raw::Upstream) -> Option<Upstream> {
-        let url = self.required("upstream.url", raw.url, "as in https://10.244.154.23:8043");
-        let url = url.and_then(|url| self.read("upstream.url", &url, grammar::upstream));
-        if let Some(name) = &raw.server_name {
-            self.read("upstream.server_name", name, grammar::server_name);
-        }
-        let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
-        let client_cert = self.client_cert("upstream", raw.client_cert_file, raw.client_key_file);
-        let ca_file = raw.ca_file.map(|file| self.file("upstream.ca_file", file));
-        Some(Upstream {
-            url: url?,
-            client: ClientConfig {
-                tls: ClientTls { ca_file, server_name: raw.server_name, pin_sha256, client_cert },
-                connect_timeout: raw.connect_timeout.get(),
-                response_timeout: raw.response_timeout.get(),
-            },
-            idle_timeout: raw.idle_timeout.get(),
-        })
-    }
-
-    /// Our certificate and its key come together or not at all.
-    fn client_cert(&mut self, group: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
-        let (cert_path, key_path) = (&format!("{group}.client_cert_file"), &format!("{group}.client_key_file"));
-        match (&cert, &key) {
-            (Some(_), None) => self.lacks(cert_path, key_path),
-            (None, Some(_)) => self.lacks(key_path, cert_path),
-            _ => {}
-        }
-        Some((self.file(cert_path, cert?), self.file(key_path, key?)))
-    }
-
-    fn lacks(&mut self, given: &str, missing: &str) {
-        if !self.is_dropped(missing) {
-            self.fail(given, format!("needs {missing}"), "name both files or none");
         }
     }
 

@@ -1,5 +1,6 @@
 //! A gateway that is away or switching over is left in peace, and found again when it is back.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,7 +193,8 @@ async fn a_switch_over_lets_sign_ins_rest_and_living_sessions_go_on() {
 fn gateway(world: &World, line: &Line) -> Gateway {
     let tls = ClientTls { ca_file: Some(world.dir().join("upstream-ca.pem")), ..ClientTls::default() };
     let config = upstream::Config {
-        authority: line.address.to_string().parse().unwrap(),
+        urls: vec![line.address.to_string().parse().unwrap()],
+        nodes: BTreeMap::new(),
         client: ClientConfig { tls, connect_timeout: Duration::from_secs(5), response_timeout: Duration::from_secs(5) },
         idle_timeout: Duration::from_secs(5),
     };

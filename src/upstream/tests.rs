@@ -1,0 +1,1 @@
+//! Which URL is asked, and when another one is.
