@@ -40,7 +40,7 @@ const AGE_MAX: Duration = Duration::from_mins(5);
 /// Interim answers (1xx) taken before the answer itself. The gateway has no reason to send any.
 const INTERIM_MAX: u32 = 8;
 
-/// How often a request is given to another connection when it turns out that none of its bytes was written.
+/// How often a request gets a new connection, where the one before was closed when not a byte of it was written.
 const UNWRITTEN_MAX: u32 = 3;
 
 /// Header fields taken in a response head; more is a broken answer.
@@ -213,8 +213,13 @@ impl Client {
         };
         let line = line_of(&connection);
         let mut answer = match answer.map_err(|error| classify(error, line.as_deref())) {
-            Err(Error::Closed { .. }) if line.as_ref().is_some_and(|line| line.is_unwritten()) => return None,
+            Err(Error::Closed { .. }) if line.as_ref().is_some_and(|line| line.begun() == 0) => return None,
             Err(error) => return Some(Err(error)),
+            // It may have come together with what was before it.
+            Ok(_) if flooded.is_cancelled() => {
+                line::give_up(&connection);
+                return Some(Err(Error::Interim));
+            }
             Ok(answer) => answer,
         };
         if answer.version() != Version::HTTP_11 {
@@ -326,6 +331,9 @@ fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
             // In TLS 1.3 a server refuses our certificate after the handshake.
             if let Some(tls) = tls_alert(http) {
                 return Error::Untrusted(tls);
+            }
+            if line.is_some_and(Line::spoke_first) {
+                return Error::Protocol(Box::new(error));
             }
             let stale = line.is_some_and(|line| line.begun() > 1 && line.is_unanswered());
             return if is_closed(http) {

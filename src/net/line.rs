@@ -19,20 +19,12 @@ pub(super) struct Line {
     begun: AtomicU32,
     /// A byte of the answer to the latest one has come.
     answering: AtomicBool,
-    /// The latest request was not begun: bytes or the end came before it.
-    refused: AtomicBool,
     gone: AtomicBool,
 }
 
 impl Line {
     pub(super) const fn new(expires: Option<Instant>) -> Self {
-        Self {
-            expires,
-            begun: AtomicU32::new(0),
-            answering: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-        }
+        Self { expires, begun: AtomicU32::new(0), answering: AtomicBool::new(false), gone: AtomicBool::new(false) }
     }
 
     /// Whether what is written next is the beginning of a request.
@@ -46,14 +38,9 @@ impl Line {
         self.answering.store(false, Ordering::Relaxed);
     }
 
-    /// A request was not begun.
-    pub(super) fn refuse(&self) {
-        self.refused.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is certain that no byte of its latest request was written.
-    pub(super) fn is_unwritten(&self) -> bool {
-        self.begun() == 0 || self.refused.load(Ordering::Relaxed)
+    /// Whether bytes came before anything was asked.
+    pub(super) fn spoke_first(&self) -> bool {
+        self.begun() == 0 && !self.is_unanswered()
     }
 
     /// Bytes have come.

@@ -1,4 +1,4 @@
-//! The bytes of a connection. It looks before it writes a request: what has come unasked is no answer to it.
+//! The bytes of a connection, and when they come and go. It changes none of them.
 
 use std::io;
 use std::pin::Pin;
@@ -27,23 +27,6 @@ pub(super) enum Carrier {
 impl Stream {
     pub(super) const fn new(carrier: Carrier, line: Arc<Line>) -> Self {
         Self { carrier, line }
-    }
-
-    /// Before the first byte of a request: an error where bytes are waiting that nobody asked for, or where the other end
-    /// has closed. The client would take the former for its answer, and write to nobody in the latter case. Nothing of
-    /// the request is written then.
-    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut space = [0_u8; 1];
-        let mut waiting = ReadBuf::new(&mut space);
-        match self.carrier.poll_read(cx, &mut waiting) {
-            // The task is woken by reading too, and it reads as soon as it has written.
-            Poll::Pending => Ok(()),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) if waiting.filled().is_empty() => Err(io::ErrorKind::ConnectionAborted.into()),
-            Poll::Ready(Ok(())) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "an answer came before the request"))
-            }
-        }
     }
 }
 
@@ -84,7 +67,6 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         if stream.line.is_at_rest() {
-            stream.look(cx).inspect_err(|_| stream.line.refuse())?;
             stream.line.begin();
         }
         match &mut stream.carrier {
