@@ -1,6 +1,7 @@
 //! Whole files, from text to problems or to a configuration.
 
 mod ship;
+mod upstream;
 
 use std::path::PathBuf;
 

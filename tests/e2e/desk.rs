@@ -1,6 +1,6 @@
 //! Agents whose own apps sign in, poll and sign out through ccgate, and the downloads that use their sessions.
 
-mod app;
+pub mod app;
 
 use std::time::Duration;
 

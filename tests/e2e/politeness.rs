@@ -22,7 +22,7 @@ use crate::world::{Builder, CALL, PASSWORD, World, call, until};
 
 /// Stands between ccgate and the simulator and can be away: it then drops what it carries, and every connection that is
 /// attempted.
-struct Line {
+pub struct Line {
     address: SocketAddr,
     /// Where it leads; `None`: away.
     leads_to: watch::Sender<Option<SocketAddr>>,
@@ -32,7 +32,7 @@ struct Line {
 }
 
 impl Line {
-    async fn away() -> Self {
+    pub async fn away() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (leads_to, led) = watch::channel(None);
@@ -53,16 +53,19 @@ impl Line {
         Self { address, leads_to, in_vain, _task: task }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
     fn leads_to(&self, world: &World) {
-        let address = world.sim.url().strip_prefix("https://").unwrap().parse().unwrap();
+        self.leads_to_address(world.sim.address());
+    }
+
+    pub fn leads_to_address(&self, address: SocketAddr) {
         self.leads_to.send_replace(Some(address));
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         self.leads_to.send_replace(None);
     }
 
