@@ -1,6 +1,8 @@
 //! The program's own log: JSON or text on standard error, one line an event, with a level that can change at run time. It
 //! never decides what is logged, and no character of an event can end its line or move a cursor (R16).
 
+pub mod otlp;
+
 use std::io;
 
 use tracing::Subscriber;

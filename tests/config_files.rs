@@ -110,8 +110,8 @@ fn the_reference_shows_the_defaults_of_the_code() {
             Some(default) => {
                 let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
                 assert_eq!(line.value, text, "{path}");
-                // The default store is another one, and by default nothing is shipped and nobody witnesses.
-                let others = ["sessions.store.", "audit.ship.", "audit.witnesses."];
+                // The default store is another one; by default nothing is shipped or exported and nobody witnesses.
+                let others = ["sessions.store.", "audit.ship.", "audit.witnesses.", "telemetry.otlp."];
                 let other = others.iter().any(|other| path.starts_with(other));
                 let stands = other == line.commented_out;
                 assert!(stands, "{path} has a default: it stands without #");
@@ -196,7 +196,9 @@ fn uncommented(but: &[&str]) -> String {
         text.push_str(&key.map_or_else(|| line.to_owned(), |key| format!("{indent}{key}")));
         text.push('\n');
     }
-    text.replace("policy: {}", "policy:").replace("keep_alive: poll ", "keep_alive: heartbeat ")
+    text.replace("policy: {}", "policy:")
+        .replace("telemetry: {}", "telemetry:")
+        .replace("keep_alive: poll ", "keep_alive: heartbeat ")
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub enum StartError {
     /// The audit log can't be shipped.
     #[error("the audit log cannot be shipped (audit.ship)")]
     Ship(#[from] ship::StartError),
+    /// Traces and metrics can't be sent.
+    #[error("traces and metrics cannot be sent (telemetry.otlp)")]
+    Otlp(#[from] crate::telemetry::otlp::StartError),
     /// Witnesses can't be asked.
     #[error("the audit log cannot be witnessed (audit.witnesses)")]
     Witness(#[from] ship::witness::StartError),

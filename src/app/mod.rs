@@ -25,12 +25,15 @@ use crate::config::{Drain, Loaded};
 use crate::ready::{Condition, Ready};
 use crate::serve::{self, Server};
 use crate::session::Sessions;
+use crate::telemetry::otlp;
 use crate::{audit, net, relay, ship};
 
 /// After the drain's deadline: time for each transfer to break off and its end to be written down.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// For signing every session out.
 const SIGN_OUT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For the last spans and metrics.
+const OTLP_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the audit log to write what is queued.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,7 @@ pub struct App {
     audit: audit::Log,
     shipping: Option<ship::Shipping>,
     witnessing: Option<ship::witness::Witnessing>,
+    otlp: Option<otlp::Exporting>,
     stop: serve::Stop,
     cut: CancellationToken,
 }
@@ -92,6 +96,7 @@ impl App {
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
         let witnessing = parts::witness(config, &audit, &clock, &registry)?;
+        let otlp = parts::otlp(config, &audit, &clock, &registry)?;
         let store = parts::session_store(config, clock.clone(), &ready, &registry).await?;
         let sessions = parts::sessions(config, store, gateway.clone(), &audit, clock.clone(), &registry)?;
         let admin = admin.with_operator(Arc::new(operator::Desk::new(sessions.clone(), audit.clone())));
@@ -111,6 +116,7 @@ impl App {
                 stop: cut.clone(),
                 metrics: Arc::new(relay::Metrics::register(&registry)?),
             },
+            tracing: otlp.as_ref().and_then(otlp::Exporting::tracing),
             pass_through: config.sessions.pass_through,
         };
         let stop = serve::Stop::default();
@@ -132,6 +138,7 @@ impl App {
             audit,
             shipping,
             witnessing,
+            otlp,
             stop,
             cut,
         })
@@ -182,6 +189,9 @@ impl App {
         self.sessions.shut_down(SIGN_OUT_TIMEOUT).await;
         let ended = self.audit.shut_down(AUDIT_TIMEOUT).await;
         end(self.shipping, self.witnessing).await;
+        if let Some(otlp) = self.otlp {
+            otlp.stop(OTLP_TIMEOUT).await;
+        }
         tracing::info!("ended");
         admin_stop.cancel();
         join(admin).await;

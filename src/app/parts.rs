@@ -16,6 +16,7 @@ use crate::ready::Ready;
 use crate::session::Sessions;
 use crate::session::store::redis::ConnectError;
 use crate::session::store::{self, Store};
+use crate::telemetry::otlp;
 use crate::upstream::Gateway;
 use crate::{audit, authn, policy, serve, session, ship, upstream};
 
@@ -80,6 +81,17 @@ pub(super) fn ship(
         }
     };
     Ok(Some(shipping))
+}
+
+/// Starts sending traces and metrics, where there is a collector.
+pub(super) fn otlp(
+    config: &Config,
+    log: &audit::Log,
+    clock: &Clock,
+    registry: &Registry,
+) -> Result<Option<otlp::Exporting>, StartError> {
+    let Some(collector) = &config.otlp else { return Ok(None) };
+    Ok(Some(otlp::Exporting::start(collector, log.origin(), registry, clock)?))
 }
 
 /// Starts asking the witnesses of the audit log, where there are some.

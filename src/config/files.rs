@@ -3,6 +3,9 @@
 
 mod sessions;
 mod ship;
+mod telemetry;
+
+pub use telemetry::{HeadersError, read_headers};
 
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
@@ -36,6 +39,9 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check.sessions(&config.sessions);
     check.policy(&config.policy);
     check.audit(&config.audit);
+    if let Some(otlp) = &config.otlp {
+        check.otlp(otlp);
+    }
     check.problems
 }
 

@@ -44,6 +44,17 @@ pub(super) fn witness(text: &str) -> Result<Uri, &'static str> {
     }
 }
 
+/// A collector: https, or http on this machine, to which a path can be added.
+pub(super) fn collector(text: &str) -> Result<Uri, &'static str> {
+    let url = url(text)?;
+    match url.scheme_str() {
+        _ if url.query().is_some() => Err("with a query (?): it is a prefix that /v1/traces is added to"),
+        Some("https") => Ok(url),
+        Some("http") if is_loopback(&url) => Ok(url),
+        _ => Err("not https (http is taken on loopback only)"),
+    }
+}
+
 /// Where the gateway sends events: https or http.
 pub(super) fn callback(text: &str) -> Result<Uri, &'static str> {
     let url = url(text)?;

@@ -21,13 +21,13 @@ mod units;
 use std::io::Read as _;
 use std::path::Path;
 
-pub use files::{check, read_secret};
+pub use files::{HeadersError, check, read_headers, read_secret};
 pub use overrides::{CONFIG_VARIABLE, FILTER_VARIABLE, Overrides, parse_flag};
 pub use problem::{Errors, Origin, Problem, Severity};
 pub use schema::schema;
 pub use sections::{
-    Admin, Audit, Callback, Config, Digest, Drain, Durability, Format, KeepAlive, Level, Log, Redis, Server, Sessions,
-    Ship, SignIn, SignIns, StateFile, Store, Upstream,
+    Admin, Audit, Callback, Config, Digest, Drain, Durability, Format, KeepAlive, Level, Log, Otlp, Redis, Server,
+    Sessions, Ship, SignIn, SignIns, StateFile, Store, Upstream,
 };
 pub use units::{Duration, Size, UnitError};
 

@@ -3,6 +3,7 @@
 
 mod sessions;
 mod ship;
+mod telemetry;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ impl Parser<'_> {
         let (upstream, auth) = (self.upstream(raw.upstream), self.auth(raw.auth));
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
         let audit = self.audit(raw.audit, entries_max);
+        let otlp = raw.telemetry.otlp.and_then(|otlp| self.otlp(otlp));
         Some(Config {
             server: server?,
             admin: admin?,
@@ -51,6 +53,7 @@ impl Parser<'_> {
             policy,
             audit: audit?,
             log: Log { level: raw.log.level, format: raw.log.format },
+            otlp,
         })
     }
 

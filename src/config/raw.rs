@@ -3,6 +3,7 @@
 
 mod sessions;
 mod ship;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
 pub use ship::Durability;
 pub(super) use ship::{Nats, Ship, Witness};
+pub(super) use telemetry::{Otlp, Telemetry};
 
 /// Configuration of ccgate. It never holds a secret, only the names of files that do.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +41,8 @@ pub(super) struct Raw {
     pub(super) audit: Audit,
     /// The program's own log, on standard error.
     pub(super) log: Log,
+    /// Traces and metrics for a collector.
+    pub(super) telemetry: Telemetry,
 }
 
 /// The data plane: the listener for callers.

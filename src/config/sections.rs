@@ -33,6 +33,29 @@ pub struct Config {
     pub audit: Audit,
     /// The program's own log.
     pub log: Log,
+    /// The collector of traces and metrics; `None`: there is none.
+    pub otlp: Option<Otlp>,
+}
+
+/// Where traces and metrics go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Otlp {
+    /// The collector; `/v1/traces` and `/v1/metrics` are added to its path.
+    pub endpoint: Uri,
+    /// Trust; without it the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Header fields of each request, which are secrets.
+    pub headers_file: Option<PathBuf>,
+    /// Whether spans are sent.
+    pub traces: bool,
+    /// Share of the traces begun here that is recorded, 0 to 100.
+    pub sample_percent: u8,
+    /// Whether metrics are sent.
+    pub metrics: bool,
+    /// Between two pages of metrics.
+    pub interval: Duration,
+    /// For a message with all its tries.
+    pub timeout: Duration,
 }
 
 /// The data plane.

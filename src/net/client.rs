@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::connector::{ConnectError, Connector};
 use super::line::{self, Line, Lines};
 use super::resolve::{Names, Resolve, SystemResolver};
+use super::tls::trust_nobody;
 use super::{ClientTls, TlsError};
 
 #[cfg(test)]
@@ -140,10 +141,20 @@ impl Client {
         Self::build(config, resolver, AGE_MAX)
     }
 
+    /// Builds a client for `http` on loopback, where a machine without trusted certificates will do: over TLS it trusts nobody.
+    pub fn plain(connect_timeout: Duration, response_timeout: Duration) -> Result<Self, TlsError> {
+        let config = ClientConfig { tls: ClientTls::default(), connect_timeout, response_timeout };
+        let (tls, names) = (Arc::new(trust_nobody()?), Names(Arc::new(SystemResolver)));
+        Ok(Self::over(Connector::new(tls, None, connect_timeout, names, AGE_MAX), &config))
+    }
+
     fn build(config: &ClientConfig, resolver: Arc<dyn Resolve>, age_max: Duration) -> Result<Self, TlsError> {
-        let tls = Arc::new(config.tls.build()?);
-        let names = Names(resolver);
+        let (tls, names) = (Arc::new(config.tls.build()?), Names(resolver));
         let connector = Connector::new(tls, config.tls.name()?, config.connect_timeout, names, age_max);
+        Ok(Self::over(connector, config))
+    }
+
+    fn over(connector: Connector, config: &ClientConfig) -> Self {
         let inner = legacy::Client::builder(TrackedExecutor::default())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -154,7 +165,7 @@ impl Client {
             .build(connector);
         let (connect_timeout, lines) = (config.connect_timeout, Arc::default());
         let deadline = connect_timeout.saturating_add(config.response_timeout);
-        Ok(Self { inner, lines, connect_timeout, deadline })
+        Self { inner, lines, connect_timeout, deadline }
     }
 
     /// Sends a request and waits for the response head; the body is the caller's to read, and to stop reading.

@@ -142,6 +142,13 @@ impl ServerTls {
     }
 }
 
+/// For connections without TLS: a configuration that no certificate satisfies.
+pub(super) fn trust_nobody() -> Result<rustls::ClientConfig, TlsError> {
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Unusable)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 /// When the first of a PEM file's certificates ends.
 pub fn certificate_expiry(path: &Path) -> Result<Timestamp, TlsError> {
     let certificates = certificates(path)?;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::TraceParent;
+
 /// The circumstances of one request. They go into the decision and into every record of its entry.
 #[derive(Debug, Clone)]
 pub struct Arrival {
@@ -16,7 +18,7 @@ pub struct Arrival {
     pub source: Source,
     /// The id by which the caller, the log and the records name it.
     pub request_id: RequestId,
-    /// The caller's trace, where it sent a well-formed one.
+    /// The trace that it belongs to: the caller's, where it sent a well-formed one, or one that began here.
     pub trace: Option<TraceParent>,
 }
 
@@ -67,38 +69,6 @@ impl fmt::Display for RequestId {
 impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
-    }
-}
-
-/// A W3C `traceparent` of version 00 (Trace Context, section 3.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceParent {
-    text: String,
-}
-
-impl TraceParent {
-    /// Reads a header's value; `None` where it is malformed, of another version, or all zeros.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |part: &str, len: usize| {
-            part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let some = |part: &str| part.bytes().any(|byte| byte != b'0');
-        let fits = version == "00" && hex(trace, 32) && some(trace) && hex(parent, 16) && some(parent) && hex(flags, 2);
-        (fits && parts.next().is_none()).then(|| Self { text: text.to_owned() })
-    }
-
-    /// The trace's id: 32 hex digits.
-    pub fn trace_id(&self) -> &str {
-        self.text.get(3..35).unwrap_or_default()
-    }
-
-    /// The header for a call made on behalf of this one: the same trace and flags, a new parent id.
-    pub fn child(&self) -> String {
-        let parent = uuid::Uuid::new_v4().as_u64_pair().0 | 1;
-        let flags = self.text.get(53..55).unwrap_or("00");
-        format!("00-{}-{parent:016x}-{flags}", self.trace_id())
     }
 }
 
@@ -160,27 +130,6 @@ mod tests {
         }
         assert_ne!(RequestId::random(), RequestId::random());
         assert!(RequestId::from_caller(RequestId::random().as_str()).is_some());
-    }
-
-    #[test]
-    fn a_trace_is_continued_under_a_new_parent() {
-        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let trace = TraceParent::parse(text).expect("the example of the specification");
-        assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        let child = TraceParent::parse(&trace.child()).expect("well formed");
-        assert_eq!((child.trace_id(), child.text.get(53..)), (trace.trace_id(), Some("01")));
-        assert_ne!(child, trace);
-        for bad in [
-            "",
-            "00-0-0-0",
-            &text.replace("00-4", "01-4"),
-            &text.to_uppercase(),
-            &format!("{text}-x"),
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert_eq!(TraceParent::parse(bad), None, "{bad:?}");
-        }
     }
 
     #[test]

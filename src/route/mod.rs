@@ -6,11 +6,13 @@ mod guard;
 mod query;
 mod range;
 mod seat;
+mod trace;
 
-pub use arrival::{Arrival, Purpose, PurposeError, RequestId, Source, Ticket, TraceParent};
+pub use arrival::{Arrival, Purpose, PurposeError, RequestId, Source, Ticket};
 pub use download::Download;
 pub use range::ByteRange;
 pub use seat::{Seat, SeatAct, parse_seat, seat_act};
+pub use trace::TraceParent;
 
 use http::{HeaderMap, Method, Uri, Version};
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::Tracing;
 use crate::route::{Arrival, RequestId, Source, TraceParent};
 
 /// Header with a request's id, both ways.
@@ -20,12 +21,19 @@ const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 const FORWARDED_MAX: usize = 16;
 
 /// Reads the circumstances of a request that came in from `peer`.
-pub(super) fn arrival(at: Timestamp, peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Arrival {
+pub(super) fn arrival(
+    at: Timestamp,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    tracing: Option<&Tracing>,
+) -> Arrival {
+    let begun = || tracing.map(|tracing| TraceParent::begin(fastrand::f64() < tracing.sample));
     Arrival {
         at,
         source: Source { peer, forwarded: forwarded(peer, headers, trusted) },
         request_id: only(headers, &REQUEST_ID).and_then(RequestId::from_caller).unwrap_or_else(RequestId::random),
-        trace: only(headers, &TRACEPARENT).and_then(TraceParent::parse),
+        trace: only(headers, &TRACEPARENT).and_then(TraceParent::parse).or_else(begun),
     }
 }
 
@@ -77,7 +85,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let trusted = ["10.0.0.0/8".parse().expect("a net"), "::1/128".parse().expect("a net")];
-        arrival(Timestamp::UNIX_EPOCH, peer.parse().expect("an address"), &headers, &trusted)
+        arrival(Timestamp::UNIX_EPOCH, peer.parse().expect("an address"), &headers, &trusted, None)
     }
 
     #[test]

@@ -71,10 +71,11 @@ impl Edge {
             token.set_sensitive(true);
         }
         let has_body = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
-        let arrival = arrival(self.flow.live.clock.now(), peer, &head.headers, &self.trusted_proxies);
+        let (now, tracing) = (self.flow.live.clock.now(), self.flow.live.tracing.as_ref());
+        let arrival = arrival(now, peer, &head.headers, &self.trusted_proxies, tracing);
         let download = route::operation(&head.uri).map(Operation::as_str);
         let labels = Labels::of(download.or(seat.map(SeatAct::as_str)), &head.method);
-        let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics));
+        let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics), tracing.cloned());
         head.extensions.insert((arrival.clone(), start));
         let service = match &self.cors {
             // The layer would answer any OPTIONS with 200; only a preflight for what is served is one to answer.
@@ -180,7 +181,7 @@ fn finish(mut response: Response<Content>, trail: Trail, code: String) -> Respon
     if let Some(Ok(id)) = trail.entry.map(|entry| HeaderValue::from_str(&entry.to_string())) {
         response.headers_mut().insert(AUDIT_ID, id);
     }
-    response.extensions_mut().insert(Facts { code, entry: trail.entry, agent: trail.agent });
+    response.extensions_mut().insert(Facts { code, entry: trail.entry, agent: trail.agent, steps: trail.steps });
     response
 }
 

@@ -9,11 +9,13 @@ mod observe;
 mod pipeline;
 mod problem;
 mod seat;
+mod spans;
 mod stall;
 
 pub use listener::{Error, Server, Stop};
 pub use metrics::Metrics;
 pub use observe::ResponseBody;
+pub use spans::{RequestSpan, SpanSink, Step, Steps, Tracing};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub struct Live {
     pub gateway: Gateway,
     /// The transfer.
     pub relay: Relay,
+    /// Whom ended requests are told as spans; `None`: nobody, and no trace is begun here.
+    pub tracing: Option<Tracing>,
     /// Whether agents' own apps sign in, poll and sign out through us; otherwise there is nothing at those paths.
     pub pass_through: bool,
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::metrics::{Labels, Metrics};
+use super::spans::{RequestSpan, Steps, Tracing};
 use crate::audit::EntryId;
 use crate::cc::AgentId;
 use crate::relay::{Broken, RelayBody};
@@ -48,6 +50,7 @@ pub(super) struct Story {
     outcome: &'static str,
     bytes: u64,
     metrics: Arc<Metrics>,
+    tracing: Option<Tracing>,
 }
 
 /// What is known of a request when it has been answered.
@@ -59,14 +62,22 @@ pub(super) struct Facts {
     pub(super) entry: Option<EntryId>,
     /// The agent whose session was asked for.
     pub(super) agent: Option<AgentId>,
+    /// The steps that it went through.
+    pub(super) steps: Steps,
 }
 
 impl Story {
     /// Begins a story: one more request is in flight.
-    pub(super) fn begin(labels: Labels, arrival: Arrival, start: Instant, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn begin(
+        labels: Labels,
+        arrival: Arrival,
+        start: Instant,
+        metrics: Arc<Metrics>,
+        tracing: Option<Tracing>,
+    ) -> Self {
         metrics.started();
         let (facts, outcome) = (Facts::default(), "client_gone");
-        Self { labels, arrival, start, status: None, facts, outcome, bytes: 0, metrics }
+        Self { labels, arrival, start, status: None, facts, outcome, bytes: 0, metrics, tracing }
     }
 
     /// The response's head is decided.
@@ -76,12 +87,32 @@ impl Story {
         self.facts = facts;
         self.outcome = "answered";
     }
+
+    fn tell_spans(&self, took: Duration) {
+        let sampled = self.arrival.trace.as_ref().filter(|trace| trace.is_sampled());
+        let (Some(tracing), Some(trace)) = (&self.tracing, sampled) else { return };
+        tracing.sink.ended(&RequestSpan {
+            trace,
+            at: self.arrival.at,
+            took,
+            steps: self.facts.steps,
+            route: self.labels.route,
+            method: self.labels.method,
+            status: self.status.map(|status| status.as_u16()),
+            code: &self.facts.code,
+            outcome: self.outcome,
+            bytes: self.bytes,
+            request_id: self.arrival.request_id.as_str(),
+            entry: self.facts.entry,
+        });
+    }
 }
 
 impl Drop for Story {
     fn drop(&mut self) {
         let elapsed = self.start.elapsed();
         self.metrics.ended(elapsed);
+        self.tell_spans(elapsed);
         tracing::info!(
             target: "ccgate::access",
             request_id = %self.arrival.request_id,

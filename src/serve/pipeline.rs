@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Live;
 use super::failure::Failure;
+use super::spans::{Step, Steps};
 use crate::audit::{By, Class, Delivery, End, EntryId, OpenEntry, Outcome, Refusal, SessionUse};
 use crate::authn::{self, Caller, Decision};
 use crate::cc::{Kind, Meaning};
@@ -29,6 +30,7 @@ pub(super) struct Served {
 pub(super) struct Trail {
     pub(super) entry: Option<EntryId>,
     pub(super) agent: Option<crate::cc::AgentId>,
+    pub(super) steps: Steps,
 }
 
 /// What a request asks for, for the record of a token that is refused.
@@ -52,16 +54,22 @@ impl Live {
         let download = route::parse(head.version, &head.method, &head.uri, &head.headers)?;
         trail.agent = Some(download.agent());
         let caller = self.caller(head, &arrival, Asked::Download(&download)).await?;
+        trail.steps.over(Step::Authenticate, start.elapsed());
         let authorized = self.authorize(caller, download, arrival).await?;
+        trail.steps.over(Step::Authorize, start.elapsed());
         let (permit, lease) = match self.means(&authorized).await {
             Ok(means) => means,
             Err(failure) => return Err(self.refuse(&authorized, failure).await),
         };
+        trail.steps.over(Step::Session, start.elapsed());
         let mut entry = self.audit.open(authorized, used(&lease)).await?;
+        trail.steps.over(Step::Audit, start.elapsed());
         trail.entry = Some(*entry.id());
         entry.asking(self.relay.stop.clone());
         let asking = Asking::new(&self.relay.metrics, entry.download().file().kind());
-        match self.fetch(&mut entry, lease).await {
+        let fetched = self.fetch(&mut entry, lease).await;
+        trail.steps.over(Step::Upstream, start.elapsed());
+        match fetched {
             Ok((Answer::File(file), lease)) => {
                 asking.answered();
                 Ok(Served { response: self.relay.response(entry, file, lease.hold(), start), permit })

@@ -57,7 +57,8 @@ pub(crate) const IMPORTS: [(&str, Allowed); 23] = [
     // Operators name agents.
     ("admin", Allowed::These(&["cc"])),
     ("config", Allowed::AllLeft),
-    ("telemetry", Allowed::These(&["config"])),
+    // Spans are told by `serve`, and sent by the client of `net`.
+    ("telemetry", Allowed::These(&["net", "route", "serve", "config"])),
     ("app", Allowed::AllLeft),
     ("demo", Allowed::AllLeft),
     // `route` and `authn`: what `policy explain` asks about is read by the same code as a request. `cc`, `upstream` and

@@ -32,6 +32,7 @@ mod metrics;
 mod mount;
 mod online;
 mod operators;
+mod otlp;
 mod plain;
 mod politeness;
 mod ranges;

@@ -1,0 +1,119 @@
+//! The trace that a request belongs to (W3C Trace Context, <https://www.w3.org/TR/trace-context/>), and its own place in it. It
+//! holds nothing of who asks for what.
+
+/// A trace as version 00 of `traceparent` has it (section 3.2), and the ids of the spans that this request is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceParent {
+    /// 32 hex digits.
+    trace: String,
+    /// The caller's span; 0 where the trace began here.
+    parent: u64,
+    /// This request.
+    span: u64,
+    /// The calls to the gateway that are made for it.
+    call: u64,
+    flags: u8,
+}
+
+/// The flag by which a caller says that it records the trace, too (section 3.2.2.5.1).
+const SAMPLED: u8 = 1;
+
+impl TraceParent {
+    /// Reads a header's value; `None` where it is malformed, of another version, or all zeros.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let hex = |part: &str, len: usize| {
+            part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let some = |part: &str| part.bytes().any(|byte| byte != b'0');
+        let fits = version == "00" && hex(trace, 32) && some(trace) && hex(parent, 16) && some(parent) && hex(flags, 2);
+        if !fits || parts.next().is_some() {
+            return None;
+        }
+        let (parent, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
+        Some(Self::here(trace.to_owned(), parent, flags))
+    }
+
+    /// A trace that begins here; `sampled`: whether it is recorded.
+    pub fn begin(sampled: bool) -> Self {
+        Self::here(uuid::Uuid::new_v4().simple().to_string(), 0, u8::from(sampled))
+    }
+
+    fn here(trace: String, parent: u64, flags: u8) -> Self {
+        let (span, call) = uuid::Uuid::new_v4().as_u64_pair();
+        Self { trace, parent, span: span | 1, call: call | 1, flags }
+    }
+
+    /// The trace's id: 32 hex digits.
+    pub fn trace_id(&self) -> &str {
+        &self.trace
+    }
+
+    /// Whether the caller, or the one who began it here, wants it recorded.
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The caller's span; `None` where the trace began here.
+    pub const fn parent(&self) -> Option<u64> {
+        if self.parent == 0 { None } else { Some(self.parent) }
+    }
+
+    /// The span of this request.
+    pub const fn span(&self) -> u64 {
+        self.span
+    }
+
+    /// The span of the calls that are made on behalf of it.
+    pub const fn call(&self) -> u64 {
+        self.call
+    }
+
+    /// The header for a call made on behalf of this request: the same trace and flags, with the call's span as the parent.
+    pub fn child(&self) -> String {
+        format!("00-{}-{:016x}-{:02x}", self.trace, self.call, self.flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_trace_is_continued_under_a_new_parent() {
+        let trace = TraceParent::parse(TEXT).expect("the example of the specification");
+        assert_eq!(
+            (trace.trace_id(), trace.parent()),
+            ("4bf92f3577b34da6a3ce929d0e0e4736", Some(0x00f0_67aa_0ba9_02b7))
+        );
+        let child = TraceParent::parse(&trace.child()).expect("well formed");
+        assert_eq!((child.trace_id(), child.is_sampled()), (trace.trace_id(), true));
+        assert_eq!(child.parent(), Some(trace.call()), "a call stands below its own span");
+        assert_ne!(trace.span(), trace.call());
+        for bad in [
+            "",
+            "00-0-0-0",
+            &TEXT.replace("00-4", "01-4"),
+            &TEXT.to_uppercase(),
+            &format!("{TEXT}-x"),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert_eq!(TraceParent::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_begins_here_has_no_parent() {
+        for sampled in [true, false] {
+            let trace = TraceParent::begin(sampled);
+            assert_eq!((trace.parent(), trace.is_sampled()), (None, sampled));
+            let child = TraceParent::parse(&trace.child()).expect("well formed");
+            assert_eq!((child.trace_id(), child.is_sampled()), (trace.trace_id(), sampled));
+        }
+        assert_ne!(TraceParent::begin(true).trace_id(), TraceParent::begin(true).trace_id());
+    }
+}

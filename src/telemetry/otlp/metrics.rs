@@ -1,0 +1,191 @@
+//! The metrics page, sent instead of scraped: the same families, names and labels. It measures nothing of its own but what was
+//! exported.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1 as otlp;
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, metric::Data, number_data_point::Value};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::{IntCounterVec, Opts, Registry};
+use tokio_util::sync::CancellationToken;
+
+use super::{Collector, Origin, text};
+use crate::clock::Clock;
+
+/// Where OTLP's receivers take metrics.
+const PATH: &str = "/v1/metrics";
+
+/// What was exported, and what was not.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    spans: IntCounterVec,
+    pages: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers `ccgate_otlp_*`.
+    ///
+    /// # Errors
+    /// They are registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let spans = Opts::new(
+            "ccgate_otlp_spans_total",
+            "Spans for the collector: sent, failed (not taken), dropped (queue full).",
+        );
+        let pages = Opts::new("ccgate_otlp_metrics_total", "Metrics pages for the collector: sent or failed.");
+        let (spans, pages) = (IntCounterVec::new(spans, &["outcome"])?, IntCounterVec::new(pages, &["outcome"])?);
+        registry.register(Box::new(spans.clone()))?;
+        registry.register(Box::new(pages.clone()))?;
+        for outcome in ["sent", "failed", "dropped"] {
+            spans.with_label_values(&[outcome]);
+        }
+        Ok(Self { spans, pages })
+    }
+
+    pub(super) fn spans_dropped(&self, count: usize) {
+        self.spans.with_label_values(&["dropped"]).inc_by(count as u64);
+    }
+
+    pub(super) fn spans_sent(&self, count: usize, taken: bool) {
+        self.spans.with_label_values(&[outcome(taken)]).inc_by(count as u64);
+    }
+
+    fn page_sent(&self, taken: bool) {
+        self.pages.with_label_values(&[outcome(taken)]).inc();
+    }
+}
+
+const fn outcome(taken: bool) -> &'static str {
+    if taken { "sent" } else { "failed" }
+}
+
+/// Sends the page in turn.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    collector: Collector,
+    origin: Arc<Origin>,
+    counts: Metrics,
+    registry: Registry,
+    clock: Clock,
+    since: Timestamp,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        collector: Collector,
+        origin: Arc<Origin>,
+        counts: Metrics,
+        registry: Registry,
+        clock: Clock,
+    ) -> Self {
+        let since = clock.now();
+        Self { collector, origin, counts, registry, clock, since }
+    }
+
+    /// Sends each `interval` until it is stopped, and a last time then.
+    pub(super) async fn run(self, interval: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let stopped = tokio::select! {
+                biased;
+                () = stop.cancelled() => true,
+                _ = ticks.tick() => false,
+            };
+            let sent = self.collector.send(PATH, &self.message()).await;
+            self.counts.page_sent(sent.is_ok());
+            if let Err(error) = sent {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the collector did not get the metrics");
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    fn message(&self) -> ExportMetricsServiceRequest {
+        let times = Times { since: nanoseconds(self.since), now: nanoseconds(self.clock.now()) };
+        let metrics = self.registry.gather().iter().filter_map(|family| metric(family, times)).collect();
+        let scope =
+            otlp::ScopeMetrics { scope: Some(self.origin.scope.clone()), metrics, ..otlp::ScopeMetrics::default() };
+        let of_us = otlp::ResourceMetrics {
+            resource: Some(self.origin.resource.clone()),
+            scope_metrics: vec![scope],
+            ..otlp::ResourceMetrics::default()
+        };
+        ExportMetricsServiceRequest { resource_metrics: vec![of_us] }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) since: u64,
+    pub(super) now: u64,
+}
+
+fn nanoseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or_default()
+}
+
+/// OpenTelemetry's mapping of Prometheus' kinds, the other way round; a summary has none here, and we have no summary.
+pub(super) fn metric(family: &MetricFamily, times: Times) -> Option<otlp::Metric> {
+    let (points, cumulative) = (family.get_metric(), AggregationTemporality::Cumulative as i32);
+    let data = match family.get_field_type() {
+        MetricType::COUNTER => Data::Sum(otlp::Sum {
+            data_points: points.iter().map(|point| number(point, point.get_counter().get_value(), times)).collect(),
+            aggregation_temporality: cumulative,
+            is_monotonic: true,
+        }),
+        MetricType::GAUGE => Data::Gauge(otlp::Gauge {
+            data_points: points.iter().map(|point| number(point, point.get_gauge().get_value(), times)).collect(),
+        }),
+        MetricType::HISTOGRAM => Data::Histogram(otlp::Histogram {
+            data_points: points.iter().map(|point| histogram(point, times)).collect(),
+            aggregation_temporality: cumulative,
+        }),
+        MetricType::SUMMARY | MetricType::UNTYPED => return None,
+    };
+    let (name, description) = (family.name().to_owned(), family.help().to_owned());
+    Some(otlp::Metric { name, description, data: Some(data), ..otlp::Metric::default() })
+}
+
+fn labels(point: &Metric) -> Vec<KeyValue> {
+    point.get_label().iter().map(|label| text(label.name(), label.value())).collect()
+}
+
+fn number(point: &Metric, value: f64, times: Times) -> otlp::NumberDataPoint {
+    otlp::NumberDataPoint {
+        attributes: labels(point),
+        start_time_unix_nano: times.since,
+        time_unix_nano: times.now,
+        value: Some(Value::AsDouble(value)),
+        ..otlp::NumberDataPoint::default()
+    }
+}
+
+/// Prometheus counts all below a bound, OTLP those between two; the last bucket of both is for all above.
+fn histogram(point: &Metric, times: Times) -> otlp::HistogramDataPoint {
+    let histogram = point.get_histogram();
+    let finite = histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
+    let (mut bounds, mut counts, mut below) = (Vec::new(), Vec::new(), 0);
+    for bucket in finite {
+        bounds.push(bucket.upper_bound());
+        counts.push(bucket.cumulative_count().saturating_sub(below));
+        below = bucket.cumulative_count();
+    }
+    counts.push(histogram.get_sample_count().saturating_sub(below));
+    otlp::HistogramDataPoint {
+        attributes: labels(point),
+        start_time_unix_nano: times.since,
+        time_unix_nano: times.now,
+        count: histogram.get_sample_count(),
+        sum: Some(histogram.get_sample_sum()),
+        bucket_counts: counts,
+        explicit_bounds: bounds,
+        ..otlp::HistogramDataPoint::default()
+    }
+}
