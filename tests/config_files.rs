@@ -169,8 +169,9 @@ fn the_reference_is_a_good_configuration_with_the_defaults() {
 /// Each optional key of the reference can be used as it stands there.
 #[test]
 fn what_is_commented_out_in_the_reference_is_good_too() {
-    let redis = uncommented(&["jwks_file", "state_file", "state_key_file", "nats"]).replace("store: memory ", "store:");
-    let state = uncommented(&["jwks_file", "redis"]).replace("ship: none ", "ship:");
+    let redis =
+        uncommented(&["urls", "jwks_file", "state_file", "state_key_file", "nats"]).replace("store: memory ", "store:");
+    let state = uncommented(&["urls", "jwks_file", "redis"]).replace("ship: none ", "ship:");
     for text in [redis, state].map(|text| text.replace("witnesses: [] ", "witnesses:")) {
         let config = load_text(&text).expect("good");
         assert_eq!(config.audit.witnesses.len(), 1);

@@ -104,8 +104,8 @@ fn authenticator(keys: KeySource) -> Result<Authenticator, ccgate::authn::Config
         algorithms: Algorithm::ALL.to_vec(),
         keys,
         ca_file: None,
+        certificate_bound: false,
         claims: Claims {
-            certificate_bound: false,
             purpose: Some("/purpose".parse().expect("a pointer")),
             ticket: Some("/ticket".parse().expect("a pointer")),
             ..Claims::default()

@@ -30,9 +30,6 @@ pub enum StartError {
     /// The upstream's TLS files can't be used.
     #[error("the connection to the upstream cannot be set up")]
     Upstream(#[source] net::TlsError),
-    /// The upstream's URL names no host.
-    #[error("upstream.url names no host")]
-    UpstreamUrl,
     /// The verification of tokens can't be set up.
     #[error("tokens cannot be verified (auth)")]
     Auth(#[from] authn::ConfigError),

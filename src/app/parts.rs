@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::uri::Authority;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +99,9 @@ impl Parts {
         let gateway = if before.upstream == config.upstream && !touched.within("upstream") {
             self.gateway.clone()
         } else {
-            gateway(config, metrics)?
+            let next = gateway(config, metrics)?;
+            next.follow(&self.gateway);
+            next
         };
         Self::with(config, policy, authenticator, gateway)
     }
@@ -153,12 +154,7 @@ fn policy(config: &Config, metrics: &Metrics) -> Result<Policy, StartError> {
 }
 
 fn gateway(config: &Config, metrics: &Metrics) -> Result<Gateway, StartError> {
-    let upstream = upstream::Config {
-        authority: upstream_authority(config)?,
-        client: config.upstream.client.clone(),
-        idle_timeout: config.upstream.idle_timeout,
-    };
-    Gateway::new(&upstream, metrics.upstream.clone()).map_err(StartError::Upstream)
+    Gateway::new(&config.upstream.gateway(), metrics.upstream.clone()).map_err(StartError::Upstream)
 }
 
 /// Recovers the audit log and starts its writer.
@@ -244,7 +240,7 @@ pub(super) async fn session_store(
 ) -> Result<Shared, StartError> {
     let alone = |store| Shared { store, budgets: None };
     let section = &config.sessions;
-    let (context, per_second) = (upstream_authority(config)?.to_string(), section.sign_ins.per_second);
+    let (context, per_second) = (config.upstream.name(), section.sign_ins.per_second);
     match &section.store {
         config::Store::Memory(None) => Ok(alone(store::Memory::new(clock, per_second))),
         config::Store::Memory(Some(state)) => {
@@ -278,10 +274,6 @@ fn key_of(error: &ConnectError, redis: &store::redis::Config) -> &'static str {
         ConnectError::Prefix | ConnectError::Foreign { .. } => "sessions.store.redis.prefix",
         ConnectError::Unavailable(_) => "sessions.store.redis",
     }
-}
-
-fn upstream_authority(config: &Config) -> Result<Authority, StartError> {
-    config.upstream.url.authority().cloned().ok_or(StartError::UpstreamUrl)
 }
 
 /// By which rules sessions live; reads the callback's token.

@@ -1,5 +1,6 @@
 //! The bearer secret of a signed-in agent. Whoever has it is the agent, so it can be sent but never printed.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use aws_lc_rs::hmac;
@@ -51,6 +52,12 @@ impl Guid {
         value
     }
 
+    /// The name of the node that the session lives on, as it stands behind the first dot; it is no secret. `None`: there is
+    /// no dot.
+    pub fn node(&self) -> Option<&str> {
+        self.0.expose_secret().split_once('.').map(|(_secret, node)| node)
+    }
+
     /// The text itself, still as a secret: only for sealing it.
     pub(crate) const fn as_secret(&self) -> &SecretString {
         &self.0
@@ -74,6 +81,38 @@ impl Guid {
     /// Whether both are the same secret.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+/// The name of a node, as it stands behind the dot of a [`Guid`] (`AgentGateway0`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeName(String);
+
+/// The text is no name of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a node's name is 1 to {} letters, digits, `-` and `_`, as in AgentGateway0", NodeName::CHARS_MAX)]
+pub struct NodeNameError;
+
+impl NodeName {
+    /// Longest name that is taken; the longest behind 48 hex digits of a [`Guid`].
+    pub const CHARS_MAX: usize = 79;
+
+    /// Reads a name. Case counts, as it does for the load balancer.
+    pub fn parse(text: &str) -> Result<Self, NodeNameError> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let fits = (1..=Self::CHARS_MAX).contains(&text.len()) && text.bytes().all(known);
+        if fits { Ok(Self(text.to_owned())) } else { Err(NodeNameError) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for NodeName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -168,6 +207,24 @@ mod tests {
             assert!(read.header_value().is_sensitive());
         }
         assert!(read("JSESSIONID=279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0; Path=/; HttpOnly").is_ok());
+    }
+
+    #[test]
+    fn a_guid_of_either_shape_tells_its_node() {
+        for (guid, node) in [
+            (UUID, Some("AgentGateway0")),
+            (HEX, Some("AgentGateway1")),
+            ("0123456789abcdef", None),
+            ("0123456789abcdef.", Some("")),
+        ] {
+            assert_eq!(Guid::from_text(guid).expect("a Guid").node(), node, "{guid}");
+        }
+        for good in ["AgentGateway0", "a", "node_1-b", &"n".repeat(79)] {
+            assert_eq!(NodeName::parse(good).expect(good).as_str(), good);
+        }
+        for bad in ["", ".AgentGateway0", "Agent Gateway", "a.b", "a/b", "ä", &"n".repeat(80)] {
+            assert!(NodeName::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

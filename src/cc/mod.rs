@@ -18,5 +18,5 @@ pub use file_path::{FilePath, FilePathError};
 pub use file_ref::{
     CallId, ChatDate, FieldError, FileName, FileRef, FileType, Kind, LocationId, Operation, Owner, Uuid, ZoneOffset,
 };
-pub use guid::{Guid, GuidError, GuidTag, GuidTagKey};
+pub use guid::{Guid, GuidError, GuidTag, GuidTagKey, NodeName, NodeNameError};
 pub use retcode::{Meaning, Retcode};

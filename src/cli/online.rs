@@ -7,9 +7,12 @@ mod report;
 mod ship;
 mod store;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use http::Uri;
+use http::uri::Authority;
 use prometheus::Registry;
 
 use super::{CheckArgs, Exit, check};
@@ -98,44 +101,74 @@ async fn issuers(config: &Config, report: &mut Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// TLS, and a call with a made-up Guid, which changes nothing: the gateway refuses it in its own words.
+/// Every URL, one after the other. The gateway that is asked further is made of all of them; there is one where a URL of
+/// `urls` answers, so that an agent could be signed in.
 async fn upstream(config: &Config, agent: Option<AgentId>, report: &mut Report<'_>) -> io::Result<Option<Gateway>> {
     let section = &config.upstream;
-    let gateway = section.url.authority().cloned().map(|authority| {
-        let upstream =
-            upstream::Config { authority, client: section.client.clone(), idle_timeout: section.idle_timeout };
-        let metrics = upstream::Metrics::register(&Registry::new()).map_err(io::Error::other)?;
-        Ok::<_, io::Error>(Gateway::new(&upstream, metrics))
-    });
-    let gateway = match gateway.transpose()? {
-        Some(Ok(gateway)) => gateway,
-        Some(Err(error)) => {
+    let whole = match gateway(section.gateway())? {
+        Ok(gateway) => gateway,
+        Err(error) => {
             report.tell(&Finding::problem("upstream", causes(&error), ""))?;
             return Ok(None);
         }
-        None => return Ok(None),
     };
     let anybody = agent.or_else(|| AgentId::try_from(AgentId::MIN).ok());
-    let guid = Guid::from_text(&format!("{}.none", uuid::Uuid::new_v4())).ok();
-    let Some((agent, guid)) = anybody.zip(guid) else { return Ok(None) };
-    let patience = section.client.connect_timeout.saturating_add(section.client.response_timeout);
-    let answer = tokio::time::timeout(patience, gateway.poll(agent, &guid)).await;
-    let answer = answer.unwrap_or(Err(upstream::Error::Timeout));
-    let finding = reached(config, &answer);
-    let answers = finding.is_ok();
-    report.tell(&finding)?;
-    if matches!(answer, Err(upstream::Error::Untrusted { .. })) {
-        for finding in shown(config).await {
-            report.tell(&finding)?;
+    let Some(agent) = anybody else { return Ok(None) };
+    let mut answers = false;
+    for (key, at) in keys(config) {
+        let alone = upstream::Config { urls: vec![at.clone()], nodes: BTreeMap::new(), ..section.gateway() };
+        let Ok(gateway) = gateway(alone)? else { continue };
+        let answer = ask(config, agent, &gateway).await;
+        let finding = reached(config, &key, &at, &answer);
+        answers |= finding.is_ok() && section.urls.contains(&at);
+        report.tell(&finding)?;
+        if matches!(answer, Err(upstream::Error::Untrusted { .. })) {
+            for finding in shown(config, &at).await {
+                report.tell(&finding)?;
+            }
         }
     }
-    Ok(answers.then_some(gateway))
+    Ok(answers.then_some(whole))
+}
+
+fn gateway(upstream: upstream::Config) -> io::Result<Result<Gateway, net::TlsError>> {
+    let metrics = upstream::Metrics::register(&Registry::new()).map_err(io::Error::other)?;
+    Ok(Gateway::new(&upstream, metrics))
+}
+
+/// Each URL once, and the key under which it stands.
+fn keys(config: &Config) -> Vec<(String, Authority)> {
+    let section = &config.upstream;
+    let mut keys: Vec<_> = match section.urls.as_slice() {
+        [one] => vec![("upstream.url".to_owned(), one.clone())],
+        urls => {
+            let urls = urls.iter().enumerate();
+            urls.map(|(index, at)| (format!("upstream.urls[{index}]"), at.clone())).collect()
+        }
+    };
+    for (name, at) in &section.nodes {
+        if !section.urls.contains(at) {
+            keys.push((format!("upstream.nodes.{}", name.as_str()), at.clone()));
+        }
+    }
+    keys
+}
+
+/// TLS, and a call with a made-up Guid, which changes nothing: the gateway refuses it in its own words.
+async fn ask(config: &Config, agent: AgentId, gateway: &Gateway) -> Result<Option<Guid>, upstream::Error> {
+    let section = &config.upstream;
+    let patience = section.client.connect_timeout.saturating_add(section.client.response_timeout);
+    let made_up = Guid::from_text(&format!("{}.none", uuid::Uuid::new_v4()));
+    let guid = made_up.map_err(|_| upstream::Error::Protocol("no Guid could be made up"))?;
+    tokio::time::timeout(patience, gateway.poll(agent, &guid)).await.unwrap_or(Err(upstream::Error::Timeout))
 }
 
 /// The certificates that the gateway shows, so that a person can compare them with the gateway's own, and pin.
-async fn shown(config: &Config) -> Vec<Finding> {
+async fn shown(config: &Config, at: &Authority) -> Vec<Finding> {
     let client = &config.upstream.client;
-    let seen = net::seen_certificates(&client.tls, &config.upstream.url, client.connect_timeout).await;
+    let url = Uri::builder().scheme("https").authority(at.clone()).path_and_query("/").build();
+    let Ok(url) = url else { return Vec::new() };
+    let seen = net::seen_certificates(&client.tls, &url, client.connect_timeout).await;
     let told = |(index, seen): (usize, &net::SeenCertificate)| {
         let net::SeenCertificate { subject, issuer, not_after, pin, authority } = seen;
         let kind = if *authority { ", an authority's" } else { "" };
@@ -172,13 +205,12 @@ fn mend(error: &upstream::Error) -> (&'static str, &'static str) {
     }
 }
 
-fn reached(config: &Config, answer: &Result<Option<Guid>, upstream::Error>) -> Finding {
+fn reached(config: &Config, key: &str, at: &Authority, answer: &Result<Option<Guid>, upstream::Error>) -> Finding {
     let section = &config.upstream;
-    let at = section.url.authority().map(ToString::to_string).unwrap_or_default();
     let seconds = |time: Duration| config::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     match answer {
         Ok(_) | Err(upstream::Error::Refused { .. }) => {
-            Finding::ok("upstream.url", format!("{at} is trusted and answers as CC-Gateway does"))
+            Finding::ok(key, format!("{at} is trusted and answers as CC-Gateway does"))
         }
         Err(error @ upstream::Error::Untrusted { .. }) => {
             let (key, next) = mend(error);
@@ -191,11 +223,11 @@ fn reached(config: &Config, answer: &Result<Option<Guid>, upstream::Error>) -> F
         }
         Err(error @ (upstream::Error::Unreachable { .. } | upstream::Error::Closed { .. })) => {
             let next = "look at the address, at the network between, and at upstream.connect_timeout";
-            Finding::problem("upstream.url", format!("{at}: {}", causes(error)), next)
+            Finding::problem(key, format!("{at}: {}", causes(error)), next)
         }
         Err(error) => {
             let next = "is that CC-Gateway, or something in between?";
-            Finding::problem("upstream.url", format!("{at}: {}", causes(error)), next)
+            Finding::problem(key, format!("{at}: {}", causes(error)), next)
         }
     }
 }

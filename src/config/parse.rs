@@ -5,6 +5,7 @@ mod budgets;
 mod sessions;
 mod ship;
 mod telemetry;
+mod upstream;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +19,11 @@ use super::grammar;
 use super::problem::{Problem, shown};
 use super::raw::{self, Raw};
 use super::reload::resolve;
-use super::sections::{Admin, Audit, Config, Drain, Log, Reload, Server, Upstream};
+use super::sections::{Admin, Audit, Config, Drain, Log, Reload, Server};
 use super::tree::Node;
 use super::units::Duration;
 use crate::authn::{self, Claims, IssuerConfig, KeySource};
-use crate::net::{ClientConfig, ClientTls, ServerTls, ServerTrust};
+use crate::net::ServerTls;
 use crate::policy;
 
 /// Reads a fitting [`Raw`]. `folder` is where relative names of files start that stand in the file.
@@ -143,52 +144,6 @@ impl Parser<'_> {
         }
     }
 
-    fn upstream(&mut self, raw: raw::Upstream) -> Option<Upstream> {
-        if raw.trust == raw::Trust::Pin {
-            self.pins_alone(&raw);
-        }
-        let url = self.required("upstream.url", raw.url, "as in https://10.244.154.23:8043");
-        let url = url.and_then(|url| self.read("upstream.url", &url, grammar::upstream));
-        if let Some(name) = &raw.server_name {
-            self.read("upstream.server_name", name, grammar::server_name);
-        }
-        let pin_sha256 = self.each("upstream.pin_sha256", &raw.pin_sha256, grammar::pin);
-        let trust = match raw.trust {
-            raw::Trust::Ca => ServerTrust::Authorities,
-            raw::Trust::Pin => ServerTrust::Pins,
-        };
-        let client_cert = self.client_cert("upstream", raw.client_cert_file, raw.client_key_file);
-        let ca_file = raw.ca_file.map(|file| self.file("upstream.ca_file", file));
-        Some(Upstream {
-            url: url?,
-            client: ClientConfig {
-                tls: ClientTls { ca_file, trust, server_name: raw.server_name, pin_sha256, client_cert },
-                connect_timeout: raw.connect_timeout.get(),
-                response_timeout: raw.response_timeout.get(),
-            },
-            idle_timeout: raw.idle_timeout.get(),
-        })
-    }
-
-    /// What makes no sense where pins alone decide.
-    fn pins_alone(&mut self, raw: &raw::Upstream) {
-        if raw.pin_sha256.is_empty() && !self.is_dropped("upstream.pin_sha256") {
-            let next = "name the pin of the gateway's key: `ccgate check --online` shows it, to be compared with the gateway's own";
-            self.fail("upstream.trust", "pin, and upstream.pin_sha256 is empty: nobody could be trusted", next);
-        }
-        if raw.ca_file.is_some() {
-            self.fail(
-                "upstream.ca_file",
-                "given beside upstream.trust: pin, which asks no authority",
-                "keep one of the two",
-            );
-        }
-        if raw.server_name.is_some() {
-            let next = "it is only what the gateway is asked for (SNI)";
-            self.warn("upstream.server_name", "not verified: with upstream.trust: pin the key is the name", next);
-        }
-    }
-
     /// Tokens that have to be bound to certificates need certificates.
     fn bound_tokens(&mut self, server: &Server, auth: &authn::Config) {
         let asked = server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
@@ -196,23 +151,6 @@ impl Parser<'_> {
             let what = "true, and no client certificate is asked for: every token would be refused";
             let path = format!("auth.issuers[{index}].certificate_bound");
             self.fail(&path, what, "name server.tls.client_ca_file; behind a proxy that ends TLS this cannot be used");
-        }
-    }
-
-    /// Our certificate and its key come together or not at all.
-    fn client_cert(&mut self, group: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Option<(PathBuf, PathBuf)> {
-        let (cert_path, key_path) = (&format!("{group}.client_cert_file"), &format!("{group}.client_key_file"));
-        match (&cert, &key) {
-            (Some(_), None) => self.lacks(cert_path, key_path),
-            (None, Some(_)) => self.lacks(key_path, cert_path),
-            _ => {}
-        }
-        Some((self.file(cert_path, cert?), self.file(key_path, key?)))
-    }
-
-    fn lacks(&mut self, given: &str, missing: &str) {
-        if !self.is_dropped(missing) {
-            self.fail(given, format!("needs {missing}"), "name both files or none");
         }
     }
 

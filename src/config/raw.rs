@@ -6,6 +6,7 @@ mod sessions;
 mod ship;
 mod telemetry;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -184,8 +185,16 @@ impl Default for Admin {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
     /// Where the gateway is, https only: `https://10.244.154.23:8043`, with or without its base path `/agentgateway/resource`.
-    #[schemars(required)]
+    /// Exactly one of `url` and `urls` is required.
     pub(super) url: Option<String>,
+    /// In place of `url`: several, 1 to 16, of load balancers (NSLB) or of gateways. Sign-ins go to them in turn. The first
+    /// one stands for the upstream in the session store, so it stays the first.
+    #[schemars(length(min = 1, max = 16))]
+    pub(super) urls: Option<Vec<String>>,
+    /// Where the sessions of each node live: the name behind the dot of a Guid (`AgentGateway0`) and the node's URL. Calls
+    /// in such a session go there and nowhere else; needed for gateways that share no sessions.
+    #[schemars(extend("maxProperties" = 64))]
+    pub(super) nodes: BTreeMap<String, String>,
     /// What the gateway's certificate is held against: `ca`, the authorities (and the pins, if there are any); `pin`, the pins and the certificate's time alone, for a certificate that is signed by itself or is an authority's.
     pub(super) trust: Trust,
     /// File with the certificates to trust, PEM; without it the system's. Not with `trust: pin`.
@@ -216,6 +225,8 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             url: None,
+            urls: None,
+            nodes: BTreeMap::new(),
             trust: Trust::Ca,
             ca_file: None,
             server_name: None,

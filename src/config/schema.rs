@@ -22,9 +22,12 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
-/// The schema of a child: a key of a group.
+/// The schema of a child: a key of a group, or any of a map, whose keys are the writer's own.
 pub(super) fn child<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
-    properties(schema)?.get(key)
+    match properties(schema) {
+        Some(properties) => properties.get(key),
+        None => schema.get("additionalProperties").filter(|child| child.is_object()),
+    }
 }
 
 /// The keys of a group, in order; none for any other value.

@@ -1,16 +1,19 @@
 //! The configuration as the program uses it: parsed values, one struct for each section of the file. It reads nothing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use ipnet::IpNet;
 
 use super::raw::Algorithm;
 pub use super::raw::{Digest, Durability, Format, KeepAlive, Level, SignIn};
+use crate::cc::NodeName;
 use crate::net::{ClientConfig, ServerTls};
-use crate::{audit, authn, budget, policy};
+use crate::{audit, authn, budget, policy, upstream};
 
 /// A whole configuration; every rule that needs no file but its own has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,12 +118,27 @@ pub struct Admin {
 /// The gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Scheme (https) and authority; the path is `/`.
-    pub url: Uri,
+    /// Host and port of each URL, each once; at least one.
+    pub urls: Vec<Authority>,
+    /// Where the sessions of each node live.
+    pub nodes: BTreeMap<NodeName, Authority>,
     /// Trust, identity, and the deadlines of connecting and of the response head.
     pub client: ClientConfig,
     /// Silence inside a body for so long ends the download.
     pub idle_timeout: Duration,
+}
+
+impl Upstream {
+    /// The configuration of its client.
+    pub fn gateway(&self) -> upstream::Config {
+        let (urls, nodes) = (self.urls.clone(), self.nodes.clone());
+        upstream::Config { urls, nodes, client: self.client.clone(), idle_timeout: self.idle_timeout }
+    }
+
+    /// What stands for the upstream where several processes share sessions: the first URL's host and port.
+    pub fn name(&self) -> String {
+        self.urls.first().map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 impl From<Algorithm> for authn::Algorithm {

@@ -40,10 +40,15 @@ fn value(node: &mut Node, schema: &Schema, path: &str, findings: &mut Findings) 
         return word_or_group(node, schema, path, findings).map_err(|problem| problem.at(origin));
     }
     let checked = match (kind, &mut node.value) {
-        ("object", Value::Map(entries)) => {
-            group(entries, schema, path, findings);
-            Ok(())
-        }
+        ("object", Value::Map(entries)) => match number(schema, "maxProperties") {
+            Some(max) if entries.len() as u64 > max => {
+                Err(Problem::error(path, format!("{} entries, at most {max}", entries.len()), ""))
+            }
+            _ => {
+                group(entries, schema, path, findings);
+                Ok(())
+            }
+        },
         ("array", Value::List(items)) => list(items, schema, path, findings),
         ("string", Value::Text(value)) => text(value, schema, path),
         ("integer", Value::Number(number)) => integer(number, schema, path),

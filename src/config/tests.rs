@@ -3,6 +3,7 @@
 mod budgets;
 mod ship;
 mod tls;
+mod upstream;
 
 use std::path::PathBuf;
 
@@ -82,7 +83,7 @@ fn the_smallest_file_has_the_defaults_of_the_contract() {
     assert_eq!(config.admin.listen.to_string(), "0.0.0.0:9090");
     assert_eq!((config.server.max_connections, config.server.max_downloads), (4096, 1024));
     assert_eq!(config.server.drain.timeout.as_secs(), 300);
-    assert_eq!(config.upstream.url.to_string(), "https://10.244.154.23:8043/");
+    assert_eq!(config.upstream.urls, ["10.244.154.23:8043"]);
     assert_eq!(config.upstream.client.response_timeout.as_secs(), 30);
     assert_eq!(config.auth.max_token_lifetime.as_secs(), 86_400);
     let [issuer] = config.auth.issuers.as_slice() else { panic!("one issuer") };

@@ -2,21 +2,29 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connector::{ConnectError, Connector};
+use super::line::{self, Line, Lines};
+use super::resolve::{Names, Resolve, SystemResolver};
 use super::tls::trust_nobody;
 use super::{ClientTls, TlsError, Untrusted};
+
+#[cfg(test)]
+mod tests;
 
 /// How long a connection is kept for reuse. Shorter than the 20 s after which Tomcat closes an idle one, so that a
 /// request seldom meets a connection that is being closed.
@@ -25,6 +33,16 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections kept for reuse, per server: 10,000 sessions that poll leave some 350 idle at any time, and a new one costs a
 /// TLS handshake. About 30 KiB each.
 const POOL_IDLE_MAX: usize = 512;
+
+/// Age of a connection to a name after which it carries no further request, or up to a fifth sooner: so a change of the
+/// name's addresses is followed within that time, or when the last body that runs has ended.
+const AGE_MAX: Duration = Duration::from_mins(5);
+
+/// Interim answers (1xx) taken before the answer itself. The gateway has no reason to send any.
+const INTERIM_MAX: u32 = 8;
+
+/// How often a request gets a new connection, where the one before was closed when not a byte of it was written.
+const UNWRITTEN_MAX: u32 = 3;
 
 /// Header fields taken in a response head; more is a broken answer.
 const RESPONSE_HEADERS_MAX: usize = 64;
@@ -48,13 +66,15 @@ pub struct ClientConfig {
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: legacy::Client<Connector, Full<Bytes>>,
+    lines: Arc<Lines>,
+    connect_timeout: Duration,
     deadline: Duration,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection could be made.
+    /// No connection could be made, so nothing was sent.
     #[error("the server cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server's certificate does not verify, or the TLS handshake failed otherwise.
@@ -63,12 +83,21 @@ pub enum Error {
     /// No response head, or no whole document, in time.
     #[error("no answer in time")]
     Timeout,
-    /// The connection was closed before a whole head of an answer: the request may be sent again, if it changes nothing.
+    /// The connection was closed before a whole head of an answer.
     #[error("the connection was closed before an answer")]
-    Closed(#[source] legacy::Error),
+    Closed {
+        /// What the connection says.
+        source: legacy::Error,
+        /// It had carried requests before, and not a byte of an answer to this one came: the server most likely closed it
+        /// for its age, and the request may be sent again if it changes nothing (RFC 9112 section 9.3.1).
+        stale: bool,
+    },
     /// What came is no HTTP/1.1 answer.
     #[error("the answer is not HTTP")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// One interim answer (1xx) after the other.
+    #[error("there are more than {INTERIM_MAX} interim answers")]
+    Interim,
     /// The answer's length is given in more than one way, so where it ends is a guess (RFC 9112 section 6.3).
     #[error("the answer is framed in more than one way")]
     Framing,
@@ -80,17 +109,49 @@ pub enum Error {
     TooLarge(usize),
 }
 
+impl Error {
+    /// Whether it is certain that no byte of the request was sent.
+    pub const fn is_unsent(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            // An alert can come after the handshake, in answer to our certificate: the request may be under way by then.
+            Self::Untrusted(error) => !matches!(error, Untrusted::Refused(_)),
+            _ => false,
+        }
+    }
+}
+
+/// Why no connection is waited for any longer.
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("no connection within {0:?}")]
+    Slow(Duration),
+    #[error("each connection was closed before the request could be written")]
+    Closing,
+}
+
 impl Client {
     /// Builds a client; reads the TLS files.
     pub fn new(config: &ClientConfig) -> Result<Self, TlsError> {
-        let connector = Connector::new(Arc::new(config.tls.build()?), config.tls.name()?, config.connect_timeout);
-        Ok(Self::over(connector, config))
+        Self::with_resolver(config, Arc::new(SystemResolver))
+    }
+
+    /// As [`Client::new`], with a resolver of one's own.
+    pub fn with_resolver(config: &ClientConfig, resolver: Arc<dyn Resolve>) -> Result<Self, TlsError> {
+        Self::build(config, resolver, AGE_MAX)
     }
 
     /// Builds a client for `http` on loopback, where a machine without trusted certificates will do: over TLS it trusts nobody.
     pub fn plain(connect_timeout: Duration, response_timeout: Duration) -> Result<Self, TlsError> {
         let config = ClientConfig { tls: ClientTls::default(), connect_timeout, response_timeout };
-        Ok(Self::over(Connector::new(Arc::new(trust_nobody()?), None, connect_timeout), &config))
+        let (tls, names) = (Arc::new(trust_nobody()?), Names(Arc::new(SystemResolver)));
+        Ok(Self::over(Connector::new(tls, None, connect_timeout, names, AGE_MAX), &config))
+    }
+
+    fn build(config: &ClientConfig, resolver: Arc<dyn Resolve>, age_max: Duration) -> Result<Self, TlsError> {
+        let (tls, names) = (Arc::new(config.tls.build()?), Names(resolver));
+        let connector = Connector::new(tls, config.tls.name()?, config.connect_timeout, names, age_max);
+        Ok(Self::over(connector, config))
     }
 
     fn over(connector: Connector, config: &ClientConfig) -> Self {
@@ -102,7 +163,9 @@ impl Client {
             .http1_max_headers(RESPONSE_HEADERS_MAX)
             .http1_max_buf_size(READ_BUFFER_BYTES_MAX)
             .build(connector);
-        Self { inner, deadline: config.connect_timeout.saturating_add(config.response_timeout) }
+        let (connect_timeout, lines) = (config.connect_timeout, Arc::default());
+        let deadline = connect_timeout.saturating_add(config.response_timeout);
+        Self { inner, lines, connect_timeout, deadline }
     }
 
     /// Sends a request and waits for the response head; the body is the caller's to read, and to stop reading.
@@ -115,20 +178,75 @@ impl Client {
     /// As [`Client::send`], with a deadline of the call's own: for an answer that is slow by design.
     pub async fn send_within(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         deadline: Duration,
     ) -> Result<Response<Incoming>, Error> {
-        let connection = capture_connection(&mut request);
-        let answer = match tokio::time::timeout(deadline, self.inner.request(request)).await {
-            Ok(answer) => answer.map_err(classify)?,
-            Err(_elapsed) => return Err(Error::Timeout),
+        self.send_connected_within(request, self.connect_timeout, deadline).await
+    }
+
+    /// As [`Client::send_within`], with less time than `connect_timeout` for having a connection: where somebody else can
+    /// be asked instead ([`Error::Unreachable`]).
+    pub async fn send_connected_within(
+        &self,
+        request: Request<Full<Bytes>>,
+        connect: Duration,
+        deadline: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let work = async {
+            for _ in 0..UNWRITTEN_MAX {
+                if let Some(answer) = self.try_once(request.clone(), connect).await {
+                    return answer;
+                }
+            }
+            Err(Error::Unreachable(Box::new(GivenUp::Closing)))
         };
+        tokio::time::timeout(deadline, work).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// `None`: the connection ended before a byte of the request was written.
+    async fn try_once(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        connect: Duration,
+    ) -> Option<Result<Response<Incoming>, Error>> {
+        self.lines.sweep(Instant::now());
+        let flooded = count_interim(&mut request);
+        let connection = capture_connection(&mut request);
+        let answer = tokio::select! {
+            answer = self.inner.request(request) => answer,
+            () = flooded.cancelled() => {
+                line::give_up(&connection);
+                return Some(Err(Error::Interim));
+            }
+            () = unconnected(&connection, connect) => {
+                return Some(Err(Error::Unreachable(Box::new(GivenUp::Slow(connect)))));
+            }
+        };
+        let line = line_of(&connection);
+        let mut answer = match answer.map_err(|error| classify(error, line.as_deref())) {
+            Err(Error::Closed { .. }) if line.as_ref().is_some_and(|line| line.begun() == 0) => return None,
+            Err(error) => return Some(Err(error)),
+            // It may have come together with what was before it.
+            Ok(_) if flooded.is_cancelled() => {
+                line::give_up(&connection);
+                return Some(Err(Error::Interim));
+            }
+            Ok(answer) => answer,
+        };
+        if answer.version() != Version::HTTP_11 {
+            // Whether an older server keeps a connection is a matter of taste (RFC 9112 section 9.3).
+            line::give_up(&connection);
+        }
         if is_framed_twice(answer.headers()) {
             // hyper takes one of the two; the other end could make the rest of the body somebody else's answer.
-            give_up(&connection);
-            return Err(Error::Framing);
+            line::give_up(&connection);
+            return Some(Err(Error::Framing));
         }
-        Ok(answer)
+        if let Some(line) = line.filter(|line| line.begun() == 1) {
+            self.lines.watch(line, connection.clone());
+        }
+        answer.extensions_mut().insert(Carried(connection));
+        Some(Ok(answer))
     }
 
     /// How long [`Client::send`] waits, from the request to the response head.
@@ -172,14 +290,46 @@ fn is_framed_twice(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The connection carries no further request.
-fn give_up(connection: &CaptureConnection) {
-    if let Some(connection) = connection.connection_metadata().as_ref() {
-        connection.poison();
+/// Over which connection an answer came.
+#[derive(Clone)]
+struct Carried(CaptureConnection);
+
+/// The connection that an answer came over carries no further request: whoever answers like that could have more in store.
+pub fn give_up(answer: &http::Extensions) {
+    if let Some(Carried(connection)) = answer.get() {
+        line::give_up(connection);
     }
 }
 
-fn classify(error: legacy::Error) -> Error {
+fn line_of(connection: &CaptureConnection) -> Option<Arc<Line>> {
+    let mut extensions = http::Extensions::new();
+    if let Some(connected) = connection.connection_metadata().as_ref() {
+        connected.get_extras(&mut extensions);
+    }
+    extensions.remove()
+}
+
+/// Cancelled when there are too many interim answers: hyper passes over any number of them.
+fn count_interim(request: &mut Request<Full<Bytes>>) -> CancellationToken {
+    let (flooded, seen) = (CancellationToken::new(), AtomicU32::new(0));
+    let told = flooded.clone();
+    hyper::ext::on_informational(request, move |_interim| {
+        if seen.fetch_add(1, Ordering::Relaxed) >= INTERIM_MAX {
+            told.cancel();
+        }
+    });
+    flooded
+}
+
+/// Returns when there is no connection after so long; never, where there is one.
+async fn unconnected(connection: &CaptureConnection, patience: Duration) {
+    tokio::time::sleep(patience).await;
+    if connection.connection_metadata().is_some() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
     while let Some(source) = cause {
         if let Some(connect) = source.downcast_ref::<ConnectError>() {
@@ -193,7 +343,15 @@ fn classify(error: legacy::Error) -> Error {
             if let Some(tls) = tls_alert(http) {
                 return Error::Untrusted(tls.into());
             }
-            return if is_closed(http) { Error::Closed(error) } else { Error::Protocol(Box::new(error)) };
+            if line.is_some_and(Line::spoke_first) {
+                return Error::Protocol(Box::new(error));
+            }
+            let stale = line.is_some_and(|line| line.begun() > 1 && line.is_unanswered());
+            return if is_closed(http) {
+                Error::Closed { source: error, stale }
+            } else {
+                Error::Protocol(Box::new(error))
+            };
         }
         cause = source.source();
     }
@@ -225,31 +383,5 @@ where
 {
     fn execute(&self, task: F) {
         drop(self.0.spawn(task));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    #[test]
-    fn r12_a_length_given_in_more_than_one_way_is_seen() {
-        let twice = |pairs: &[(HeaderName, &'static str)]| {
-            let pairs = pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-            is_framed_twice(&pairs.fold(HeaderMap::new(), |mut headers, (name, value)| {
-                headers.append(name, value);
-                headers
-            }))
-        };
-        let (length, coding) = (CONTENT_LENGTH, TRANSFER_ENCODING);
-        assert!(!twice(&[]) && !twice(&[(length.clone(), "5")]) && !twice(&[(coding.clone(), "Chunked")]));
-        assert!(twice(&[(length.clone(), "5"), (coding.clone(), "chunked")]));
-        assert!(twice(&[(length.clone(), "5"), (length, "5")]));
-        assert!(twice(&[(coding.clone(), "chunked"), (coding.clone(), "chunked")]));
-        for odd in ["gzip, chunked", "chunked, chunked", "identity", ""] {
-            assert!(twice(&[(coding.clone(), odd)]), "{odd:?}");
-        }
     }
 }

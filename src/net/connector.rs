@@ -2,28 +2,32 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower::Service;
 
-/// Makes connections for the client's pool.
+use super::line::Line;
+use super::resolve::Names;
+use super::stream::{Carrier, Stream};
+
+/// Makes connections for the client's pool. A name is looked up anew for each.
 #[derive(Clone)]
 pub(super) struct Connector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Names>,
     tls: TlsConnector,
     name: Option<ServerName<'static>>,
     timeout: Duration,
+    age_max: Duration,
 }
 
 /// Why there is no connection.
@@ -42,31 +46,48 @@ pub(super) enum ConnectError {
 }
 
 impl Connector {
-    pub(super) fn new(tls: Arc<rustls::ClientConfig>, name: Option<ServerName<'static>>, timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
+    /// `age_max`: after how long, or up to a fifth sooner, a connection to a name carries no further request.
+    pub(super) fn new(
+        tls: Arc<rustls::ClientConfig>,
+        name: Option<ServerName<'static>>,
+        timeout: Duration,
+        names: Names,
+        age_max: Duration,
+    ) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // A peer that vanished without a word is noticed by the kernel, too.
         tcp.set_keepalive(Some(Duration::from_secs(30)));
-        Self { tcp, tls: TlsConnector::from(tls), name, timeout }
+        // Shared out evenly among the addresses of a name, so that one that swallows everything leaves time for the next.
+        // IPv6 and IPv4 are tried side by side where the first is slow (RFC 8305).
+        tcp.set_connect_timeout(Some(timeout));
+        Self { tcp, tls: TlsConnector::from(tls), name, timeout, age_max }
     }
 
-    async fn connect(mut self, uri: Uri) -> Result<Stream, ConnectError> {
+    async fn connect(mut self, uri: Uri) -> Result<TokioIo<Stream>, ConnectError> {
         let secure = is_secure(&uri)?;
-        let host = uri.host().unwrap_or_default();
-        // An IPv6 address stands in brackets in a URL, and without them in a certificate.
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = bare_host(&uri).to_owned();
         let tcp = self.tcp.call(uri).await.map_err(|error| ConnectError::Tcp(Box::new(error)))?.into_inner();
-        if !secure {
-            return Ok(Stream::Plain(TokioIo::new(tcp)));
-        }
-        let name = match self.name {
-            Some(name) => name,
-            None => ServerName::try_from(host).map_err(|_| ConnectError::Url)?,
+        // An address leads where it led before. A name may not, and pools must not all begin anew at once.
+        let age_max = self.age_max.mul_f64(1.0 - 0.2 * fastrand::f64());
+        let expires = host.parse::<IpAddr>().is_err().then(|| Instant::now() + age_max);
+        let carrier = if secure {
+            let name = match self.name {
+                Some(name) => name,
+                None => ServerName::try_from(host).map_err(|_| ConnectError::Url)?,
+            };
+            Carrier::Tls(Box::new(self.tls.connect(name, tcp).await.map_err(tls_error)?))
+        } else {
+            Carrier::Plain(tcp)
         };
-        let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
-        Ok(Stream::Tls(Box::new(TokioIo::new(tls))))
+        Ok(TokioIo::new(Stream::new(carrier, Arc::new(Line::new(expires)))))
     }
+}
+
+/// The host as a certificate names it: an IPv6 address stands in brackets in a URL only.
+fn bare_host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 fn tls_error(error: io::Error) -> ConnectError {
@@ -78,8 +99,8 @@ fn tls_error(error: io::Error) -> ConnectError {
 
 /// Whether TLS is needed; an error where the URL may not be asked at all.
 fn is_secure(uri: &Uri) -> Result<bool, ConnectError> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let host = bare_host(uri);
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => Ok(true),
         Some("http") if loopback => Ok(false),
@@ -88,9 +109,9 @@ fn is_secure(uri: &Uri) -> Result<bool, ConnectError> {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Stream;
+    type Response = TokioIo<Stream>;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -101,50 +122,6 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             tokio::time::timeout(timeout, connector.connect(uri)).await.unwrap_or(Err(ConnectError::Timeout))
         })
-    }
-}
-
-/// A connection.
-pub(super) enum Stream {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
-        }
     }
 }
 

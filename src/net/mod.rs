@@ -4,11 +4,15 @@ mod certificate;
 mod client;
 mod connector;
 mod handshake;
+mod line;
+mod resolve;
+mod stream;
 mod tls;
 
 pub use certificate::{ClientCertificate, IdentityError};
-pub use client::{Client, ClientConfig, Error, read_document};
+pub use client::{Client, ClientConfig, Error, give_up, read_document};
 pub use handshake::{Accepted, HandshakeError, HandshakeMetrics, Handshakes, Plane};
+pub use resolve::{Resolve, SystemResolver};
 pub use tls::{
     ClientTls, SeenCertificate, ServerTls, ServerTrust, TlsError, Untrusted, certificate_expiry, client_certificate,
     revocation_expiry, seen_certificates,

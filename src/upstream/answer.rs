@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use super::metrics::Operation;
+use super::reach::Ask;
 use super::{Error, Gateway};
 use crate::cc::{Call, ENVELOPE_BYTES_MAX, Envelope, Guid, Meaning};
 use crate::net;
@@ -27,23 +30,55 @@ impl Success {
     }
 }
 
-impl Gateway {
-    /// Sends a call and reads its envelope; a result code other than success is [`Error::Refused`].
-    pub(super) async fn call(
-        &self,
-        call: Call,
-        guid: Option<&Guid>,
-        body: Bytes,
-        deadline: Duration,
-    ) -> Result<Success, Error> {
-        let request = self.request(call, guid, body)?;
+/// A call of ours with a JSON answer.
+pub(super) struct Asked<'a> {
+    pub(super) operation: Operation,
+    pub(super) call: Call,
+    pub(super) guid: Option<&'a Guid>,
+    pub(super) body: Bytes,
+    /// For the head of the answer.
+    pub(super) deadline: Duration,
+}
+
+impl Ask for Asked<'_> {
+    type Answer = Success;
+
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn guid(&self) -> Option<&Guid> {
+        self.guid
+    }
+
+    /// Sends the call and reads its envelope; a result code other than success is [`Error::Refused`].
+    async fn ask(&self, gateway: &Gateway, at: &Authority, connect: Duration) -> Result<Success, Error> {
+        let request = Gateway::request(at, &self.call, self.guid, self.body.clone())?;
         let exchange = async {
-            let response = self.client.send_within(request, deadline).await?;
-            let (status, headers, document) = read(response, ENVELOPE_BYTES_MAX).await?;
-            success(status, headers, &document)
+            let response = gateway.send(request, connect, self.deadline).await?;
+            let connection = response.extensions().clone();
+            let read = read(response, ENVELOPE_BYTES_MAX).await;
+            read.and_then(|(status, headers, document)| success(status, headers, &document))
+                .and_then(|success| self.whole(success))
+                .inspect_err(|error| error.give_up(&connection))
         };
-        // The head has the deadline of `send_within`; this one bounds the whole, a trickled body included.
-        tokio::time::timeout(deadline.saturating_mul(2), exchange).await.unwrap_or(Err(Error::Timeout))
+        // The head has the deadline of its own; this one bounds the whole, a trickled body included.
+        tokio::time::timeout(self.deadline.saturating_mul(2), exchange).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    fn brought(answer: &Success) -> Option<Guid> {
+        answer.guid().ok().flatten()
+    }
+}
+
+impl Asked<'_> {
+    /// An answer that has what this call is made for.
+    fn whole(&self, success: Success) -> Result<Success, Error> {
+        match self.operation {
+            Operation::SignIn if success.guid()?.is_none() => Err(Error::Protocol("the sign-in brought no Guid")),
+            Operation::Poll | Operation::Heartbeat => success.guid().map(|_| success),
+            _ => Ok(success),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Leaves a gateway alone that does not answer, and lets one call at a time find out when it is back. It decides only
+//! Leaves one URL of the gateway alone that does not answer, and lets one call at a time find out when it is back. It decides only
 //! whether a call is made; one that was made is never cut short.
 //!
 //! Sign-ins, sign-outs and keep-alives ask first ([`Breaker::admit`]): they are made by machines, by thousands at once,
@@ -10,12 +10,12 @@
 //! A rest is never longer than 30 s, nor than the trouble has lasted by then (but for the first second): so an outage
 //! grows by no more than its own length, and of the 120 s after which the gateway forgets a session, most are left.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::metrics::{BreakerGauges, Operation};
+use super::metrics::{Lights, Operation};
 use super::{Error, Rest};
 
 #[cfg(test)]
@@ -39,11 +39,24 @@ const PROBE_HOLDS: Duration = Duration::from_secs(5);
 /// What others are told to wait at most while one tries the gateway out.
 const WHILE_PROBED: Duration = Duration::from_secs(1);
 
-/// The breaker of one gateway. Locked for a few comparisons, never across a wait.
+/// The breaker of one URL. Locked for a few comparisons, never across a wait.
 #[derive(Debug)]
 pub(super) struct Breaker {
     rules: Mutex<Rules>,
-    gauges: BreakerGauges,
+    lights: Arc<Lights>,
+    /// Which URL, for [`Lights`].
+    index: usize,
+}
+
+/// How easily a call may go there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ease {
+    /// It answers.
+    Answers,
+    /// It did not, and its rest is over: one call tries it out.
+    TryOut,
+    /// It is being left alone, or tried out by another call.
+    Rests,
 }
 
 #[derive(Debug)]
@@ -65,17 +78,39 @@ pub(super) struct Pass {
 
 impl Breaker {
     /// A closed one. `seed` makes its jitter: replicas must not come back in step.
-    pub(super) fn new(gauges: BreakerGauges, seed: u64) -> Self {
+    pub(super) fn new(lights: Arc<Lights>, index: usize, seed: u64) -> Self {
         let rules = Rules {
             answers: Rule::new(UNANSWERED),
             sign_ins: Rule::new(SWITCHING),
             jitter: fastrand::Rng::with_seed(seed),
         };
-        // One that it takes the place of may have been open.
-        for rest in [Rest::Unanswered, Rest::Switching] {
-            gauges.of(rest).set(0);
-        }
-        Self { rules: Mutex::new(rules), gauges }
+        Self { rules: Mutex::new(rules), lights, index }
+    }
+
+    /// How easily a call may go there now. Holds no place.
+    pub(super) fn ease(&self, operation: Operation, now: Instant) -> Ease {
+        let rules = self.rules();
+        let lane = Lane::of(operation);
+        let is_sign_in = matches!(operation, Operation::SignIn);
+        let asked = [Some(&rules.answers), Some(&rules.sign_ins).filter(|_| is_sign_in)];
+        let ease = |rule: &Rule| match (rule.ask(lane, now), rule.is_open()) {
+            (Err(_), _) => Ease::Rests,
+            (Ok(()), true) => Ease::TryOut,
+            (Ok(()), false) => Ease::Answers,
+        };
+        asked.into_iter().flatten().map(ease).max().unwrap_or(Ease::Answers)
+    }
+
+    /// Goes on where the breaker of the same URL stood before a reload.
+    pub(super) fn follow(&self, before: &Self) {
+        let (answers, sign_ins) = {
+            let before = before.rules();
+            (before.answers.clone(), before.sign_ins.clone())
+        };
+        let mut rules = self.rules();
+        self.lights.show(self.index, Rest::Unanswered, answers.is_open());
+        self.lights.show(self.index, Rest::Switching, sign_ins.is_open());
+        (rules.answers, rules.sign_ins) = (answers, sign_ins);
     }
 
     /// Lets a call through, or says how long to leave the gateway alone ([`Error::Resting`]). Nothing has been sent then.
@@ -117,12 +152,12 @@ impl Breaker {
         // Under the lock: two changes must be shown in their order.
         for (rest, change) in [(Rest::Unanswered, &answers), (Rest::Switching, &sign_ins)] {
             if let Some(change) = change {
-                self.gauges.of(rest).set(i64::from(change.is_open()));
+                self.lights.show(self.index, rest, change.is_open());
             }
         }
         drop(guard);
         for (rest, change) in [(Rest::Unanswered, answers), (Rest::Switching, sign_ins)] {
-            tell(rest, change);
+            tell(self.index, rest, change);
         }
     }
 
@@ -132,11 +167,11 @@ impl Breaker {
     }
 }
 
-fn tell(why: Rest, change: Option<Change>) {
+fn tell(upstream: usize, why: Rest, change: Option<Change>) {
     match change {
-        Some(Change::Opened) => tracing::warn!(%why, "CC-Gateway is left alone until it answers again"),
-        Some(Change::Longer(rest)) => tracing::debug!(%why, ?rest, "CC-Gateway is left alone for longer"),
-        Some(Change::Closed) => tracing::info!(%why, "CC-Gateway answers again"),
+        Some(Change::Opened) => tracing::warn!(upstream, %why, "CC-Gateway is left alone until it answers again"),
+        Some(Change::Longer(rest)) => tracing::debug!(upstream, %why, ?rest, "CC-Gateway is left alone for longer"),
+        Some(Change::Closed) => tracing::info!(upstream, %why, "CC-Gateway answers again"),
         None => {}
     }
 }
@@ -195,7 +230,7 @@ struct Limits {
 }
 
 /// Counts failures in a row and rests after them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rule {
     limits: Limits,
     /// Grows whenever the state changes. A failure counts only in the era in which its call was let through: hundreds

@@ -5,12 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
-use tokio::time::Instant;
 
 use super::answer::{SET_GUID, read};
 use super::keep_alive::POLL_DEADLINE_MIN;
 use super::metrics::Operation;
+use super::reach::Ask;
 use super::{DeskSignIn, Error, Gateway};
 use crate::cc::{AgentId, Call, ENVELOPE_BYTES_MAX, Envelope, Guid, Meaning, Retcode};
 
@@ -74,12 +75,51 @@ struct Passed<'a> {
     bytes_max: usize,
 }
 
+impl Ask for Passed<'_> {
+    type Answer = DeskAnswer;
+
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn guid(&self) -> Option<&Guid> {
+        self.guid
+    }
+
+    fn is_judged(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, gateway: &Gateway, at: &Authority, connect: Duration) -> Result<DeskAnswer, Error> {
+        let request = Gateway::request(at, &self.call, self.guid, self.body.clone())?;
+        let exchange = async {
+            let response = gateway.send(request, connect, self.deadline).await?;
+            let connection = response.extensions().clone();
+            let read = read(response, self.bytes_max).await.and_then(|(status, headers, body)| match status {
+                StatusCode::OK => DeskAnswer::read(&headers, self.guid, body),
+                other => Err(Error::Status(other)),
+            });
+            read.inspect_err(|error| error.give_up(&connection))
+        };
+        // As for our own calls: the head has the deadline, and so much more bounds a trickled body.
+        tokio::time::timeout(self.deadline.saturating_mul(2), exchange).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    fn retcode(answer: &DeskAnswer) -> Option<&Retcode> {
+        Some(&answer.retcode)
+    }
+
+    fn brought(answer: &DeskAnswer) -> Option<Guid> {
+        answer.guid.clone()
+    }
+}
+
 impl Gateway {
     /// Signs an agent in as its own app asks. Not cancel safe: a call that is dropped may still sign the agent in.
     pub async fn desk_sign_in(&self, agent: AgentId, sign_in: &DeskSignIn) -> Result<DeskAnswer, Error> {
         let call = Call::sign_in(agent, sign_in.form());
         let body = Bytes::from(sign_in.print()?);
-        self.pass(Passed { body, ..self.passed(Operation::SignIn, call, None) }).await
+        self.reach(&Passed { body, ..self.passed(Operation::SignIn, call, None) }).await
     }
 
     /// Waits for the agent's events for its own app, about 10 s where there are none. Dropping the call closes its
@@ -87,47 +127,22 @@ impl Gateway {
     pub async fn desk_events(&self, agent: AgentId, guid: &Guid) -> Result<DeskAnswer, Error> {
         let passed = self.passed(Operation::Poll, Call::poll(agent), Some(guid));
         let deadline = passed.deadline.max(POLL_DEADLINE_MIN);
-        self.pass(Passed { deadline, bytes_max: EVENTS_BYTES_MAX, ..passed }).await
+        self.reach(&Passed { deadline, bytes_max: EVENTS_BYTES_MAX, ..passed }).await
     }
 
     /// Beats for the agent's own app.
     pub async fn desk_heartbeat(&self, agent: AgentId, guid: &Guid) -> Result<DeskAnswer, Error> {
-        self.pass(self.passed(Operation::Heartbeat, Call::heartbeat(agent), Some(guid))).await
+        self.reach(&self.passed(Operation::Heartbeat, Call::heartbeat(agent), Some(guid))).await
     }
 
     /// Signs an agent out as its own app asks. Not cancel safe: a call that is dropped may still sign the agent out.
     pub async fn desk_sign_out(&self, agent: AgentId, guid: &Guid) -> Result<DeskAnswer, Error> {
-        self.pass(self.passed(Operation::SignOut, Call::sign_out(agent), Some(guid))).await
+        self.reach(&self.passed(Operation::SignOut, Call::sign_out(agent), Some(guid))).await
     }
 
     const fn passed<'a>(&self, operation: Operation, call: Call, guid: Option<&'a Guid>) -> Passed<'a> {
         let (deadline, bytes_max) = (self.client.deadline(), ENVELOPE_BYTES_MAX);
         Passed { operation, call, guid, body: Bytes::new(), deadline, bytes_max }
-    }
-
-    async fn pass(&self, passed: Passed<'_>) -> Result<DeskAnswer, Error> {
-        let (start, operation) = (Instant::now(), passed.operation);
-        let answer = self.exchanged(passed).await;
-        let outcome = match &answer {
-            Ok(answer) if answer.retcode.meaning() == Meaning::Success => "ok",
-            Ok(_) => "refused",
-            Err(error) => error.label(),
-        };
-        self.metrics.count(operation, start, outcome);
-        answer
-    }
-
-    async fn exchanged(&self, passed: Passed<'_>) -> Result<DeskAnswer, Error> {
-        let Passed { call, guid, body, deadline, bytes_max, .. } = passed;
-        let request = self.request(call, guid, body)?;
-        let exchange = async {
-            let response = self.client.send_within(request, deadline).await?;
-            read(response, bytes_max).await
-        };
-        // As for our own calls: the head has the deadline, and so much more bounds a trickled body.
-        let whole = tokio::time::timeout(deadline.saturating_mul(2), exchange).await;
-        let (status, headers, body) = whole.unwrap_or(Err(Error::Timeout))?;
-        if status == StatusCode::OK { DeskAnswer::read(&headers, guid, body) } else { Err(Error::Status(status)) }
     }
 }
 

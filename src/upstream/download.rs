@@ -7,12 +7,15 @@ use http::header::{
     ACCEPT, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::response::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
 use super::answer::{SET_GUID, is_json, media_type};
 use super::metrics::Operation;
+use super::reach::Ask;
 use super::{Error, Gateway};
 use crate::audit::OpenEntry;
 use crate::cc::{Call, ENVELOPE_BYTES_MAX, Envelope, Guid};
@@ -71,40 +74,12 @@ impl Gateway {
     /// [`Error::Refused`] where the gateway says no, behind HTTP 200 as it does; [`Error::Protocol`] for an answer whose
     /// framing could hide a cut or that is no recording.
     pub async fn download(&self, entry: &OpenEntry, guid: &Guid) -> Result<Downloaded, Error> {
-        let begun = self.begin(Operation::Download)?;
         let authorized = entry.authorized();
-        let answer = self.exchange(authorized.download(), authorized.arrival().trace.as_ref(), guid).await;
-        self.end(&begun, &answer);
-        answer
+        let (download, trace) = (authorized.download(), authorized.arrival().trace.as_ref());
+        self.reach(&Fetch { download, trace, guid }).await
     }
 
-    async fn exchange(
-        &self,
-        download: &Download,
-        trace: Option<&TraceParent>,
-        guid: &Guid,
-    ) -> Result<Downloaded, Error> {
-        let mut request = self.request(Call::download(download.agent(), download.file()), Some(guid), Bytes::new())?;
-        let headers = request.headers_mut();
-        if let Some(range) = download.range() {
-            headers.insert(RANGE, printed(range)?);
-        }
-        for (name, value) in [(IF_RANGE, download.if_range()), (ACCEPT, download.accept())] {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
-            }
-        }
-        if let Some(trace) = trace {
-            headers.insert(TRACEPARENT, printed(trace.child())?);
-        }
-        let response = self.client.send(request).await?;
-        // One that is malformed is left out: the session lives on with the Guid that it has.
-        let guid = response.headers().get(SET_GUID).and_then(|value| Guid::from_set_guid(value).ok());
-        Ok(Downloaded { answer: self.classify(response, download.range()).await?, guid })
-    }
-
-    async fn classify(&self, response: Response<Incoming>, range: Option<ByteRange>) -> Result<Answer, Error> {
-        let (head, mut body) = response.into_parts();
+    async fn classify(&self, head: &Parts, mut body: Incoming, range: Option<ByteRange>) -> Result<Answer, Error> {
         let promised = match head.status {
             StatusCode::OK => None,
             StatusCode::PARTIAL_CONTENT => Some(promised(&head.headers, range)?),
@@ -129,6 +104,60 @@ impl Gateway {
         }
         let headers = passed_down(&head.headers);
         Ok(Answer::File(File { status: head.status, headers, length, promised, first, rest: body }))
+    }
+}
+
+/// A download as it is asked for.
+struct Fetch<'a> {
+    download: &'a Download,
+    trace: Option<&'a TraceParent>,
+    guid: &'a Guid,
+}
+
+impl Ask for Fetch<'_> {
+    type Answer = Downloaded;
+
+    fn operation(&self) -> Operation {
+        Operation::Download
+    }
+
+    fn guid(&self) -> Option<&Guid> {
+        Some(self.guid)
+    }
+
+    async fn ask(&self, gateway: &Gateway, at: &Authority, connect: Duration) -> Result<Downloaded, Error> {
+        let request = self.request(at)?;
+        let (head, body) = gateway.send(request, connect, gateway.client.deadline()).await?.into_parts();
+        // One that is malformed is left out: the session lives on with the Guid that it has.
+        let guid = head.headers.get(SET_GUID).and_then(|value| Guid::from_set_guid(value).ok());
+        let answer = gateway.classify(&head, body, self.download.range()).await;
+        let answer = answer.inspect_err(|error| error.give_up(&head.extensions))?;
+        Ok(Downloaded { answer, guid })
+    }
+
+    fn brought(answer: &Downloaded) -> Option<Guid> {
+        answer.guid.clone()
+    }
+}
+
+impl Fetch<'_> {
+    fn request(&self, at: &Authority) -> Result<Request<Full<Bytes>>, Error> {
+        let download = self.download;
+        let call = Call::download(download.agent(), download.file());
+        let mut request = Gateway::request(at, &call, Some(self.guid), Bytes::new())?;
+        let headers = request.headers_mut();
+        if let Some(range) = download.range() {
+            headers.insert(RANGE, printed(range)?);
+        }
+        for (name, value) in [(IF_RANGE, download.if_range()), (ACCEPT, download.accept())] {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(trace) = self.trace {
+            headers.insert(TRACEPARENT, printed(trace.child())?);
+        }
+        Ok(request)
     }
 }
 

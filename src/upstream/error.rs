@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 
 use crate::cc::Retcode;
 use crate::net;
@@ -11,7 +11,7 @@ use crate::net;
 /// Why a call of the gateway gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection could be made.
+    /// No connection could be made, so nothing was sent.
     #[error("the gateway cannot be reached")]
     Unreachable {
         /// What the network says.
@@ -31,6 +31,8 @@ pub enum Error {
     Closed {
         /// What the network says.
         source: Box<dyn std::error::Error + Send + Sync>,
+        /// The connection had been used before, and not a byte of an answer came: most likely it was closed for its age.
+        stale: bool,
     },
     /// The body broke off before its first byte could be handed on.
     #[error("the gateway's answer broke off")]
@@ -89,10 +91,26 @@ impl Error {
         }
     }
 
-    /// Whether a download may be asked for once more: the connection ended before a whole head of an answer (RFC 9110
-    /// section 9.2.2, RFC 9112 section 9.3.1).
+    /// Whether a download may be asked for once more: a connection that had been used before ended without a byte of an
+    /// answer (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). Over a fresh one it is the gateway that broke off.
     pub const fn may_retry(&self) -> bool {
-        matches!(self, Self::Closed { .. })
+        matches!(self, Self::Closed { stale: true, .. })
+    }
+
+    /// Gives the connection up that an answer came over, unless it is one that the gateway's manual knows.
+    pub(super) fn give_up(&self, connection: &Extensions) {
+        if !matches!(self, Self::Refused { .. }) {
+            net::give_up(connection);
+        }
+    }
+
+    /// Whether it is certain that nothing of the call was sent, so that another URL may be asked.
+    pub(super) fn is_unsent(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Untrusted { source } => source.downcast_ref::<net::Error>().is_some_and(net::Error::is_unsent),
+            _ => false,
+        }
     }
 }
 
@@ -102,7 +120,8 @@ impl From<net::Error> for Error {
             net::Error::Unreachable(_) => Self::Unreachable { source: Box::new(error) },
             net::Error::Untrusted(_) => Self::Untrusted { source: Box::new(error) },
             net::Error::Timeout => Self::Timeout,
-            net::Error::Closed(_) => Self::Closed { source: Box::new(error) },
+            net::Error::Closed { stale, .. } => Self::Closed { source: Box::new(error), stale },
+            net::Error::Interim => Self::Protocol("there are too many interim answers before it"),
             net::Error::Framing => Self::Protocol("its length is given in more than one way"),
             net::Error::Protocol(_) => Self::Protocol("it is not HTTP"),
             net::Error::Status(status) => Self::Status(status),

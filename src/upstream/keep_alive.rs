@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::answer::Asked;
 use super::metrics::Operation;
 use super::{Error, Gateway};
 use crate::cc::{AgentId, Call, Guid};
@@ -15,25 +14,13 @@ pub(super) const POLL_DEADLINE_MIN: Duration = Duration::from_secs(30);
 impl Gateway {
     /// Polls for events, which are dropped; returns the new Guid where the answer brings one. Takes about 10 s.
     pub async fn poll(&self, agent: AgentId, guid: &Guid) -> Result<Option<Guid>, Error> {
-        let deadline = self.client.deadline().max(POLL_DEADLINE_MIN);
-        self.keep_alive(Operation::Poll, Call::poll(agent), guid, deadline).await
+        let asked = self.asked(Operation::Poll, Call::poll(agent), Some(guid));
+        let deadline = asked.deadline.max(POLL_DEADLINE_MIN);
+        self.reach(&Asked { deadline, ..asked }).await?.guid()
     }
 
     /// Beats for a session in push mode; returns the new Guid where the answer brings one.
     pub async fn heartbeat(&self, agent: AgentId, guid: &Guid) -> Result<Option<Guid>, Error> {
-        self.keep_alive(Operation::Heartbeat, Call::heartbeat(agent), guid, self.client.deadline()).await
-    }
-
-    async fn keep_alive(
-        &self,
-        operation: Operation,
-        call: Call,
-        guid: &Guid,
-        deadline: Duration,
-    ) -> Result<Option<Guid>, Error> {
-        let begun = self.begin(operation)?;
-        let answer = self.call(call, Some(guid), Bytes::new(), deadline).await.and_then(|success| success.guid());
-        self.end(&begun, &answer);
-        answer
+        self.reach(&self.asked(Operation::Heartbeat, Call::heartbeat(agent), Some(guid))).await?.guid()
     }
 }

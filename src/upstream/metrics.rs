@@ -1,5 +1,7 @@
 //! What is counted of the calls to the gateway. Every label is of a closed set.
 
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::time::Instant;
 
@@ -15,30 +17,79 @@ pub(super) enum Operation {
     Download,
 }
 
-/// Counts and durations of the calls, and whether the gateway is left alone.
+/// Counts and durations of the calls, and who is left alone. Clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,
-    breaker: BreakerGauges,
+    breaker: IntGaugeVec,
+    healthy: IntGaugeVec,
 }
 
-/// Shows what is left alone.
-#[derive(Debug, Clone)]
-pub(super) struct BreakerGauges(IntGaugeVec);
+/// Shows which URLs are left alone: each by itself, and whether all are.
+#[derive(Debug)]
+pub(super) struct Lights {
+    breaker: IntGaugeVec,
+    healthy: IntGaugeVec,
+    /// How many URLs take sign-ins: the first ones.
+    entrances: usize,
+    /// Who is left alone, and why. Locked for a pass over it, never across a wait.
+    open: Mutex<Vec<Open>>,
+}
 
-impl BreakerGauges {
-    pub(super) fn of(&self, rest: Rest) -> IntGauge {
-        self.0.with_label_values(&[match rest {
-            Rest::Unanswered => "unanswered",
-            Rest::Switching => "switching",
-        }])
+#[derive(Debug, Clone, Copy, Default)]
+struct Open {
+    unanswered: bool,
+    switching: bool,
+}
+
+impl Lights {
+    /// Shows whether a URL is left alone for this reason.
+    pub(super) fn show(&self, index: usize, rest: Rest, open: bool) {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(one) = all.get_mut(index) else { return };
+        match rest {
+            Rest::Unanswered => {
+                one.unanswered = open;
+                self.healthy.with_label_values(&[&index.to_string()]).set(i64::from(!open));
+            }
+            Rest::Switching => one.switching = open,
+        }
+        // Under the lock: two changes must be shown in their order.
+        let entrances = all.iter().take(self.entrances);
+        let whole = entrances.clone().all(|one| one.unanswered || one.switching);
+        let (unanswered, switching) =
+            (entrances.clone().any(|one| one.unanswered), entrances.clone().any(|one| one.switching));
+        self.gauge(Rest::Unanswered).set(i64::from(whole && unanswered));
+        self.gauge(Rest::Switching).set(i64::from(whole && switching));
+    }
+
+    /// Takes away what was shown of URLs that are no longer in the configuration, of which there were `before` in all.
+    pub(super) fn forget_beyond(&self, before: usize) {
+        let now = self.open.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for index in now..before {
+            // It may never have been shown.
+            let _ = self.healthy.remove_label_values(&[&index.to_string()]);
+        }
+    }
+
+    pub(super) fn gauge(&self, rest: Rest) -> IntGauge {
+        self.breaker.with_label_values(&[rest.label()])
+    }
+}
+
+impl Rest {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Switching => "switching",
+        }
     }
 }
 
 impl Metrics {
-    /// Registers `ccgate_upstream_requests_total`, `ccgate_upstream_request_duration_seconds` and
-    /// `ccgate_upstream_breaker_open`.
+    /// Registers `ccgate_upstream_requests_total`, `ccgate_upstream_request_duration_seconds`,
+    /// `ccgate_upstream_breaker_open` and `ccgate_upstream_healthy`.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
             Opts::new("ccgate_upstream_requests_total", "Calls to CC-Gateway, by what was called and how it ended."),
@@ -55,22 +106,33 @@ impl Metrics {
         let breaker = IntGaugeVec::new(
             Opts::new(
                 "ccgate_upstream_breaker_open",
-                "1 while CC-Gateway is left alone: by all but downloads (unanswered) or by sign-ins only (switching).",
+                "1 while CC-Gateway is left alone, at every URL of it: by all but downloads (unanswered) or by sign-ins only (switching).",
             ),
             &["reason"],
+        )?;
+        let healthy = IntGaugeVec::new(
+            Opts::new(
+                "ccgate_upstream_healthy",
+                "0 while one URL of CC-Gateway is left alone as it does not answer; by its place in upstream.urls, then upstream.nodes.",
+            ),
+            &["upstream"],
         )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(breaker.clone()))?;
-        let breaker = BreakerGauges(breaker);
-        for rest in [Rest::Unanswered, Rest::Switching] {
-            breaker.of(rest).set(0);
-        }
-        Ok(Self { requests, duration, breaker })
+        registry.register(Box::new(healthy.clone()))?;
+        Ok(Self { requests, duration, breaker, healthy })
     }
 
-    pub(super) fn breaker(&self) -> BreakerGauges {
-        self.breaker.clone()
+    /// For so many URLs, the first `entrances` of which take sign-ins. All answer as far as is known.
+    pub(super) fn lights(&self, count: usize, entrances: usize) -> Lights {
+        let (breaker, healthy) = (self.breaker.clone(), self.healthy.clone());
+        let lights = Lights { breaker, healthy, entrances, open: Mutex::new(vec![Open::default(); count]) };
+        for index in 0..count {
+            lights.show(index, Rest::Unanswered, false);
+            lights.show(index, Rest::Switching, false);
+        }
+        lights
     }
 
     /// A call that was not made: it has no duration.
@@ -78,15 +140,7 @@ impl Metrics {
         self.requests.with_label_values(&[operation.label(), error.label()]).inc();
     }
 
-    pub(super) fn observe<T>(&self, operation: Operation, start: Instant, outcome: &Result<T, Error>) {
-        let outcome = match outcome {
-            Ok(_) => "ok",
-            Err(error) => error.label(),
-        };
-        self.count(operation, start, outcome);
-    }
-
-    /// As [`Metrics::observe`], with the word for the outcome.
+    /// A call that was made, with the word for its outcome.
     pub(super) fn count(&self, operation: Operation, start: Instant, outcome: &'static str) {
         self.requests.with_label_values(&[operation.label(), outcome]).inc();
         self.duration.with_label_values(&[operation.label()]).observe(start.elapsed().as_secs_f64());

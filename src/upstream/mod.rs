@@ -7,9 +7,14 @@ mod desk;
 mod desk_sign_in;
 mod download;
 mod error;
+mod homes;
 mod keep_alive;
 mod metrics;
+mod reach;
+mod servers;
 mod sign_in;
+#[cfg(test)]
+mod tests;
 
 pub use desk::DeskAnswer;
 pub use desk_sign_in::{DeskSignIn, DeskSignInError};
@@ -18,21 +23,21 @@ pub use error::{Error, Rest};
 pub use metrics::Metrics;
 pub use sign_in::{Callback, SignInRequest, SignedIn};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
 use http_body_util::Full;
-use tokio::time::Instant;
+use hyper::body::Incoming;
 
-use crate::cc::{Call, Guid};
+use crate::cc::{Call, Guid, NodeName};
 use crate::net;
 
-use breaker::{Breaker, Pass};
-use metrics::Operation;
+use servers::Servers;
 
 /// Request header that carries the session's Guid.
 const GUID: HeaderName = HeaderName::from_static("guid");
@@ -46,66 +51,61 @@ const OURSELVES: HeaderValue = HeaderValue::from_static(concat!("ccgate/", env!(
 /// Where the gateway is and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Host and port of the gateway or its load balancer; reached by https.
-    pub authority: Authority,
+    /// Hosts and ports of the gateway or its load balancers, each once, reached by https; at least one. Sign-ins go to
+    /// them in turn.
+    pub urls: Vec<Authority>,
+    /// Where the sessions of a node live: calls with a Guid of that node go there and nowhere else.
+    pub nodes: BTreeMap<NodeName, Authority>,
     /// Trust and deadlines.
     pub client: net::ClientConfig,
     /// Silence inside a body after which it is given up.
     pub idle_timeout: Duration,
 }
 
-/// The gateway. Clones share one pool of connections, and one judgement of whether anybody is there.
+/// The gateway. Clones share one pool of connections, and one judgement of who is there.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     client: net::Client,
-    authority: Authority,
+    servers: Arc<Servers>,
+    connect_timeout: Duration,
     idle_timeout: Duration,
-    metrics: Arc<Metrics>,
-    breaker: Arc<Breaker>,
-}
-
-/// A call that is under way.
-struct Begun {
-    operation: Operation,
-    start: Instant,
-    pass: Pass,
+    metrics: Metrics,
 }
 
 impl Gateway {
-    /// Builds the client; reads the TLS files. Nothing is connected yet.
+    /// Builds the client; reads the TLS files. Nothing is connected yet. Can be called again with clones of the metrics.
     pub fn new(config: &Config, metrics: Metrics) -> Result<Self, net::TlsError> {
         Ok(Self {
             client: net::Client::new(&config.client)?,
-            authority: config.authority.clone(),
+            servers: Arc::new(Servers::new(config, &metrics)),
+            connect_timeout: config.client.connect_timeout,
             idle_timeout: config.idle_timeout,
-            breaker: Arc::new(Breaker::new(metrics.breaker(), fastrand::u64(..))),
-            metrics: Arc::new(metrics),
+            metrics,
         })
     }
 
-    /// Begins a call, unless the gateway is left alone ([`Error::Resting`]).
-    fn begin(&self, operation: Operation) -> Result<Begun, Error> {
-        let start = Instant::now();
-        match self.breaker.admit(operation, start) {
-            Ok(pass) => Ok(Begun { operation, start, pass }),
-            Err(resting) => {
-                self.metrics.left_out(operation, &resting);
-                Err(resting)
-            }
-        }
+    /// Takes on what another one has found out of the URLs that both have: who is left alone, and where sessions live. To
+    /// be called when this one takes the other's place.
+    pub fn follow(&self, before: &Self) {
+        self.servers.follow(&before.servers);
     }
 
-    /// Takes down how it ended.
-    fn end<T>(&self, call: &Begun, outcome: &Result<T, Error>) {
-        self.breaker.settle(call.pass, outcome, Instant::now());
-        self.metrics.observe(call.operation, call.start, outcome);
+    /// Sends a request and waits for the head of an answer in HTTP/1.1.
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        connect: Duration,
+        deadline: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let response = self.client.send_connected_within(request, connect, deadline).await?;
+        if response.version() == Version::HTTP_11 { Ok(response) } else { Err(Error::Protocol("it is not HTTP/1.1")) }
     }
 
     /// Prints a call's request: method, target and headers are ours.
-    fn request(&self, call: Call, guid: Option<&Guid>, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
-        let uri = Uri::builder().scheme("https").authority(self.authority.clone()).path_and_query(call.target);
+    fn request(at: &Authority, call: &Call, guid: Option<&Guid>, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
+        let uri = Uri::builder().scheme("https").authority(at.clone()).path_and_query(call.target.clone());
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = call.method;
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri.build().map_err(|_| Error::Protocol("the call has no printable address"))?;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::Success;
+use super::answer::{Asked, Success};
 use super::metrics::Operation;
 use super::{Error, Gateway};
 use crate::cc::{AgentId, Call, Guid, SignInForm};
@@ -63,22 +63,21 @@ struct Body<'a> {
 }
 
 impl Gateway {
-    /// Signs an agent in. Not cancel safe: a call that is dropped may still sign the agent in.
+    /// Signs an agent in, at one URL after the other in turn. Not cancel safe: a call that is dropped may still sign the
+    /// agent in.
     pub async fn sign_in(&self, agent: AgentId, request: &SignInRequest<'_>) -> Result<SignedIn, Error> {
         let body = Bytes::from(body(request)?);
-        let begun = self.begin(Operation::SignIn)?;
-        let call = Call::sign_in(agent, request.form);
-        let answer = self.call(call, None, body, self.client.deadline()).await.and_then(|success| signed_in(&success));
-        self.end(&begun, &answer);
-        answer
+        let (operation, call) = (Operation::SignIn, Call::sign_in(agent, request.form));
+        self.reach(&Asked { body, ..self.asked(operation, call, None) }).await.and_then(|success| signed_in(&success))
     }
 
     /// Signs an agent out. Not cancel safe: a call that is dropped may still sign the agent out.
     pub async fn sign_out(&self, agent: AgentId, guid: &Guid) -> Result<(), Error> {
-        let begun = self.begin(Operation::SignOut)?;
-        let answer = self.call(Call::sign_out(agent), Some(guid), Bytes::new(), self.client.deadline()).await;
-        self.end(&begun, &answer);
-        answer.map(drop)
+        self.reach(&self.asked(Operation::SignOut, Call::sign_out(agent), Some(guid))).await.map(drop)
+    }
+
+    pub(super) const fn asked<'a>(&self, operation: Operation, call: Call, guid: Option<&'a Guid>) -> Asked<'a> {
+        Asked { operation, call, guid, body: Bytes::new(), deadline: self.client.deadline() }
     }
 }
 

@@ -45,6 +45,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ccgate_upstream_requests_total", &["operation", "outcome"]),
     ("ccgate_upstream_request_duration_seconds_count", &["operation"]),
     ("ccgate_upstream_breaker_open", &["reason"]),
+    ("ccgate_upstream_healthy", &["upstream"]),
     ("ccgate_sessions", &["state"]),
     ("ccgate_session_sign_ins_total", &["outcome"]),
     ("ccgate_session_keep_alives_total", &["outcome"]),

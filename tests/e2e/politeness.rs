@@ -1,5 +1,6 @@
 //! A gateway that is away or switching over is left in peace, and found again when it is back.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use crate::world::{Builder, CALL, PASSWORD, World, call, until};
 
 /// Stands between ccgate and the simulator and can be away: it then drops what it carries, and every connection that is
 /// attempted.
-struct Line {
+pub struct Line {
     address: SocketAddr,
     /// Where it leads; `None`: away.
     leads_to: watch::Sender<Option<SocketAddr>>,
@@ -31,7 +32,7 @@ struct Line {
 }
 
 impl Line {
-    async fn away() -> Self {
+    pub async fn away() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (leads_to, led) = watch::channel(None);
@@ -52,16 +53,19 @@ impl Line {
         Self { address, leads_to, in_vain, _task: task }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
     fn leads_to(&self, world: &World) {
-        let address = world.sim.url().strip_prefix("https://").unwrap().parse().unwrap();
+        self.leads_to_address(world.sim.address());
+    }
+
+    pub fn leads_to_address(&self, address: SocketAddr) {
         self.leads_to.send_replace(Some(address));
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         self.leads_to.send_replace(None);
     }
 
@@ -192,7 +196,8 @@ async fn a_switch_over_lets_sign_ins_rest_and_living_sessions_go_on() {
 fn gateway(world: &World, line: &Line) -> Gateway {
     let tls = ClientTls { ca_file: Some(world.dir().join("upstream-ca.pem")), ..ClientTls::default() };
     let config = upstream::Config {
-        authority: line.address.to_string().parse().unwrap(),
+        urls: vec![line.address.to_string().parse().unwrap()],
+        nodes: BTreeMap::new(),
         client: ClientConfig { tls, connect_timeout: Duration::from_secs(5), response_timeout: Duration::from_secs(5) },
         idle_timeout: Duration::from_secs(5),
     };

@@ -16,7 +16,7 @@ pub(super) async fn store(config: &Config) -> Vec<Finding> {
         }
         Store::Redis(redis) => redis,
     };
-    let context = config.upstream.url.authority().map(ToString::to_string).unwrap_or_default();
+    let context = config.upstream.name();
     vec![match redis::probe(&redis.store(&config.sessions.sign_ins), &context).await {
         Ok(()) => {
             Finding::ok("sessions.store.redis", "the server answers, runs our scripts, and the prefix is free or ours")

@@ -33,7 +33,7 @@ impl StartOnly {
 
 /// All keys whose change waits for a start; every other key's takes effect while running. The reference marks these with
 /// `(start)`, which a test holds.
-pub const START_ONLY: [StartOnly; 13] = [
+pub const START_ONLY: [StartOnly; 14] = [
     // A listener that was bound anew could fail, or leave others with a port where nobody answers.
     StartOnly::always("server.listen"),
     StartOnly { path: "server.tls", when: When::OnOff },
@@ -41,6 +41,7 @@ pub const START_ONLY: [StartOnly; 13] = [
     StartOnly { path: "admin.tls", when: When::OnOff },
     // What is kept there is sealed for the gateway that it was made at.
     StartOnly { path: "upstream.url", when: When::Kept },
+    StartOnly { path: "upstream.urls", when: When::Kept },
     // The gateway holds a session to the way in which it was signed in.
     StartOnly::always("sessions.keep_alive"),
     StartOnly::always("sessions.store"),

@@ -18,6 +18,7 @@ use super::trust::spki_sha256;
 use super::{ClientTls, TlsError};
 use crate::net::certificate::{name, not_after, parse};
 use crate::net::connector::Connector;
+use crate::net::resolve::{Names, SystemResolver};
 
 /// Certificates of a chain that are told.
 const CHAIN_MAX: usize = 8;
@@ -48,7 +49,8 @@ pub async fn seen_certificates(
     let looking = Arc::new(Looking { inner: tls.verifier(&crypto)?, seen: Mutex::new(Vec::new()) });
     let verifier: Arc<dyn ServerCertVerifier> = Arc::<Looking>::clone(&looking);
     let config = tls.build_with(verifier, crypto)?;
-    let mut connector = Connector::new(Arc::new(config), tls.name()?, timeout);
+    let mut connector =
+        Connector::new(Arc::new(config), tls.name()?, timeout, Names(Arc::new(SystemResolver)), timeout);
     // Whether it is trusted is not what is asked here.
     drop(connector.call(url.clone()).await);
     let shown = std::mem::take(&mut *looking.seen.lock().unwrap_or_else(PoisonError::into_inner));

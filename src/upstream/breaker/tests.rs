@@ -20,8 +20,8 @@ fn bench() -> Bench {
 }
 
 fn seeded(seed: u64) -> Bench {
-    let gauges = Metrics::register(&Registry::new()).unwrap().breaker();
-    Bench { breaker: Breaker::new(gauges, seed), now: Instant::now() }
+    let lights = Arc::new(Metrics::register(&Registry::new()).unwrap().lights(1, 1));
+    Bench { breaker: Breaker::new(lights, 0, seed), now: Instant::now() }
 }
 
 fn unreachable() -> Outcome {
@@ -70,11 +70,11 @@ impl Bench {
     }
 
     fn is_open(&self) -> bool {
-        self.breaker.gauges.of(Rest::Unanswered).get() == 1
+        self.breaker.lights.gauge(Rest::Unanswered).get() == 1
     }
 
     fn sign_ins_rest(&self) -> bool {
-        self.breaker.gauges.of(Rest::Switching).get() == 1
+        self.breaker.lights.gauge(Rest::Switching).get() == 1
     }
 }
 
@@ -96,7 +96,7 @@ fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
 
 #[test]
 fn each_outcome_says_what_it_says() {
-    let closed = || Err(Error::Closed { source: "reset".into() });
+    let closed = || Err(Error::Closed { source: "reset".into(), stale: false });
     let nobody = [unreachable(), Err(Error::Timeout), closed(), status(500), status(503)];
     let answers = [
         Ok(()),
@@ -235,7 +235,7 @@ fn a_poll_that_tries_it_out_holds_back_polls_only() {
 #[test]
 fn downloads_are_let_through_always_and_only_what_is_sure_counts() {
     let mut bench = bench();
-    let vague = [Err(Error::Timeout), Err(Error::Closed { source: "reset".into() }), status(503)];
+    let vague = [Err(Error::Timeout), Err(Error::Closed { source: "reset".into(), stale: false }), status(503)];
     vague.iter().cycle().take(30).for_each(|outcome| bench.call(Operation::Download, outcome));
     assert!(!bench.is_open(), "it can be about one recording");
     (0..5).for_each(|_| bench.call(Operation::Download, &unreachable()));

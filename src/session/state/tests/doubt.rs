@@ -5,7 +5,7 @@ use super::*;
 fn no_answers() -> Vec<Arc<upstream::Error>> {
     vec![
         Arc::new(upstream::Error::Timeout),
-        Arc::new(upstream::Error::Closed { source: "reset".into() }),
+        Arc::new(upstream::Error::Closed { source: "reset".into(), stale: true }),
         Arc::new(upstream::Error::Truncated { source: "reset".into() }),
         Arc::new(upstream::Error::Protocol("no Set-GUID")),
         Arc::new(upstream::Error::Status(StatusCode::BAD_GATEWAY)),

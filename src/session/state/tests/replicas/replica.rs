@@ -33,7 +33,7 @@ impl Failure {
         match self {
             Self::Code(code) => refused(code),
             Self::Timeout => Arc::new(upstream::Error::Timeout),
-            Self::Closed => Arc::new(upstream::Error::Closed { source: "reset".into() }),
+            Self::Closed => Arc::new(upstream::Error::Closed { source: "reset".into(), stale: true }),
         }
     }
 }

@@ -1,0 +1,113 @@
+//! What is known of one connection, and how old one may get. It carries no bytes and closes nothing itself.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::CaptureConnection;
+use tokio::time::Instant;
+
+/// How often the connections are looked through for such as are too old, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// One connection. It carries one request at a time (HTTP/1.1, no pipelining), so what it says is said of that one.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// When it is too old for a further request; `None`: its address was no name, so it cannot come to lead elsewhere.
+    expires: Option<Instant>,
+    /// Requests of which at least a byte was written.
+    begun: AtomicU32,
+    /// A byte of the answer to the latest one has come.
+    answering: AtomicBool,
+    gone: AtomicBool,
+}
+
+impl Line {
+    pub(super) const fn new(expires: Option<Instant>) -> Self {
+        Self { expires, begun: AtomicU32::new(0), answering: AtomicBool::new(false), gone: AtomicBool::new(false) }
+    }
+
+    /// Whether what is written next is the beginning of a request.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.begun() == 0 || self.answering.load(Ordering::Relaxed)
+    }
+
+    /// A request's first bytes are being written.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether bytes came before anything was asked.
+    pub(super) fn spoke_first(&self) -> bool {
+        self.begun() == 0 && !self.is_unanswered()
+    }
+
+    /// Bytes have come.
+    pub(super) fn answered(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests it has begun to carry.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether no byte of an answer to its latest request has come.
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.answering.load(Ordering::Relaxed)
+    }
+
+    fn is_too_old(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// The connections that can get too old: as many as are open. Locked for a pass over them, never across a wait.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<(Arc<Line>, CaptureConnection)>,
+    swept: Option<Instant>,
+}
+
+impl Lines {
+    /// Watches a connection that carries its first request.
+    pub(super) fn watch(&self, line: Arc<Line>, connection: CaptureConnection) {
+        if line.expires.is_some() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).lines.push((line, connection));
+        }
+    }
+
+    /// No request goes out any more over a connection that is too old. One that is under way goes on to its end.
+    ///
+    /// Called before each request; looks through them at most once a second.
+    pub(super) fn sweep(&self, now: Instant) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.swept.is_some_and(|swept| now < swept + SWEEP_EVERY) {
+            return;
+        }
+        kept.swept = Some(now);
+        kept.lines.retain(|(line, connection)| {
+            let retired = line.is_too_old(now);
+            if retired {
+                give_up(connection);
+            }
+            !retired && !line.gone.load(Ordering::Relaxed)
+        });
+    }
+}
+
+/// The connection carries no further request.
+pub(super) fn give_up(connection: &CaptureConnection) {
+    if let Some(connection) = connection.connection_metadata().as_ref() {
+        connection.poison();
+    }
+}
