@@ -53,7 +53,7 @@ const TARGETS: [Target; 11] = [
     Target {
         name: "audit_questions",
         check: audit_questions::check,
-        runs: 300,
+        runs: 150,
         taken: &[
             "all-events-1",
             "all-events-2",
@@ -65,11 +65,11 @@ const TARGETS: [Target; 11] = [
             "torn",
         ],
     },
-    Target { name: "audit_reader", check: audit_reader::check, runs: 300, taken: &["cosigned", "sound"] },
+    Target { name: "audit_reader", check: audit_reader::check, runs: 150, taken: &["cosigned", "sound"] },
     Target {
         name: "config",
         check: config::check,
-        runs: 500,
+        runs: 250,
         taken: &["heartbeat", "laid-over-well", "production", "reference", "smallest"],
     },
     Target {
@@ -82,7 +82,7 @@ const TARGETS: [Target; 11] = [
     Target {
         name: "jwks",
         check: jwks::check,
-        runs: 1_000,
+        runs: 500,
         taken: &[
             "all-kinds",
             "off-the-curve",
