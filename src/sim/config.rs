@@ -37,6 +37,8 @@ pub struct Config {
     pub push_mode: bool,
     /// Framing of bodies.
     pub framing: Framing,
+    /// Agents whose bodies are chunked, whatever `framing` says.
+    pub chunked: Vec<u32>,
     /// Whether `Range` is honoured.
     pub ranges: bool,
     /// `VIDEO_DOWNLOAD_FLAG`; off: every download answers `104-001`.
@@ -76,6 +78,7 @@ impl Default for Config {
             poll_wait: Duration::from_secs(10),
             push_mode: false,
             framing: Framing::ContentLength,
+            chunked: Vec::new(),
             ranges: false,
             download_enabled: true,
             lockout_after: 5,
