@@ -105,7 +105,8 @@ impl Book {
     /// Ends that must not be.
     pub fn bad_ends(&self) -> Vec<String> {
         let bad = |end: &&Ended| {
-            end.event == "unknown" || ["shutdown", "dropped", "panic", "audit_unavailable"].contains(&end.reason.as_str())
+            end.event == "unknown"
+                || ["shutdown", "dropped", "panic", "audit_unavailable"].contains(&end.reason.as_str())
         };
         self.ends.values().filter(bad).map(|end| format!("{end:?}")).collect()
     }

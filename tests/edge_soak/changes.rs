@@ -43,7 +43,13 @@ pub const CHANGES: [Change; 10] = [
 ];
 
 /// Makes a change and waits until it is in force, or refused and mended.
-pub async fn make(gate: &Gate, inside: &mut Inside, change: Change, random: &mut fastrand::Rng, tls: &Arc<rustls::ClientConfig>) {
+pub async fn make(
+    gate: &Gate,
+    inside: &mut Inside,
+    change: Change,
+    random: &mut fastrand::Rng,
+    tls: &Arc<rustls::ClientConfig>,
+) {
     let folder = &gate.folder;
     let files = &mut inside.files;
     match change {
@@ -136,7 +142,8 @@ async fn refused(gate: &Gate, inside: &mut Inside, random: &mut fastrand::Rng) {
             Box::new(move |files| files.swap_certificate(folder, &(good, key)))
         }
         5 | 6 => {
-            let (name, broken) = if flaw == 5 { ("policy/own.cedar", "permit (nonsense);\n") } else { ("jwks.json", "{") };
+            let (name, broken) =
+                if flaw == 5 { ("policy/own.cedar", "permit (nonsense);\n") } else { ("jwks.json", "{") };
             let good = text(name);
             put(&folder.join(name), broken);
             Box::new(move |_| put(&folder.join(name), &good))

@@ -66,7 +66,11 @@ pub fn compare(samples: &[Sample], length: Duration) -> Vec<Compared> {
     let within = |from: Duration, to: Duration| {
         grown.iter().copied().filter(|sample| sample.at >= from && sample.at < to).collect::<Vec<_>>()
     };
-    all.extend(compared("first and last quarter of the run", &within(Duration::ZERO, length / 4), &within(length / 4 * 3, length)));
+    all.extend(compared(
+        "first and last quarter of the run",
+        &within(Duration::ZERO, length / 4),
+        &within(length / 4 * 3, length),
+    ));
     all
 }
 
@@ -85,7 +89,8 @@ impl Compared {
     /// What has grown that must not. Less is no fault.
     pub fn grown(&self) -> Vec<String> {
         let mut all = Vec::new();
-        for (name, Pair { first, last }, slack) in [("RSS", self.rss, RSS_SLACK), ("descriptors", self.fds, FDS_SLACK)] {
+        for (name, Pair { first, last }, slack) in [("RSS", self.rss, RSS_SLACK), ("descriptors", self.fds, FDS_SLACK)]
+        {
             if last > first * 1.05 + slack {
                 all.push(format!("{name} ({}): {first:.0} became {last:.0}", self.what));
             }
@@ -156,7 +161,10 @@ mod tests {
         assert!(found.iter().any(|what| what.starts_with("RSS (first and last quarter of a life)")), "{found:?}");
         // A descriptor for each hundredth request.
         let found = run(|_| MIB, |sample| 40.0 + 0.25 * sample.age.as_secs_f64());
-        assert!(found.iter().any(|what| what.starts_with("descriptors (first and last quarter of a life)")), "{found:?}");
+        assert!(
+            found.iter().any(|what| what.starts_with("descriptors (first and last quarter of a life)")),
+            "{found:?}"
+        );
     }
 
     #[test]

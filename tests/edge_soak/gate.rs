@@ -166,7 +166,9 @@ impl Gate {
         loop {
             let ready = match self.live() {
                 None => false,
-                Some(live) => client::try_request(live.admin, "GET", "/readyz", &[]).await.is_ok_and(|got| got.status == 200),
+                Some(live) => {
+                    client::try_request(live.admin, "GET", "/readyz", &[]).await.is_ok_and(|got| got.status == 200)
+                }
             };
             self.ready.store(ready, Ordering::Relaxed);
             tokio::time::sleep(WATCHED).await;

@@ -94,7 +94,9 @@ mod tests {
         assert!(!is_wrong(Expects::Refused(403, "code"), &got(403, 0, End::Complete)));
         assert!(is_wrong(Expects::Refused(403, "other"), &got(403, 0, End::Complete)));
         assert!(is_wrong(Expects::Refused(403, "code"), &whole));
-        assert!(!is_wrong(Expects::FileOrTrouble, &whole) && !is_wrong(Expects::FileOrTrouble, &got(409, 0, End::Complete)));
+        assert!(
+            !is_wrong(Expects::FileOrTrouble, &whole) && !is_wrong(Expects::FileOrTrouble, &got(409, 0, End::Complete))
+        );
         assert!(is_wrong(Expects::FileOrTrouble, &got(200, 50, End::Broken)));
         assert!(is_wrong(Expects::FileOrTrouble, &got(401, 0, End::Complete)));
     }

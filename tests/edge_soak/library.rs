@@ -108,7 +108,8 @@ impl Expected {
     pub fn of(file: &File, from: u64) -> Self {
         let block_bytes = BLOCK as u64;
         let first = sim::body_bytes(&file.key, 0, BLOCK, file.size);
-        let block = if file.size > block_bytes { sim::body_bytes(&file.key, block_bytes, BLOCK, u64::MAX) } else { vec![] };
+        let block =
+            if file.size > block_bytes { sim::body_bytes(&file.key, block_bytes, BLOCK, u64::MAX) } else { vec![] };
         Self { first, block, size: file.size, at: from }
     }
 

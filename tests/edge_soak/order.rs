@@ -113,7 +113,7 @@ impl Orders {
         if self.random.u32(..100) == 0 {
             return self.faulty(library);
         }
-        let total = CLASSES.iter().map(|(weight, _)| weight).sum();
+        let total: u32 = CLASSES.iter().map(|(weight, _)| weight).sum();
         let mut at = self.random.u32(..total);
         for (weight, make) in CLASSES {
             if at < weight {
@@ -122,6 +122,12 @@ impl Orders {
             at -= weight;
         }
         unreachable!("weights are added up")
+    }
+
+    /// Asks for any recording of a shelf.
+    fn any(&mut self, class: &'static str, agent: u32, library: &Library, shelf: Shelf) -> Order {
+        let file = library.any(shelf, &mut self.random);
+        self.of(class, agent, file)
     }
 
     fn of(&self, class: &'static str, agent: u32, file: &File) -> Order {
@@ -148,34 +154,34 @@ impl Orders {
             return self.of("small", agent, file);
         }
         let agent = self.calm();
-        self.of("small", agent, library.any(Shelf::Small, &mut self.random))
+        self.any("small", agent, library, Shelf::Small)
     }
 
     fn medium(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        self.of("medium", agent, library.any(Shelf::Medium, &mut self.random))
+        self.any("medium", agent, library, Shelf::Medium)
     }
 
     fn large(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        self.of("large", agent, library.any(Shelf::Large, &mut self.random))
+        self.any("large", agent, library, Shelf::Large)
     }
 
     fn huge(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        self.of("huge", agent, library.any(Shelf::Huge, &mut self.random))
+        self.any("huge", agent, library, Shelf::Huge)
     }
 
     fn chunked(&mut self, library: &Library) -> Order {
         let agent = self.random.u32(cast::CHUNKED);
         let shelf = if self.random.u32(..4) == 0 { Shelf::Medium } else { Shelf::Small };
-        let order = self.of("chunked", agent, library.any(shelf, &mut self.random));
+        let order = self.any("chunked", agent, library, shelf);
         if self.random.u32(..4) == 0 { self.with_part(order) } else { order }
     }
 
     fn part(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        let order = self.of("range", agent, library.any(Shelf::Medium, &mut self.random));
+        let order = self.any("range", agent, library, Shelf::Medium);
         self.with_part(order)
     }
 
@@ -194,7 +200,7 @@ impl Orders {
 
     fn beyond(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        let order = self.of("range beyond", agent, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("range beyond", agent, library, Shelf::Small);
         let size = order.file.size;
         let range = Some((size, size, format!("bytes={size}-")));
         Order { range, expects: Expects::Refused(416, "range_not_satisfiable"), ..order }
@@ -202,7 +208,7 @@ impl Orders {
 
     fn slow(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        let order = self.of("slow", agent, library.any(Shelf::Medium, &mut self.random));
+        let order = self.any("slow", agent, library, Shelf::Medium);
         let seconds = self.random.u64(1..=SLOW_TAKES.as_secs());
         Order { manner: Manner::Slow((order.file.size / seconds).max(1)), ..order }
     }
@@ -210,13 +216,13 @@ impl Orders {
     fn leaves_in_the_middle(&mut self, library: &Library) -> Order {
         let agent = self.calm();
         let shelf = if self.random.u32(..3) == 0 { Shelf::Large } else { Shelf::Medium };
-        let order = self.of("leaves in the middle", agent, library.any(shelf, &mut self.random));
+        let order = self.any("leaves in the middle", agent, library, shelf);
         Order { manner: Manner::LeavesAt(self.random.u64(..order.file.size)), ..order }
     }
 
     fn leaves_before_the_head(&mut self, library: &Library) -> Order {
         let agent = self.calm();
-        let order = self.of("leaves before the head", agent, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("leaves before the head", agent, library, Shelf::Small);
         let patience = self.random.u64(..PATIENCE.as_micros() as u64);
         Order { manner: Manner::LeavesBeforeHead(Duration::from_micros(patience)), ..order }
     }
@@ -263,29 +269,29 @@ impl Orders {
 
     fn inspector(&mut self, library: &Library) -> Order {
         let inspected = self.calm();
-        let order = self.of("inspector", cast::INSPECTOR, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("inspector", cast::INSPECTOR, library, Shelf::Small);
         Order { target: format!("{}&workNo={inspected}", order.target), ..order }
     }
 
     fn closed_at_times(&mut self, library: &Library) -> Order {
-        let order = self.of("closed at times", cast::CLOSED_AT_TIMES, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("closed at times", cast::CLOSED_AT_TIMES, library, Shelf::Small);
         Order { expects: Expects::FileIfOpen, ..order }
     }
 
     fn human(&mut self, library: &Library) -> Order {
-        let order = self.of("a human's", cast::HUMAN, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("a human's", cast::HUMAN, library, Shelf::Small);
         Order { expects: Expects::Refused(409, "agent_busy"), ..order }
     }
 
     fn troubled(&mut self, library: &Library) -> Order {
         let agent = self.random.u32(cast::TROUBLED);
-        let order = self.of("troubled", agent, library.any(Shelf::Small, &mut self.random));
+        let order = self.any("troubled", agent, library, Shelf::Small);
         Order { expects: Expects::FileOrTrouble, ..order }
     }
 
     fn faulty(&mut self, library: &Library) -> Order {
         let agent = self.random.u32(cast::FAULTY);
-        let order = self.of("faulty", agent, library.any(Shelf::Medium, &mut self.random));
+        let order = self.any("faulty", agent, library, Shelf::Medium);
         let in_part = self.random.bool();
         let order = if in_part { self.with_part(order) } else { order };
         let bytes = order.range.as_ref().map_or(order.file.size, |(first, last, _)| last - first + 1);

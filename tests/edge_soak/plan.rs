@@ -30,7 +30,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn of_environment() -> Self {
-        let seed = std::env::var("SOAK_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+        let seed =
+            std::env::var("SOAK_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
         let minutes = std::env::var("SOAK_MINUTES").ok().filter(|minutes| !minutes.is_empty());
         match minutes.map(|minutes| minutes.parse::<f64>().expect("SOAK_MINUTES is a number")) {
             Some(minutes) => Self::long(seed, Duration::from_secs_f64(minutes * 60.0)),

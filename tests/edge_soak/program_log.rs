@@ -71,7 +71,9 @@ fn only_what_was_brought_about_may_be_told() {
         .concat(),
     );
     assert_eq!((counts.lines, counts.refused, counts.barred, counts.strange.len()), (4, 1, 1, 0));
-    for strange in [&line("ERROR", "a task panicked"), "thread 'main' panicked at src/main.rs:1:1:", &line("WARN", "panic")] {
+    for strange in
+        [&line("ERROR", "a task panicked"), "thread 'main' panicked at src/main.rs:1:1:", &line("WARN", "panic")]
+    {
         let before = counts.strange.len();
         counts.add(strange);
         assert_eq!(counts.strange.len(), before + 1, "{strange}");

@@ -41,7 +41,8 @@ impl Site {
             sim.control = Some("127.0.0.1:0".parse().unwrap());
         });
         let world = world.config(|config| {
-            for (name, value) in [("connect_timeout", "5s"), ("response_timeout", PATIENCE), ("idle_timeout", PATIENCE)] {
+            for (name, value) in [("connect_timeout", "5s"), ("response_timeout", PATIENCE), ("idle_timeout", PATIENCE)]
+            {
                 config["upstream"][name] = value.into();
             }
             config["server"]["drain"] = json!({ "delay": "3s", "timeout": "60s" });
@@ -63,7 +64,8 @@ impl Site {
         let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
         // Each new connection shows the certificate that is in force.
         tls.resumption = rustls::client::Resumption::disabled();
-        let gates = [0, 1].map(|number| Arc::new(Gate::prepare(number, &world, redis.address(), Arc::clone(&authority))));
+        let gates =
+            [0, 1].map(|number| Arc::new(Gate::prepare(number, &world, redis.address(), Arc::clone(&authority))));
         Self { plan, world, library, gates, tls: Arc::new(tls), _redis: redis }
     }
 

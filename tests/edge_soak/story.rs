@@ -119,7 +119,8 @@ async fn tell(site: &Site, clients: Clients, troubles: Troubles, samples: Vec<Sa
         processes.push(Lives { taken_up: inside.taken_up, refused: inside.refused, exits, log });
     }
     let audits = [site.gates[0].audit(), site.gates[1].audit()];
-    let verify = tokio::process::Command::new(env!("CARGO_BIN_EXE_ccgate")).args(["audit", "verify"]).args(&audits).output();
+    let verify =
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_ccgate")).args(["audit", "verify"]).args(&audits).output();
     let verify = verify.await.unwrap();
     let told = [verify.stdout, verify.stderr].concat();
     Story {
@@ -183,7 +184,8 @@ impl Story {
             }
             lives.log.strange.iter().for_each(|line| wrong(format!("it logged {line}")));
             let book = &self.books[number];
-            let told = (book.count("config.loaded", |_| true), book.count("config.refused", |_| true), lives.log.refused);
+            let told =
+                (book.count("config.loaded", |_| true), book.count("config.refused", |_| true), lives.log.refused);
             if told != (lives.taken_up, lives.refused, lives.refused) {
                 let (taken_up, refused) = (lives.taken_up, lives.refused);
                 wrong(format!("{taken_up} taken up and {refused} refused; told are {told:?}"));
@@ -196,7 +198,8 @@ impl Story {
     }
 
     fn wrong_sessions(&self) -> Vec<String> {
-        let mut all: Vec<_> = self.broken.iter().filter(|broken| !trouble::explains(broken)).map(ToString::to_string).collect();
+        let mut all: Vec<_> =
+            self.broken.iter().filter(|broken| !trouble::explains(broken)).map(ToString::to_string).collect();
         if self.counts.forced > 0 || self.told("session.signed_in", |agent| agent == cast::HUMAN) > 0 {
             all.push(format!("a human was thrown off: {:?}", self.counts));
         }
@@ -237,8 +240,16 @@ impl Story {
         at_least("answers", answered, wanted / 3);
         at_least("rotations", self.counts.rotations, seconds / 4);
         at_least("stops", self.stops() as u64, 2 + seconds / self.plan.restart_every.as_secs() / 2);
-        at_least("faults of downloads", self.clients.faults.values().map(|count| u64::from(*count)).sum(), wanted / 300);
-        at_least("faults of sessions", self.troubles.faults.values().map(|count| u64::from(*count)).sum(), seconds / 20);
+        at_least(
+            "faults of downloads",
+            self.clients.faults.values().map(|count| u64::from(*count)).sum(),
+            wanted / 300,
+        );
+        at_least(
+            "faults of sessions",
+            self.troubles.faults.values().map(|count| u64::from(*count)).sum(),
+            seconds / 20,
+        );
         let reloads: u32 = self.processes.iter().map(|lives| lives.taken_up).sum();
         at_least("reloads", u64::from(reloads), seconds / self.plan.reload_every.as_secs() / 2);
         at_least("refused reloads", self.processes.iter().map(|lives| u64::from(lives.refused)).sum(), 1);
@@ -253,7 +264,8 @@ impl Story {
 /// Latencies of small downloads in each quarter of the run: median and 99th percentile.
 pub fn latencies(story: &Story) -> [(Duration, Duration); 4] {
     let mut quarters: BTreeMap<u128, Vec<Duration>> = BTreeMap::new();
-    for answered in story.clients.answered.iter().filter(|answered| answered.class == "small" && answered.status == 200) {
+    for answered in story.clients.answered.iter().filter(|answered| answered.class == "small" && answered.status == 200)
+    {
         let quarter = answered.at.as_nanos() * 4 / story.plan.length.as_nanos().max(1);
         quarters.entry(quarter.min(3)).or_default().push(answered.took);
     }
