@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench image advisories
+.PHONY: help demo test lint bench soak image advisories
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -21,6 +21,9 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 
 bench: ## Benchmarks, in the release profile
 	@cargo bench --locked --bench '*'
+
+soak: ## Two processes under load, faults, reloads and restarts for 20 minutes (SOAK_MINUTES=n, SOAK_SEED=n)
+	@ci/soak
 
 image: ## The container image (IMAGE=name:tag, BUILDER=rust image of a mirror)
 	@ci/image

@@ -121,13 +121,11 @@ mod tests {
         for second in 0..1200_u64 {
             for gate in 0..2 {
                 // Gate 0 is started again at 2, 6, 10, … minutes, gate 1 at 4, 8, …
-                let since_first = (second + 120 + 120 * (1 - gate)) % 1200;
                 let (life, age) = match (gate, second) {
                     (0, 0..120) => (0, second),
                     (0, _) => (1 + (second - 120) / 240, (second - 120) % 240),
                     _ => (second / 240, second % 240),
                 };
-                let _ = since_first;
                 let sample = Sample {
                     gate: gate as usize,
                     life: life as u32,

@@ -2,7 +2,7 @@
 //! that follows their readiness, faults, clients that leave, changed and broken configurations, restarts.
 //!
 //! `SOAK_MINUTES` says how long (`make soak`: 20); without it a minute with little load, as an ordinary test. `SOAK_SEED`
-//! repeats what is asked for and what goes wrong, though not the moments. `docs/soak.md` says what is held and how.
+//! repeats what is asked for and what goes wrong, though not the moments.
 
 #![allow(
     clippy::unwrap_used,

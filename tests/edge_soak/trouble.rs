@@ -2,7 +2,6 @@
 //! for no recording.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ccgate::sim::{Kind, Scope};
@@ -93,6 +92,3 @@ pub fn explains(broken: &ccgate::sim::BrokenRule) -> bool {
     broken.agent.is_some_and(|agent| cast::TROUBLED.contains(&agent))
         && matches!(broken.rule, Rule::SecondSignIn | Rule::DeadGuid)
 }
-
-/// The site, shared with those who make trouble.
-pub type Shared = Arc<Site>;
