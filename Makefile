@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz image advisories peers attack
+.PHONY: help demo test lint bench fuzz soak image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -30,6 +30,9 @@ peers: ## The hostile corpus against ccgate, nginx and HAProxy; writes the table
 
 attack: ## slowhttptest against ccgate, with good clients beside it (ATTACK_SECONDS=60 for each of four modes)
 	@ci/attack
+
+soak: ## Two processes under load, faults, reloads and restarts for 20 minutes (SOAK_MINUTES=n, SOAK_SEED=n)
+	@ci/soak
 
 image: ## The container image (IMAGE=name:tag, BUILDER=rust image of a mirror)
 	@ci/image

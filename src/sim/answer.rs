@@ -21,6 +21,8 @@ pub(super) struct Answer {
     pub(super) body: Body,
     /// The call that this answers; given up just before the first byte.
     pub(super) answers: Option<Unanswered>,
+    /// Whether it is chunked, whatever the site's framing.
+    pub(super) chunked: bool,
 }
 
 /// The bytes of an answer.
@@ -67,6 +69,7 @@ impl Answer {
             headers: vec![("Content-Type", content_type.to_owned())],
             body: Body::Whole(body),
             answers: None,
+            chunked: false,
         }
     }
 
@@ -134,12 +137,12 @@ impl Answer {
                 }
                 Part::Beyond => {
                     headers.push(("Content-Range", format!("bytes */{size}")));
-                    return Self { status: 416, headers, body: Body::Whole(Vec::new()), answers: None };
+                    return Self { status: 416, headers, body: Body::Whole(Vec::new()), answers: None, chunked: false };
                 }
             }
         }
         let body = Body::Recording { recording: Recording::new(key, size), from, length };
-        Self { status, headers, body, answers: None }
+        Self { status, headers, body, answers: None, chunked: false }
     }
 
     /// Whether the body is a recording's.

@@ -85,7 +85,7 @@ pub(super) async fn answer<S: AsyncRead + Unpin>(
     if let Some((call, _)) = called {
         count_call(world, call);
     }
-    let answer = match (fault.as_ref().and_then(instead), called) {
+    let mut answer = match (fault.as_ref().and_then(instead), called) {
         (Some(answer), _) => answer,
         (None, Some((call, agent))) => perform(world, connection, request, call, agent).await,
         (None, None) => {
@@ -94,6 +94,7 @@ pub(super) async fn answer<S: AsyncRead + Unpin>(
             if path.starts_with(BASE) { Answer::refused("000-002") } else { Answer::page(404) }
         }
     };
+    answer.chunked = agent.is_some_and(|agent| world.config.chunked.contains(&agent));
     if let Some((Call::Download(_), _)) = called {
         let counters = &world.counters;
         count(if answer.is_download() { &counters.downloads } else { &counters.download_refusals });

@@ -41,6 +41,8 @@ pub struct Config {
     pub push_mode: bool,
     /// Framing of bodies.
     pub framing: Framing,
+    /// Agents whose bodies are chunked, whatever `framing` says.
+    pub chunked: Vec<u32>,
     /// Whether `Range` is honoured.
     pub ranges: bool,
     /// `VIDEO_DOWNLOAD_FLAG`; off: every download answers `104-001`.
@@ -82,6 +84,7 @@ impl Default for Config {
             poll_wait: Duration::from_secs(10),
             push_mode: false,
             framing: Framing::ContentLength,
+            chunked: Vec::new(),
             ranges: false,
             download_enabled: true,
             lockout_after: 5,

@@ -78,7 +78,8 @@ where
     drop(answer.answers.take());
     let _open = answer.is_download().then(|| Open::new(&world.counters.open_downloads));
     let length = if fault == Some(&Kind::HalfBody) { answer.body.len() / 2 } else { answer.body.len() };
-    let wire = Wire::of(world.config.framing, fault, length);
+    let framing = if answer.chunked { Framing::Chunked } else { world.config.framing };
+    let wire = Wire::of(framing, fault, length);
     connection.stream.write_all(&head(answer, &wire, fault)).await?;
     let pace = Pace::of(fault);
     let started = Instant::now();
