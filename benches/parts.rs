@@ -55,7 +55,7 @@ fn parts(criterion: &mut Criterion) {
     let (headers, uri) = (head(&issuer.agent(4977)), Uri::from_static(TARGET));
     let arrival = Arrival {
         at: Clock::system().now(),
-        source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None },
+        source: Source { peer: SocketAddr::from(([127, 0, 0, 1], 40_000)), forwarded: None, certificate: None },
         request_id: RequestId::random(),
         trace: None,
     };
