@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use http::uri::Authority;
 use ipnet::IpNet;
 
