@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "an index that is wrong ends the test, as it shall")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "how often, and what to do about a finding")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
 #[path = "../fuzz/checks/audit_questions.rs"]
@@ -247,16 +248,14 @@ fn unescape(word: &str) -> Vec<u8> {
     let mut rest = word;
     while let Some((before, escaped)) = rest.split_once('\\') {
         bytes.extend(before.bytes());
-        (bytes, rest) = match escaped.strip_prefix('x') {
-            Some(hex) => {
-                bytes.push(u8::from_str_radix(&hex[..2], 16).expect("two hex digits"));
-                (bytes, &hex[2..])
-            }
-            None => {
-                bytes.extend(escaped[..1].bytes());
-                (bytes, &escaped[1..])
-            }
-        };
+        // `\x2e`, or the character itself.
+        if let Some(hex) = escaped.strip_prefix('x') {
+            bytes.push(u8::from_str_radix(&hex[..2], 16).expect("two hex digits"));
+            rest = &hex[2..];
+        } else {
+            bytes.extend(escaped[..1].bytes());
+            rest = &escaped[1..];
+        }
     }
     bytes.extend(rest.bytes());
     bytes

@@ -34,7 +34,9 @@ pub fn check(data: &[u8]) -> bool {
                 errors.problems.clone()
             }
         };
-        problems.iter().for_each(|problem| check_problem(problem, &text));
+        for problem in &problems {
+            check_problem(problem, &text);
+        }
         let again = config::load(place.path(), &overrides);
         assert_eq!(format!("{again:?}"), format!("{loaded:?}"), "the same file, read again");
         loaded.is_ok()

@@ -101,12 +101,13 @@ fn check_arithmetic(data: &[u8]) -> bool {
     assert!(!included || (first < second && proof.len() <= 64), "{first} of {second}");
     let consistent = verify_consistency((first, *leaf), (second, *root), proof).is_ok();
     assert!(!consistent || (first <= second && proof.len() <= 65), "{first} of {second}");
-    let id = TileId { level: (first % 8) as u8, index: second, width: (first % 257) as u16 };
+    let [height, level, ..] = first.to_le_bytes();
+    let id = TileId { level: level % 8, index: second, width: u16::from(height) + 1 };
     let _ = (id.first_leaf(), id.path());
     let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
     if let Some(tile) = Tile::decode(id, &bytes) {
         assert_eq!(tile.encode(), bytes[..usize::from(id.width) * Hash::BYTES]);
-        let _ = tile.subtree((first % 256) as u8, second);
+        let _ = tile.subtree(height, second);
     }
     included || consistent
 }

@@ -17,21 +17,13 @@ fn desks() -> Builder {
 const JSON: &str = "Content-Type: application/json\r\n";
 
 /// One call, as an app sends it, and its answer.
-async fn ask(cause: &str, world: &World, app: &App, (method, path): (&str, &str), body: &str) -> String {
+async fn ask(cause: &str, world: &World, app: &App, call: (&str, &str), body: &str) -> String {
     let framing = if body.is_empty() { String::new() } else { format!("{JSON}Content-Length: {}\r\n", body.len()) };
-    send(cause, world, app, (method, path), &format!("{framing}X-Request-Id: row-1\r\n"), body).await
+    send(cause, world, call, &format!("{}{body}", app.head(call.0, call.1, &framing))).await
 }
 
-async fn send(
-    cause: &str,
-    world: &World,
-    app: &App,
-    (method, path): (&str, &str),
-    headers: &str,
-    body: &str,
-) -> String {
-    let request = format!("{}{body}", app.head(method, path, headers));
-    let (bytes, closed) = client::raw(world.server(), request.as_bytes(), Duration::from_secs(60)).await;
+async fn send(cause: &str, world: &World, (method, path): (&str, &str), request: &str) -> String {
+    let (bytes, closed) = client::raw(world.server(), request.as_bytes(), Duration::from_mins(1)).await;
     let text = String::from_utf8(bytes).unwrap();
     assert!(closed, "{cause}: no end: {text}");
     golden::answer(cause, &format!("{method} {path}"), &parse(&text))
@@ -95,8 +87,8 @@ async fn seats() {
 async fn a_body_that_does_not_come() {
     let world = desks().start().await;
     let app = App::new(&world, 1001);
-    let headers = format!("{JSON}Content-Length: 100\r\nX-Request-Id: row-1\r\n");
     let call = ("PUT", "/onlineagent/1001");
-    let answer = send("a body that does not come", &world, &app, call, &headers, "{\"password\":").await;
+    let head = app.head(call.0, call.1, &format!("{JSON}Content-Length: 100\r\n"));
+    let answer = send("a body that does not come", &world, call, &format!("{head}{{\"password\":")).await;
     golden::compare("slow-body", &[answer]);
 }
