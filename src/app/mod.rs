@@ -128,9 +128,8 @@ impl App {
         let key = shared.budgets.as_ref().map_or_else(budget::Key::random, |shared| Ok(shared.key()))?;
         let budgets = budgets::budgets(config, key, &audit, clock.clone(), &registry)?;
         let downloads = Room::new(config.server.max_downloads);
-        let tracing = otlp.as_ref().and_then(otlp::Exporting::tracing);
-        let cut = CancellationToken::new();
-        let ground = Ground { clock, metrics, sessions, budgets, audit, downloads, tracing, cut };
+        let (tracing, cut) = (otlp.as_ref().and_then(otlp::Exporting::tracing), CancellationToken::new());
+        let ground = Ground { clock, metrics, sessions, audit, budgets, downloads, tracing, cut };
         let stop = serve::Stop::default();
         let first = parts.in_force(config, &ground)?;
         let (counts, handshakes) = (Arc::clone(&ground.metrics.serve), handshakes.of(net::Plane::Server));

@@ -162,7 +162,7 @@ impl Log {
                 return Err(Error::Unavailable(why));
             }
         };
-        self.shared.open(authorized, reservation, session, live, deadline).await.map_err(Error::Unavailable)
+        self.shared.open((authorized, reservation), session, live, deadline).await.map_err(Error::Unavailable)
     }
 
     /// Records the policy's no. Waits until it is durable, but not longer than the write timeout, and not at all for a
@@ -340,8 +340,7 @@ impl Shared {
 
     async fn open(
         &self,
-        authorized: Authorized,
-        reservation: Reservation,
+        (authorized, reservation): (Authorized, Reservation),
         session: SessionUse,
         live: Live,
         deadline: Instant,

@@ -44,7 +44,7 @@ pub fn compare(samples: &[Sample], length: Duration) -> Vec<Compared> {
     for sample in &grown {
         lives.entry((sample.gate, sample.life)).or_default().push(*sample);
     }
-    lives.retain(|_, life| life[life.len() - 1].age - life[0].age >= LIFE_MIN);
+    lives.retain(|_, life| life[life.len() - 1].age.saturating_sub(life[0].age) >= LIFE_MIN);
     let mut all = Vec::new();
     let ends = |life: &Vec<Sample>| {
         let quarter = life.len() / 4;
@@ -119,7 +119,7 @@ mod tests {
     fn run(rss: impl Fn(&Sample) -> f64, fds: impl Fn(&Sample) -> f64) -> Vec<String> {
         let mut samples = Vec::new();
         for second in 0..1200_u64 {
-            for gate in 0..2 {
+            for gate in 0..2_usize {
                 // Gate 0 is started again at 2, 6, 10, … minutes, gate 1 at 4, 8, …
                 let (life, age) = match (gate, second) {
                     (0, 0..120) => (0, second),
@@ -127,8 +127,8 @@ mod tests {
                     _ => (second / 240, second % 240),
                 };
                 let sample = Sample {
-                    gate: gate as usize,
-                    life: life as u32,
+                    gate,
+                    life: u32::try_from(life).expect("small"),
                     at: Duration::from_secs(second),
                     age: Duration::from_secs(age),
                     rss: 0.0,

@@ -13,6 +13,7 @@
 )]
 #![allow(clippy::string_slice, reason = "texts here are ASCII")]
 #![allow(clippy::cast_precision_loss, reason = "rates and sizes here are far below 2^52")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are positive and far below 2^52")]
 #![allow(clippy::print_stdout, reason = "what was measured is told")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody imports a test")]
 #![allow(dead_code, reason = "the harness is that of the end-to-end tests, which need more of it")]
