@@ -99,9 +99,7 @@ impl Parts {
         let gateway = if before.upstream == config.upstream && !touched.within("upstream") {
             self.gateway.clone()
         } else {
-            let next = gateway(config, metrics)?;
-            next.follow(&self.gateway);
-            next
+            gateway(config, metrics)?
         };
         Self::with(config, policy, authenticator, gateway)
     }

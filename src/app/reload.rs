@@ -175,6 +175,8 @@ impl Reloader {
         ground.audit.note(Event::Config { change, hash: hash.clone(), generation, reason: None });
         ground.audit.resize(config.audit.entries_max);
         ground.downloads.resize(config.server.max_downloads);
+        // Only now: one that is built and then refused must not speak for the one that goes on.
+        parts.gateway.follow(&self.now.parts.gateway);
         ground.sessions.reconfigure(parts.sessions.clone(), parts.gateway.clone());
         place.put(server);
         admin_tls.put(parts.admin_tls.clone());
