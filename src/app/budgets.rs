@@ -15,7 +15,7 @@ use crate::trail::{self, CountedLines, Record, Role, Step};
 
 /// How far back the log is read: a day and the slots at its ends.
 const PAST: SignedDuration = SignedDuration::from_hours(25);
-/// At most so many bytes of the log are read, the newest: four million downloads of a day, in some ten seconds.
+/// At most so many bytes of the log are read, the newest: some four million downloads, in less than a minute.
 const PAST_BYTES_MAX: u64 = 8 << 30;
 
 /// Sets up the budgets and counts what was taken before this start. Reads the log, which blocks; nothing where no limit

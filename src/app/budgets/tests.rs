@@ -1,3 +1,5 @@
+//! Logs of the last day, and what is counted of them.
+
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -114,35 +116,4 @@ async fn numbers_that_never_counted_are_not_counted() {
     let budgets = counting(limits());
     assert_eq!(read(dir.path(), &budgets, u64::MAX).downloads, 2);
     assert_eq!(used(&budgets, "alice", Budget::BytesPerDay), 20);
-}
-
-#[tokio::test]
-async fn temporary_cost_of_a_million() {
-    let dir = tempfile::TempDir::new().expect("a folder");
-    let mut text = String::new();
-    let mut first = 1;
-    for seq in 1..=1_000_000_u64 {
-        if seq % 2 == 1 {
-            let who = r#""who":{"issuer":"https://idp.example","subject":"alice","roles":["agent"]},"what":{"operation":"recordfile","agent":"1001","reference":"call:1"}"#;
-            let pad = "x".repeat(500);
-            text.push_str(&line(
-                seq,
-                "2026-11-22T11:00:00.000000Z",
-                "authorized",
-                &format!(r#""entry":"{seq:032x}",{who},"pad":"{pad}""#),
-            ));
-        } else {
-            text.push_str(&end(seq, "2026-11-22T11:00:00.000000Z", &format!("s{}", seq % 2_000), seq, 1_000));
-        }
-        if text.len() > 64 << 20 {
-            std::fs::write(dir.path().join(trail::segment_name(first)), &text).expect("written");
-            text.clear();
-            first = seq + 1;
-        }
-    }
-    std::fs::write(dir.path().join(trail::segment_name(first)), &text).expect("written");
-    let budgets = counting(limits());
-    let begun = tokio::time::Instant::now();
-    let recalled = read(dir.path(), &budgets, u64::MAX);
-    panic!("{recalled:?} {:?} {}", begun.elapsed(), budgets.subjects());
 }

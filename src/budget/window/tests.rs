@@ -1,3 +1,5 @@
+//! Sums against plain ones.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
