@@ -34,7 +34,9 @@ async fn run(mut world: World, urls: &[String], nodes: &Value, others: &[&Simula
 async fn balanced(world: Builder) -> (World, [Line; 2]) {
     let lines = [Line::away().await, Line::away().await];
     let world = world.without_gateway().await;
-    lines.iter().for_each(|line| line.leads_to_address(world.sim.address()));
+    for line in &lines {
+        line.leads_to_address(world.sim.address());
+    }
     (run(world, &lines.each_ref().map(Line::url), &json!({}), &[]).await, lines)
 }
 
