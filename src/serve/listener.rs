@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -231,11 +231,14 @@ impl Connections {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Response<ResponseBody> {
         let turn = place.turn(!request.body().is_end_stream());
+        // A preflight is answered without a token, so it proves nothing.
+        let proves = request.method() != Method::OPTIONS;
         let response = self.edge.handle(peer, request).await;
-        if !response.status().is_client_error() && !response.status().is_server_error() {
+        let good = !response.status().is_client_error() && !response.status().is_server_error();
+        if good && proves {
             place.served();
         }
-        response.map(|body| body.with_turn(turn))
+        response.map(|body| body.with_turn(turn.answered(good)))
     }
 
     /// Counts and tells how the library ended a connection.
