@@ -72,7 +72,7 @@ pub(super) struct Progress {
 #[derive(Debug)]
 pub(super) struct Turn {
     progress: Arc<Progress>,
-    file: bool,
+    good: bool,
 }
 
 impl Crowd {
@@ -182,7 +182,7 @@ impl Place {
         if unread {
             self.progress.unread.store(true, Ordering::Relaxed);
         }
-        Turn { progress: Arc::clone(&self.progress), file: false }
+        Turn { progress: Arc::clone(&self.progress), good: false }
     }
 
     /// A request was let through.
@@ -215,10 +215,10 @@ impl Progress {
     const WAITING: u8 = 1;
     /// A request is under way.
     const ASKED: u8 = 2;
-    /// A document was handed over and is perhaps not all written.
-    const DOCUMENT: u8 = 3;
-    /// The same with a file.
-    const FILE: u8 = 4;
+    /// A refusal was handed over and is perhaps not all written.
+    const REFUSED: u8 = 3;
+    /// The same with what was asked for.
+    const ANSWERED: u8 = 4;
 
     fn state(&self) -> u8 {
         self.state.load(Ordering::Relaxed)
@@ -226,12 +226,12 @@ impl Progress {
 
     /// Whether no request is with us, so that nothing is lost with the connection but the rest of a refusal.
     pub(super) fn may_go(&self) -> bool {
-        matches!(self.state(), Self::WAITING | Self::DOCUMENT) && !self.asked.load(Ordering::Relaxed)
+        matches!(self.state(), Self::WAITING | Self::REFUSED) && !self.asked.load(Ordering::Relaxed)
     }
 
     /// The same for one that was asked to go.
     pub(super) fn goes(&self) -> bool {
-        matches!(self.state(), Self::WAITING | Self::DOCUMENT)
+        matches!(self.state(), Self::WAITING | Self::REFUSED)
     }
 
     /// Whether the client is to speak.
@@ -241,7 +241,7 @@ impl Progress {
 
     /// Whether an answer has been handed over and is perhaps not all written.
     pub(super) fn has_answered(&self) -> bool {
-        matches!(self.state(), Self::DOCUMENT | Self::FILE)
+        matches!(self.state(), Self::REFUSED | Self::ANSWERED)
     }
 
     /// Whether a part of the next head has come.
@@ -261,16 +261,16 @@ impl Progress {
 }
 
 impl Turn {
-    /// Says whether the answer is a file.
-    pub(super) const fn with_file(mut self, file: bool) -> Self {
-        self.file = file;
+    /// Says whether the answer is what was asked for, and no refusal: then all of it is written, whoever needs the place.
+    pub(super) const fn answered(mut self, good: bool) -> Self {
+        self.good = good;
         self
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let state = if self.file { Progress::FILE } else { Progress::DOCUMENT };
+        let state = if self.good { Progress::ANSWERED } else { Progress::REFUSED };
         self.progress.state.store(state, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -245,14 +245,17 @@ impl Connections {
 
     async fn answer(&self, request: Request<Incoming>, peer: &Peer, place: &Place) -> Response<ResponseBody> {
         let turn = place.turn(!request.body().is_end_stream());
+        // A preflight is answered without a token, so it proves nothing.
+        let proves = request.method() != Method::OPTIONS;
         let mut response = self.current.load().edge().handle(peer, request).await;
         if self.door.stop.draining.is_cancelled() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if !response.status().is_client_error() && !response.status().is_server_error() {
+        let good = !response.status().is_client_error() && !response.status().is_server_error();
+        if good && proves {
             place.served();
         }
-        response.map(|body| body.with_turn(turn))
+        response.map(|body| body.with_turn(turn.answered(good)))
     }
 
     /// Counts and tells how the library ended a connection.

@@ -159,7 +159,7 @@ impl ResponseBody {
 
     /// Ends the connection's turn when it is dropped itself.
     pub(super) fn with_turn(mut self, turn: Turn) -> Self {
-        self.turn = Some(turn.with_file(matches!(self.content, Content::File(..))));
+        self.turn = Some(turn);
         self
     }
 }

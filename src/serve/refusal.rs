@@ -107,8 +107,8 @@ impl<'p, S> Transport<'p, S> {
         if self.instead.is_none() && self.place.progress().is_waiting() {
             let reason = match status(written)? {
                 b"400" => Reason::BadHead,
-                _ if self.head.first_line => Reason::HeadTooLarge,
-                _ => Reason::TargetTooLong,
+                _ if self.head.began && !self.head.first_line => Reason::TargetTooLong,
+                _ => Reason::HeadTooLarge,
             };
             let request_id = RequestId::random();
             let response = Problem::from(reason).response(&request_id);

@@ -17,10 +17,8 @@ use crate::world::{Builder, World, until};
 const CONNECTIONS: usize = 2_000;
 
 fn world() -> Builder {
-    World::new().config(|config| {
-        config["log"]["level"] = "warn".into();
-        config["server"]["header_timeout"] = "60s".into();
-    })
+    let quiet = World::new().env("CCGATE_LOG_FILTER", "info,ccgate::access=off");
+    quiet.config(|config| config["server"]["header_timeout"] = "60s".into())
 }
 
 /// Opens connections that send this: bytes of memory for each, and at most so many.
@@ -50,12 +48,12 @@ async fn settle(world: &World, what: &str, before: u64, pid: u32, most: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_connection() {
-    each("silent", world(), b"", 16 * KIB).await;
+    each("silent", world(), b"", 24 * KIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_head() {
-    each("half a small head", world(), b"GET / HTTP/1.1\r\nHost: a\r\nX: ", 24 * KIB).await;
+    each("half a small head", world(), b"GET / HTTP/1.1\r\nHost: a\r\nX: ", 32 * KIB).await;
     let large = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; 31 * 1024][..]].concat();
     each("31 KiB of a head", world(), &large, 80 * KIB).await;
 }

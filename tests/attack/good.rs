@@ -1,5 +1,6 @@
 //! Good clients: each fetches a recording again and again over connections of their own, and notes how long that took.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// Good clients at work.
 pub struct Good {
+    all: Arc<AtomicUsize>,
     took: Arc<Mutex<Vec<Duration>>>,
     failed: Arc<Mutex<Vec<String>>>,
     _clients: JoinSet<()>,
@@ -32,13 +34,15 @@ pub struct Latency {
 impl Good {
     pub fn start(world: &World) -> Self {
         let (took, failed) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let all = Arc::<AtomicUsize>::default();
         let mut clients = JoinSet::new();
         for agent in 1001..1001 + CLIENTS {
             let (server, target, bearer) = (world.server(), call(agent, "good"), world.issuer.agent(agent));
-            let (took, failed) = (Arc::clone(&took), Arc::clone(&failed));
+            let (all, took, failed) = (Arc::clone(&all), Arc::clone(&took), Arc::clone(&failed));
             clients.spawn(async move {
                 let bearer = format!("Bearer {bearer}");
                 loop {
+                    all.fetch_add(1, Ordering::Relaxed);
                     let start = Instant::now();
                     match client::try_request(server, "GET", &target, &[("authorization", &bearer)]).await {
                         Ok(open) => {
@@ -55,7 +59,7 @@ impl Good {
                 }
             });
         }
-        Self { took, failed, _clients: clients }
+        Self { all, took, failed, _clients: clients }
     }
 
     /// What was noted since the last look.
@@ -64,6 +68,11 @@ impl Good {
         took.sort_unstable();
         let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
         Latency { count: took.len(), median: at(0.5), p99: at(0.99) }
+    }
+
+    /// How many requests there were in all.
+    pub fn all(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
     }
 
     /// What did not end with a whole recording.

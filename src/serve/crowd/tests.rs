@@ -88,10 +88,10 @@ async fn many_go_at_once_where_many_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_is_not_cut_before_it_is_written_and_a_document_may_be() {
+async fn an_answer_is_not_cut_before_it_is_written_and_a_refusal_may_be() {
     let crowd = crowd(9);
     let places = waiting(&crowd, 2).await;
-    drop(places[0].turn(false).with_file(true));
+    drop(places[0].turn(false).answered(true));
     drop(places[1].turn(false));
     assert!(!places[0].progress.goes() && places[0].progress.has_answered());
     assert_eq!((crowd.make_room(), asked(&places)), (1, vec![1]));

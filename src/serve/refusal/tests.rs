@@ -65,7 +65,7 @@ async fn an_answer_of_ours_is_never_touched_whatever_it_looks_like() {
     let place = place();
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut transport = Transport::new(near, &place);
-    let turn = place.turn(false).with_file(true);
+    let turn = place.turn(false).answered(true);
     transport.write_all(CANNED).await.expect("room");
     drop(turn);
     // The body is with the library, and not all of it written.
