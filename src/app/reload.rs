@@ -101,7 +101,7 @@ impl Reloader {
         self.keys.end().await;
     }
 
-    /// One look. Cancel safe: what is put in force is put there without a wait.
+    /// One look. Cancel safe for a process that ends: what is put in force is put there without a wait, but for the keys' task.
     async fn look(&mut self, by_hand: bool) {
         let mut held = self.held().await;
         let due = self.again_at.is_some_and(|at| at <= Instant::now());
@@ -182,7 +182,6 @@ impl Reloader {
         admin_tls.put(parts.admin_tls.clone());
         log_level.configure(config.log.level);
         let at = ground.clock.now();
-        ground.metrics.process.in_force(&hash, generation, at.as_second(), &parts.ends);
         if !waits.is_empty() {
             tracing::warn!(keys = waits.join(", "), "files of these keys have changed, which waits for a start");
         }
@@ -192,8 +191,11 @@ impl Reloader {
         (self.watched, self.seen) = (loaded.named(), contents.clone());
         (self.again_at, self.refused) = (None, false);
         let before = std::mem::replace(&mut self.now, InForce { loaded, contents, parts: Arc::new(parts), generation });
-        tracing::info!(generation, hash, trigger, changed, "the configuration is in force");
         self.refresh(&before.parts.authenticator).await;
+        tracing::info!(generation, hash, trigger, changed, "the configuration is in force");
+        // Last, so that whoever sees the generation finds all of it in force.
+        let certificates = &self.now.parts.ends;
+        self.places.ground.metrics.process.in_force(&hash, generation, at.as_second(), certificates);
     }
 
     /// Keeps the keys of another authenticator fresh, where it is another. Dropped in here it leaves no task behind, nor is

@@ -104,6 +104,7 @@ async fn operators_see_what_is_in_force_and_what_waits_for_a_start() {
     assert_eq!(first["config"]["server"]["max_connections"], 4096, "defaults are told");
     assert_eq!(first["config"]["audit"]["signing_key_file"], "audit.key", "names of files are");
     assert_eq!(first["hash"].as_str().unwrap().len(), 64);
+    until("it is written", || async { !world.events("started").is_empty() }).await;
     assert_eq!(world.events("started")[0]["config_hash"], first["hash"]);
     let key = std::fs::read_to_string(world.dir().join("audit.key")).unwrap();
     let text = first.to_string();
