@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
-use crate::budget::{Budgeted, Reservation};
+use crate::budget::Budgeted;
 use crate::clock::Clock;
 use crate::policy::{Authorized, Denied, NotYourSeat};
 use crate::ready;
@@ -154,16 +154,15 @@ impl Log {
     /// Cancel safe: an entry whose opener has left is given the end `aborted` by `client`, one whose opener was refused
     /// for the deadline gets `failed` with `audit_unavailable`.
     pub async fn open(&self, budgeted: Budgeted, session: SessionUse) -> Result<OpenEntry, Error> {
-        let (authorized, reservation) = budgeted.into_parts();
         let deadline = Instant::now() + self.shared.write_timeout;
         let live = match self.shared.place(deadline).await {
             Ok(live) => live,
             Err(why) => {
-                self.shared.unavailable(&authorized);
+                self.shared.unavailable(budgeted.authorized());
                 return Err(Error::Unavailable(why));
             }
         };
-        self.shared.open(authorized, reservation, session, live, deadline).await.map_err(Error::Unavailable)
+        self.shared.open(budgeted, session, live, deadline).await.map_err(Error::Unavailable)
     }
 
     /// Records the policy's no. Waits until it is durable, but not longer than the write timeout, and not at all for a
@@ -335,12 +334,12 @@ impl Shared {
 
     async fn open(
         &self,
-        authorized: Authorized,
-        reservation: Reservation,
+        budgeted: Budgeted,
         session: SessionUse,
         live: Live,
         deadline: Instant,
     ) -> Result<OpenEntry, Why> {
+        let (authorized, reservation) = budgeted.into_parts();
         let at = self.clock.now();
         let Ok(id) = EntryId::random(at) else {
             self.unavailable(&authorized);

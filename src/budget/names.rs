@@ -101,7 +101,7 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());
-        assert_eq!(all[0], key.clone().subject("https://a", "alice"));
+        assert_eq!(all[0], key.subject("https://a", "alice"));
         assert_eq!(format!("{key:?}"), "Key", "r17");
         let recording = key.recording("call:1");
         assert_eq!(RecordingId::parse(&recording.to_string()), Some(recording));

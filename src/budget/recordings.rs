@@ -125,7 +125,9 @@ impl Recordings {
         let length = self.seen.len();
         self.seen.insert(recording, at);
         for window in [&mut self.hour, &mut self.day] {
-            before.into_iter().for_each(|before| window.remove(before, 1));
+            if let Some(before) = before {
+                window.remove(before, 1);
+            }
             window.add(at, 1);
         }
         self.recount(length as u64);

@@ -101,7 +101,7 @@ async fn three_replicas_keep_one_budget_over_restarts_and_without_redis() {
     }
 
     // One that starts again counts on from its own log and hears the rest of the others.
-    until("its ends are written", || async { fleet.events("finished").len() as u32 >= taken }).await;
+    until("its ends are written", || async { fleet.events("finished").len() >= taken as usize }).await;
     fleet.kill(1).await;
     fleet.run(1).await;
     // A new one each time: one that it has let through counts from then on.

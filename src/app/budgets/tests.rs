@@ -40,7 +40,7 @@ fn limits() -> Limits {
 
 /// A record's line as the log writes it.
 fn line(seq: u64, ts: &str, event: &str, fields: &str) -> String {
-    format!(r#"{{"v":1,"seq":{seq},"ts":"{ts}","salt":"{:032x}","event":"{event}",{fields}}}"#, seq) + "\n"
+    format!(r#"{{"v":1,"seq":{seq},"ts":"{ts}","salt":"{seq:032x}","event":"{event}",{fields}}}"#) + "\n"
 }
 
 fn end(seq: u64, ts: &str, subject: &str, call: u64, bytes: u64) -> String {
@@ -88,7 +88,7 @@ async fn the_last_day_of_a_log_is_counted_and_nothing_else() {
         line(8, today, "unknown", unknown),
         line(9, today, "budget.alert", alert),
         r#"{"seq":10,"erased":true,"leaf":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#.to_owned() + "\n",
-        end(11, today, "alice", 5, 100)[..60].to_owned(),
+        end(11, today, "alice", 5, 100).chars().take(60).collect(),
     ];
     segment(dir.path(), 6, &rest);
 

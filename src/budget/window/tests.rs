@@ -84,7 +84,9 @@ proptest! {
         let now = START + 3_000;
         let filled = |events: &[(u32, u64)]| {
             let mut window = Window::new(span);
-            events.iter().for_each(|(at, amount)| window.add(START + at, *amount));
+            for (at, amount) in events {
+                window.add(START + at, *amount);
+            }
             window.roll(now);
             window
         };

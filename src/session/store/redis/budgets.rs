@@ -65,16 +65,9 @@ impl SharedBudgets {
             }
         }
         let answer = self.link.call(Operation::Budgets, &script).await.map_err(|_fault| Away)?;
-        match read(answer, own) {
-            Ok(others) => {
-                self.link.count(Operation::Budgets, Outcome::Ok);
-                Ok(others)
-            }
-            Err(Garbled) => {
-                self.link.count(Operation::Budgets, Outcome::Refused);
-                Err(Away)
-            }
-        }
+        let others = read(answer, own);
+        self.link.count(Operation::Budgets, if others.is_ok() { Outcome::Ok } else { Outcome::Refused });
+        others.map_err(|Garbled| Away)
     }
 }
 
