@@ -120,7 +120,7 @@ impl Load {
     fn rests(&self, agent: u32) -> bool {
         let shift = self.site.plan.idle_sign_out.as_millis() * 3 / 2;
         let number = u128::from(agent) + self.begun.elapsed().as_millis() / shift;
-        cast::TROUBLED.contains(&agent) && number % u128::from(SHIFTS) == 0
+        cast::TROUBLED.contains(&agent) && number.is_multiple_of(u128::from(SHIFTS))
     }
 
     async fn one(&self, order: Order) {
@@ -146,7 +146,7 @@ impl Load {
                 not = Some(gate.number);
                 continue;
             }
-            return self.note(&order, gate, got, gate.was_closed(mark), at);
+            return self.note(&order, gate, (got, at), gate.was_closed(mark));
         }
     }
 
@@ -204,7 +204,7 @@ impl Load {
         }
     }
 
-    fn note(&self, order: &Order, gate: &Gate, got: Got, closed: Option<bool>, at: Duration) {
+    fn note(&self, order: &Order, gate: &Gate, (got, at): (Got, Duration), closed: Option<bool>) {
         if let Some(wrong) = judge::wrong(order, &got, closed) {
             self.complain(order, &format!("process {}: {wrong} (closed: {closed:?})", gate.number), &got);
         }

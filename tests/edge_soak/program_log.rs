@@ -34,8 +34,6 @@ impl LogCounts {
         let parsed: Value = serde_json::from_str(line).unwrap_or_default();
         let message = parsed["message"].as_str().unwrap_or_default();
         let is_strange = match parsed["level"].as_str() {
-            // What a panic prints is no JSON.
-            None => true,
             Some("ERROR") if message.starts_with("the configuration is refused, the one before stays in force: ") => {
                 self.refused += 1;
                 false
@@ -44,7 +42,8 @@ impl LogCounts {
                 self.barred += 1;
                 false
             }
-            Some("ERROR") => true,
+            // What a panic prints is no JSON.
+            None | Some("ERROR") => true,
             Some("WARN") => {
                 *self.warnings.entry(message.to_owned()).or_default() += 1;
                 message.contains("panic")
