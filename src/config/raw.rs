@@ -2,6 +2,7 @@
 //! stand as attributes and values beside them and nowhere else. Nothing beyond `config` sees these types.
 
 mod budgets;
+mod reload;
 mod sessions;
 mod ship;
 mod telemetry;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Duration, Size};
 pub(super) use budgets::Budgets;
+pub(super) use reload::Reload;
 pub(super) use sessions::{Callback, Redis, Sessions, Store};
 pub use sessions::{KeepAlive, SignIn};
 pub use ship::Durability;
@@ -49,21 +51,6 @@ pub(super) struct Raw {
     pub(super) telemetry: Telemetry,
     /// How changes of this file, and of the files that it names, are taken up.
     pub(super) reload: Reload,
-}
-
-/// How changes of this file, and of the files that it names, are taken up.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Reload {
-    /// How often all these files are looked at for another content; SIGHUP has them looked at at once. 0s: at SIGHUP only; else at least 100ms.
-    #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
-    pub(super) interval: Duration,
-}
-
-impl Default for Reload {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(5) }
-    }
 }
 
 /// The data plane: the listener for callers.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Uri, Version};
 use super::Error;
 
 /// Longest request target, in bytes. The longest download with every value escaped is below 2 KiB.
-const TARGET_BYTES_MAX: usize = 4096;
+pub(crate) const TARGET_BYTES_MAX: usize = 4096;
 
 /// Checks what every request must have, whatever its path.
 pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {

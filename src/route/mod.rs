@@ -10,6 +10,7 @@ mod trace;
 
 pub use arrival::{Arrival, Purpose, PurposeError, RequestId, Source, Ticket};
 pub use download::Download;
+pub(crate) use guard::TARGET_BYTES_MAX;
 pub use range::ByteRange;
 pub use seat::{Seat, SeatAct, parse_seat, seat_act};
 pub use trace::TraceParent;

@@ -14,12 +14,14 @@ use tokio::time::Sleep;
 
 use super::crowd::Place;
 use super::problem::Problem;
-use crate::route::RequestId;
+use crate::route::{self, RequestId};
 
 /// How long, and for how many bytes, a connection is read on after its last answer when the client may still be sending:
 /// a socket that is closed with bytes unread resets the connection, and the answer is lost with it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// The longest request line: the longest target between a method and the version.
+const LINE_BYTES_MAX: usize = route::TARGET_BYTES_MAX + "GET  HTTP/1.1\r".len();
 
 /// Why the library refuses a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +80,9 @@ pub(super) struct Transport<'p, S> {
 #[derive(Default)]
 struct Head {
     began: bool,
+    /// Whether the request line has its end.
     first_line: bool,
+    line_bytes: usize,
 }
 
 /// Bytes to write, in the place of so many.
@@ -107,7 +111,7 @@ impl<'p, S> Transport<'p, S> {
         if self.instead.is_none() && self.place.progress().is_waiting() {
             let reason = match status(written)? {
                 b"400" => Reason::BadHead,
-                _ if self.head.began && !self.head.first_line => Reason::TargetTooLong,
+                _ if self.head.line_bytes > LINE_BYTES_MAX => Reason::TargetTooLong,
                 _ => Reason::HeadTooLarge,
             };
             let request_id = RequestId::random();
@@ -126,7 +130,12 @@ impl Head {
     fn add(&mut self, bytes: &[u8]) {
         let Some(begin) = bytes.iter().position(|byte| self.began || !matches!(byte, b'\r' | b'\n')) else { return };
         self.began = true;
-        self.first_line |= bytes.iter().skip(begin).any(|byte| *byte == b'\n');
+        if !self.first_line {
+            let line = bytes.get(begin..).unwrap_or_default();
+            let end = line.iter().position(|byte| *byte == b'\n');
+            self.first_line = end.is_some();
+            self.line_bytes += end.unwrap_or(line.len());
+        }
     }
 }
 

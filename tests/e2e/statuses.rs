@@ -41,6 +41,9 @@ async fn tokens() {
         Row::token("another audience", "token_untrusted", |issuer| good(issuer, json!({ "aud": ["other"] }))),
         Row::token("a number as agent", "token_claims", |issuer| issuer.token(&json!({ "agent_id": 1001 }))),
         Row::token("not yet valid", "token_claims", |issuer| good(issuer, json!({ "nbf": seconds() + 600 }))),
+        Row::token("bound to a certificate", "token_binding", |issuer| {
+            good(issuer, json!({ "cnf": { "x5t#S256": "A".repeat(43) } }))
+        }),
         Row::token("too long a life", "token_claims", |issuer| good(issuer, json!({ "exp": seconds() + 90_000 }))),
         Row { ready: false, status: 503, ..Row::token("no keys yet", "keys_unavailable", |issuer| issuer.agent(1001)) }
             .retry_after()
@@ -129,6 +132,25 @@ async fn heads() {
         },
     ];
     table("heads", rows).await;
+}
+
+/// There is no request yet, so the id is ours, and nothing is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_are_not_read_to_their_end() {
+    let world = World::new().start().await;
+    let (long, target) = ("x".repeat(40_000), call(1001, CALL));
+    let field = client::get(world.server(), &target, &[("x-long", &long)]).await;
+    assert_eq!((field.status.as_u16(), field.code().as_str()), (431, "head_too_large"));
+    let line = client::get(world.server(), &format!("{target}&x={long}"), &[]).await;
+    assert_eq!((line.status.as_u16(), line.code().as_str()), (414, "target_too_long"));
+    golden::compare(
+        "unread-heads",
+        &[
+            golden::answer("a field of 40,000 bytes", "GET a recording", &field),
+            golden::answer("a target of 40,000 bytes", "GET a recording", &line),
+        ],
+    );
+    assert_eq!((world.sim.counts().requests, world.events("denied").len()), (0, 0));
 }
 
 /// A fault in every sign-in.

@@ -1,3 +1,5 @@
+//! Who gets a place, and who is asked to go.
+
 use super::*;
 
 fn address(text: &str) -> IpAddr {

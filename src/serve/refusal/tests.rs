@@ -1,3 +1,5 @@
+//! What a client reads where the library refuses its head.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::super::crowd::Crowd;
@@ -31,9 +33,13 @@ async fn refused(place: &Place, sent: &[u8]) -> String {
 
 #[tokio::test]
 async fn the_librarys_refusal_becomes_a_problem_document() {
+    let long = "a".repeat(4096);
     for (sent, status, code) in [
-        ("GET / HTTP/1.1\r\nX: a", "431 Request Header Fields Too Large", "head_too_large"),
-        ("\r\n\r\nGET /aaaa", "414 URI Too Long", "target_too_long"),
+        ("GET / HTTP/1.1\r\nX: a".to_owned(), "431 Request Header Fields Too Large", "head_too_large"),
+        (format!("GET / HTTP/1.1\r\nX: {long}\r\n"), "431 Request Header Fields Too Large", "head_too_large"),
+        (format!("GET {} HTTP/1.1\r\n", &long[1..]), "431 Request Header Fields Too Large", "head_too_large"),
+        (format!("\r\n\r\nGET /{long}aaaaaaaaaa"), "414 URI Too Long", "target_too_long"),
+        (format!("GET /{long}aaaaa HTTP/1.1\r\nX: a"), "414 URI Too Long", "target_too_long"),
     ] {
         let place = place();
         let text = refused(&place, sent.as_bytes()).await;

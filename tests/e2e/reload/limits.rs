@@ -44,14 +44,15 @@ async fn a_bound_on_downloads_holds_over_a_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_on_connections_can_grow() {
     let world = watching().config(|c| c["server"]["max_connections"] = 1.into()).start().await;
-    let kept = Keeper::open(world.server()).await;
+    // One that only waited for its client would have to go.
+    let busy = held(&world, 1002).await;
     let (token, target) = (world.issuer.agent(1001), call(1001, CALL));
     let waiting = world.get(&target, &token);
     tokio::pin!(waiting);
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut waiting).await.is_err(), "it waits to be accepted");
     change(&world, |c| c["server"]["max_connections"] = 2.into());
     assert_eq!(waiting.await.status, 200);
-    drop(kept);
+    drop(busy);
 }
 
 #[tokio::test(flavor = "multi_thread")]
