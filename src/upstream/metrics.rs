@@ -1,6 +1,6 @@
 //! What is counted of the calls to the gateway. Every label is of a closed set.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::time::Instant;
@@ -26,15 +26,23 @@ pub struct Metrics {
     healthy: IntGaugeVec,
 }
 
-/// Shows which URLs are left alone: each by itself, and whether all are.
+/// Shows which URLs are left alone: each by itself, and whether all are. Only of the gateway in force: one that is built and
+/// then refused, and one that has been replaced and ends its last calls, show nothing.
 #[derive(Debug)]
 pub(super) struct Lights {
     breaker: IntGaugeVec,
     healthy: IntGaugeVec,
     /// How many URLs take sign-ins: the first ones.
     entrances: usize,
-    /// Who is left alone, and why. Locked for a pass over it, never across a wait.
-    open: Mutex<Vec<Open>>,
+    /// Locked for a pass over it, never across a wait.
+    board: Mutex<Board>,
+}
+
+#[derive(Debug)]
+struct Board {
+    lit: bool,
+    /// Who is left alone, and why.
+    open: Vec<Open>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,19 +52,52 @@ struct Open {
 }
 
 impl Lights {
-    /// Shows whether a URL is left alone for this reason.
+    /// Takes down whether a URL is left alone for this reason.
     pub(super) fn show(&self, index: usize, rest: Rest, open: bool) {
-        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(one) = all.get_mut(index) else { return };
+        let mut board = self.board();
+        let Some(one) = board.open.get_mut(index) else { return };
         match rest {
-            Rest::Unanswered => {
-                one.unanswered = open;
-                self.healthy.with_label_values(&[&index.to_string()]).set(i64::from(!open));
-            }
+            Rest::Unanswered => one.unanswered = open,
             Rest::Switching => one.switching = open,
         }
+        let one = *one;
         // Under the lock: two changes must be shown in their order.
-        let entrances = all.iter().take(self.entrances);
+        if board.lit {
+            self.show_one(index, one);
+            self.show_all(&board.open);
+        }
+    }
+
+    /// Shows from now on what is known.
+    pub(super) fn light(&self) {
+        let mut board = self.board();
+        board.lit = true;
+        for (index, one) in board.open.iter().enumerate() {
+            self.show_one(index, *one);
+        }
+        self.show_all(&board.open);
+    }
+
+    /// Takes the place of others: they show nothing any more, and what they showed of URLs beyond ours is gone.
+    pub(super) fn replace(&self, before: &Self) {
+        let count = {
+            let mut before = before.board();
+            before.lit = false;
+            before.open.len()
+        };
+        self.light();
+        for index in self.board().open.len()..count {
+            // It may never have been shown.
+            let _ = self.healthy.remove_label_values(&[&index.to_string()]);
+        }
+    }
+
+    fn show_one(&self, index: usize, one: Open) {
+        self.healthy.with_label_values(&[&index.to_string()]).set(i64::from(!one.unanswered));
+    }
+
+    fn show_all(&self, open: &[Open]) {
+        let entrances = open.iter().take(self.entrances);
         let whole = entrances.clone().all(|one| one.unanswered || one.switching);
         let (unanswered, switching) =
             (entrances.clone().any(|one| one.unanswered), entrances.clone().any(|one| one.switching));
@@ -64,13 +105,8 @@ impl Lights {
         self.gauge(Rest::Switching).set(i64::from(whole && switching));
     }
 
-    /// Takes away what was shown of URLs that are no longer in the configuration, of which there were `before` in all.
-    pub(super) fn forget_beyond(&self, before: usize) {
-        let now = self.open.lock().unwrap_or_else(PoisonError::into_inner).len();
-        for index in now..before {
-            // It may never have been shown.
-            let _ = self.healthy.remove_label_values(&[&index.to_string()]);
-        }
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn gauge(&self, rest: Rest) -> IntGauge {
@@ -124,15 +160,10 @@ impl Metrics {
         Ok(Self { requests, duration, breaker, healthy })
     }
 
-    /// For so many URLs, the first `entrances` of which take sign-ins. All answer as far as is known.
+    /// For so many URLs, the first `entrances` of which take sign-ins. All answer as far as is known; nothing is shown yet.
     pub(super) fn lights(&self, count: usize, entrances: usize) -> Lights {
-        let (breaker, healthy) = (self.breaker.clone(), self.healthy.clone());
-        let lights = Lights { breaker, healthy, entrances, open: Mutex::new(vec![Open::default(); count]) };
-        for index in 0..count {
-            lights.show(index, Rest::Unanswered, false);
-            lights.show(index, Rest::Switching, false);
-        }
-        lights
+        let board = Mutex::new(Board { lit: false, open: vec![Open::default(); count] });
+        Lights { breaker: self.breaker.clone(), healthy: self.healthy.clone(), entrances, board }
     }
 
     /// A call that was not made: it has no duration.

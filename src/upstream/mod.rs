@@ -84,10 +84,17 @@ impl Gateway {
         })
     }
 
-    /// Takes on what another one has found out of the URLs that both have: who is left alone, and where sessions live. To
-    /// be called when this one takes the other's place.
+    /// Shows in the metrics which URLs are left alone. Until then one is silent, for it may never come into force.
+    pub fn show(&self) {
+        self.servers.show();
+    }
+
+    /// Takes another one's place: shows what that one did, and takes on what it has found out of the URLs that both have,
+    /// who is left alone and where sessions live.
     pub fn follow(&self, before: &Self) {
-        self.servers.follow(&before.servers);
+        if !Arc::ptr_eq(&self.servers, &before.servers) {
+            self.servers.follow(&before.servers);
+        }
     }
 
     /// Sends a request and waits for the head of an answer in HTTP/1.1.

@@ -110,7 +110,12 @@ impl Servers {
         }
     }
 
-    /// Takes on what is known of the URLs that stay.
+    /// These are the ones in force: what is known of them is shown.
+    pub(super) fn show(&self) {
+        self.lights.light();
+    }
+
+    /// Takes the place of others, and on what is known of the URLs that stay.
     pub(super) fn follow(&self, before: &Self) {
         for server in &self.all {
             if let Some(old) = before.all.iter().find(|old| old.authority == server.authority) {
@@ -118,6 +123,6 @@ impl Servers {
             }
         }
         self.homes.follow(&before.homes);
-        self.lights.forget_beyond(before.all.len());
+        self.lights.replace(&before.lights);
     }
 }

@@ -91,7 +91,9 @@ struct Site {
 fn site(urls: &[&str], nodes: &[(&str, &str)]) -> Site {
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
-    Site { gateway: gateway(urls, nodes, metrics), registry }
+    let gateway = gateway(urls, nodes, metrics);
+    gateway.show();
+    Site { gateway, registry }
 }
 
 fn gateway(urls: &[&str], nodes: &[(&str, &str)], metrics: Metrics) -> Gateway {
@@ -305,22 +307,27 @@ async fn what_was_found_out_survives_a_reload() {
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
     let site = Site { gateway: gateway(&[A, B, C], &[], metrics.clone()), registry };
+    site.gateway.show();
     assert!(site.in_session(UUID, &[(A, Says::Code("100-006")), (B, Says::Ok)]).await.0.is_ok());
     let says = [(A, Says::Unreachable), (B, Says::Ok), (C, Says::Ok)];
     for _ in 0..18 {
         let _ = site.call(Operation::SignIn, None, &says).await;
     }
-    let site = Site {
-        gateway: {
-            let next = gateway(&[B, A], &[], metrics);
-            next.follow(&site.gateway);
-            next
-        },
-        ..site
-    };
+    // Built and never put in force.
+    let _refused = gateway(&[A], &[], metrics.clone());
+    assert_eq!(site.gauge("ccgate_upstream_healthy"), [0, 1, 1], "the one in force is shown");
+    let before = site;
+    let site = Site { gateway: gateway(&[B, A], &[], metrics), registry: before.registry.clone() };
+    site.gateway.follow(&before.gateway);
     assert_eq!(site.gauge("ccgate_upstream_healthy"), [1, 0], "A rests on, at its new place, and C is shown no more");
     let (_, asked) = site.call(Operation::SignIn, None, &says).await;
     assert_eq!(asked, [B]);
     let (answer, asked) = site.in_session(UUID, &[(A, Says::Ok), (B, Says::Code("100-006"))]).await;
     assert_eq!((retcode(&answer), asked), (Some("100-006"), vec![B.to_owned()]), "and B is still the session's home");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let back = [(A, Says::Ok), (B, Says::Ok), (C, Says::Ok)];
+    for _ in 0..4 {
+        assert!(before.call(Operation::SignIn, None, &back).await.0.is_ok());
+    }
+    assert_eq!(site.gauge("ccgate_upstream_healthy"), [1, 0], "what ends at the old one is not shown");
 }

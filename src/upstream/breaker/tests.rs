@@ -21,6 +21,7 @@ fn bench() -> Bench {
 
 fn seeded(seed: u64) -> Bench {
     let lights = Arc::new(Metrics::register(&Registry::new()).unwrap().lights(1, 1));
+    lights.light();
     Bench { breaker: Breaker::new(lights, 0, seed), now: Instant::now() }
 }
 
