@@ -5,6 +5,7 @@ mod audit;
 mod control;
 mod operator;
 mod page;
+mod places;
 mod sessions;
 
 use std::convert::Infallible;
@@ -24,19 +25,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::net::{Accepted, Handshakes};
 use crate::ready::Ready;
+use places::{Places, Visit};
 
 pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
 pub use control::{CONFIG_PATH, ConfigShown, LOG_LEVEL_PATH, LevelOrder, LevelShown, RefusalShown};
 pub use operator::{Asker, Deed, Operator, SessionRow, SignOut};
 pub use sessions::{ADMIN_HEADER, SESSIONS_PATH};
 
-/// Connections of scrapers, probes and people at once.
+/// Connections of scrapers, probes and people at once; for one more, who has waited longest without asking goes.
 const CONNECTIONS_MAX: usize = 64;
 
 /// For a request's head, for an event's body, and for an idle connection.
@@ -122,10 +123,8 @@ impl Admin {
 
     /// Serves until `stop`; connections end with it.
     pub async fn run(self, stop: CancellationToken) {
-        let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let (tasks, places) = (TaskTracker::new(), Places::new(CONNECTIONS_MAX));
         loop {
-            // The semaphore is never closed.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
@@ -134,15 +133,21 @@ impl Admin {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            let place = tokio::select! {
+                () = stop.cancelled() => break,
+                place = places.enter() => place,
+            };
             let (state, tls, stop) = (Arc::clone(&self.state), self.tls.0.load_full(), stop.clone());
             let handshakes = self.handshakes.clone();
             drop(tasks.spawn(async move {
+                let visit = place.visit();
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-                    () = serve(state, tls.as_ref(), &handshakes, stream, peer) => {}
+                    () = visit.wanted() => {}
+                    () = serve(state, tls.as_ref(), &handshakes, stream, (peer, &visit)) => {}
                 }
-                drop(slot);
+                drop(place);
             }));
         }
         tasks.close();
@@ -156,15 +161,15 @@ async fn serve(
     tls: Option<&Arc<rustls::ServerConfig>>,
     handshakes: &Handshakes,
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, visit): (SocketAddr, &Arc<Visit>),
 ) {
     let Some(tls) = tls else {
-        return http(state, stream, Asker { peer, certificate: None }).await;
+        return http(state, stream, Asker { peer, certificate: None }, visit).await;
     };
     match handshakes.accept(tls, stream, HEADER_TIMEOUT).await {
         Ok(Accepted { stream, certificate }) => {
             let certificate = certificate.map(|certificate| certificate.sha256_hex());
-            http(state, stream, Asker { peer, certificate }).await;
+            http(state, stream, Asker { peer, certificate }, visit).await;
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -173,8 +178,11 @@ async fn serve(
     }
 }
 
-async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker) {
-    let service = service_fn(|request| answer(&state, &asker, request));
+async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker, visit: &Arc<Visit>) {
+    let service = service_fn(async |request| {
+        let _asking = visit.asks();
+        answer(&state, &asker, request).await
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -137,7 +137,6 @@ impl App {
         let server = Server::bind(config.server.listen, first, door).await?;
         let (version, hash, since) = (env!("CARGO_PKG_VERSION"), contents.hash(), ground.clock.now());
         ground.audit.note(audit::Event::Started { version, config_hash: hash.to_owned() });
-        parts.gateway.show();
         ground.metrics.process.in_force(hash, 1, since.as_second(), &parts.ends);
         let addresses = Addresses { server: server.address(), admin: admin_address };
         let loaded = Arc::new(loaded.clone());

@@ -74,7 +74,10 @@ impl Parts {
     pub(super) fn first(config: &Config, clock: Clock, ready: &Ready, metrics: &Metrics) -> Result<Self, StartError> {
         let policy = Arc::new(policy(config, metrics)?);
         let authenticator = Authenticator::new(&config.auth, clock, ready, metrics.authn.clone())?;
-        Self::with(config, policy, Arc::new(authenticator), gateway(config, metrics)?)
+        let gateway = gateway(config, metrics)?;
+        // Nothing was in force before it.
+        gateway.show();
+        Self::with(config, policy, Arc::new(authenticator), gateway)
     }
 
     /// Of a configuration that comes after another. What did not change goes on: keys, connections to the gateway and the

@@ -63,7 +63,7 @@ impl ClientCertificate {
             dns: Vec::new(),
             uris: Vec::new(),
             emails: Vec::new(),
-            not_after: not_after(&certificate)?,
+            not_after: not_after(&certificate),
             cut,
         };
         let alternatives = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
@@ -172,8 +172,12 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'
     }
 }
 
-pub(super) fn not_after(certificate: &X509Certificate<'_>) -> Result<Timestamp, IdentityError> {
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).map_err(|_| IdentityError::Malformed)
+/// When it ends. Beyond what a time can hold, as the end of the year 9999 that says "never" (RFC 5280 section 4.1.2.5), it
+/// is the last or first one.
+pub(super) fn not_after(certificate: &X509Certificate<'_>) -> Timestamp {
+    let second = certificate.validity().not_after.timestamp();
+    let beyond = if second > 0 { Timestamp::MAX } else { Timestamp::MIN };
+    Timestamp::from_second(second).unwrap_or(beyond)
 }
 
 /// SHA-256 of some bytes.

@@ -170,6 +170,20 @@ impl ServerTls {
         }
         Ok(config)
     }
+
+    /// What tells one set of authorities and revocation lists from another: SHA-256 of the certificates and lists that decide
+    /// which clients are let in; `None` where none is asked for a certificate.
+    pub fn let_in(&self) -> Result<Option<[u8; 32]>, TlsError> {
+        let Some(path) = &self.client_ca_file else { return Ok(None) };
+        let mut all = Vec::new();
+        for certificate in files::certificates(path)? {
+            all.extend_from_slice(&super::certificate::sha256(&certificate));
+        }
+        for list in self.client_crl_file.as_deref().map(files::revocation_lists).transpose()?.unwrap_or_default() {
+            all.extend_from_slice(&super::certificate::sha256(&list));
+        }
+        Ok(Some(super::certificate::sha256(&all)))
+    }
 }
 
 /// For connections without TLS: a configuration that no certificate satisfies.

@@ -111,17 +111,20 @@ impl Crowd {
     /// of these the ones that have waited longest. Returns how many.
     pub(super) fn make_room(&self) -> usize {
         let inside = self.lock();
-        let mut waiting: Vec<_> = inside.all.values().filter(|progress| progress.may_go()).cloned().collect();
+        // The keys are read once: a connection that goes on meanwhile must not change the order while it is made.
+        let key =
+            |progress: &Progress| (progress.served.load(Ordering::Relaxed), progress.since.load(Ordering::Relaxed));
+        let waiting = inside.all.values().filter(|progress| progress.may_go());
+        let mut waiting: Vec<_> = waiting.map(|progress| (key(progress), Arc::clone(progress))).collect();
         drop(inside);
-        let count = (waiting.len() / ROOM_SHARE).max(1).min(waiting.len());
-        if count == 0 {
+        if waiting.is_empty() {
             return 0;
         }
-        let key = |progress: &Arc<Progress>| {
-            (progress.served.load(Ordering::Relaxed), progress.since.load(Ordering::Relaxed))
-        };
-        waiting.select_nth_unstable_by_key(count - 1, key);
-        for progress in waiting.iter().take(count) {
+        // Who has been served goes alone: a share of those would be too dear for one newcomer.
+        let strangers = waiting.iter().filter(|((served, _), _)| !served).count();
+        let count = (waiting.len() / ROOM_SHARE).min(strangers).max(1);
+        waiting.select_nth_unstable_by_key(count - 1, |(key, _)| *key);
+        for (_, progress) in waiting.iter().take(count) {
             progress.asked.store(true, Ordering::Relaxed);
             progress.leave.notify_one();
         }

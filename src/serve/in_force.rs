@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
 
 use super::crowd::Crowd;
 use super::edge::Edge;
@@ -22,6 +23,8 @@ pub struct InForce {
     per_peer_max: usize,
     proxies: Vec<IpNet>,
     manners: Manners,
+    /// What decides which clients' certificates are good.
+    let_in: Option<[u8; 32]>,
 }
 
 /// How a connection is treated, from its first byte to its last. It keeps nothing else of what was in force then.
@@ -30,6 +33,8 @@ pub(super) struct Manners {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) header_timeout: Duration,
     pub(super) demands: Demands,
+    /// Cancelled when other authorities or revocation lists decide which clients are let in.
+    pub(super) retired: CancellationToken,
 }
 
 /// Where the data plane finds what is in force; clones are one place. Nobody waits for anybody here.
@@ -57,7 +62,9 @@ impl InForce {
                 tls: tls.map(Arc::new),
                 header_timeout: config.header_timeout,
                 demands: Demands { stall_timeout: config.client_stall_timeout, min_rate: config.client_min_rate },
+                retired: CancellationToken::new(),
             },
+            let_in: config.tls.as_ref().map(net::ServerTls::let_in).transpose()?.flatten(),
         })
     }
 
@@ -78,11 +85,21 @@ impl Swap {
     }
 
     /// Puts it in force: for each request that begins from now on, and for the handshake and the deadlines of each
-    /// connection that is accepted from now on. Requests and connections that are under way go on with what they have.
-    pub fn put(&self, next: InForce) {
+    /// connection that is accepted from now on. Requests and connections that are under way go on with what they have; but
+    /// where others decide now which certificates are good, a connection that one let in ends after its request.
+    pub fn put(&self, mut next: InForce) {
+        let before = self.load();
+        if before.let_in == next.let_in {
+            next.manners.retired.clone_from(&before.manners.retired);
+        }
         self.connections.resize(next.connections_max);
         self.crowd.limit(next.per_peer_max, next.proxies.clone());
+        let retired = before.let_in != next.let_in;
         self.current.store(Arc::new(next));
+        // Only now: whoever connects anew is judged by what is in force.
+        if retired {
+            before.manners.retired.cancel();
+        }
     }
 
     pub(super) fn load(&self) -> Arc<InForce> {

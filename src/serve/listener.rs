@@ -186,6 +186,8 @@ impl Connections {
         }
         // By what is in force now, for as long as the connection lives; each request is by what is in force then.
         let manners = self.current.load().manners();
+        // Below TLS, which keeps up to 64 KiB: what counts as progress is what the system takes.
+        let stream = StallGuard::new(stream, manners.demands);
         let Some(tls) = &manners.tls else {
             return self.http(stream, Peer { address: peer, certificate: None }, &place, &manners).await;
         };
@@ -206,9 +208,9 @@ impl Connections {
 
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, place: &Place, manners: &Manners) {
         let address = peer.address;
-        let certificate_ends = self.certificate_ends(&peer);
+        let certificate_ends = self.certificate_ends(&peer, &manners.retired);
         tokio::pin!(certificate_ends);
-        let io = TokioIo::new(Transport::new(StallGuard::new(stream, manners.demands), place));
+        let io = TokioIo::new(Transport::new(stream, place));
         let service =
             service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request, &peer, place).await) });
         let connection = http1::Builder::new()
@@ -255,14 +257,16 @@ impl Connections {
         if good && proves {
             place.served();
         }
-        response.map(|body| body.with_turn(turn.answered(good)))
+        response.map(|body| body.with_turn(turn.answered(good && proves)))
     }
 
     /// Counts and tells how the library ended a connection.
     fn ended(&self, ended: hyper::Result<()>, peer: SocketAddr, place: &Place) {
         let Err(error) = ended else { return self.tell(Ending::Closed, peer, &"in order") };
         let progress = place.progress();
-        let mut ending = Ending::of(&error, progress.has_begun());
+        // A refusal is one though its client was gone before it could be written.
+        let refused = progress.refused().get().map(|refused| Ending::Refused(refused.reason));
+        let mut ending = refused.unwrap_or_else(|| Ending::of(&error, progress.has_begun()));
         if let Ending::Refused(reason) = ending {
             // Not told by the transport: the library's own answer went out behind another one.
             let refused =
@@ -279,14 +283,19 @@ impl Connections {
         tracing::debug!(%peer, reason = ending.as_str(), %why, "a connection ended");
     }
 
-    /// Waits for the end of the client's certificate: who has none any more shall not go on asking over a connection of
-    /// before. Never for a client without one.
-    async fn certificate_ends(&self, peer: &Peer) {
+    /// Waits for the end of the client's certificate, or until other authorities or revocation lists decide who is let in
+    /// (`retired`): who has no good one any more shall not go on asking over a connection of before. Never for a client
+    /// without one.
+    async fn certificate_ends(&self, peer: &Peer, retired: &CancellationToken) {
         match &peer.certificate {
             None => std::future::pending().await,
             Some(certificate) => {
                 let left = certificate.not_after().duration_since(self.door.clock.now());
-                tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+                let ends = tokio::time::sleep(Duration::try_from(left).unwrap_or_default());
+                tokio::select! {
+                    () = ends => {}
+                    () = retired.cancelled() => {}
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ const RATE_WINDOW: Duration = Duration::from_mins(5);
 pub(super) struct Demands {
     /// Some byte within this time.
     pub(super) stall_timeout: Duration,
-    /// So many bytes a second, over [`RATE_WINDOW`] of waiting for it; 0: any.
+    /// So many bytes a second, over [`RATE_WINDOW`] of waiting for it, or a longer stall time-out; 0: any.
     pub(super) min_rate: u64,
 }
 
@@ -41,6 +41,8 @@ pub(super) enum Cut {
 pub(super) struct StallGuard<S> {
     io: S,
     demands: Demands,
+    /// Over which the rate is judged: never shorter than one wait may be.
+    window: Duration,
     /// Armed while a write waits.
     timer: Pin<Box<Sleep>>,
     wait: Option<Wait>,
@@ -60,7 +62,8 @@ struct Wait {
 impl<S> StallGuard<S> {
     pub(super) fn new(io: S, demands: Demands) -> Self {
         let timer = Box::pin(tokio::time::sleep(demands.stall_timeout));
-        Self { io, demands, timer, wait: None, waited: Duration::ZERO, taken: 0 }
+        let window = RATE_WINDOW.max(demands.stall_timeout);
+        Self { io, demands, window, timer, wait: None, waited: Duration::ZERO, taken: 0 }
     }
 
     /// Passes a finished write on; arms the timer for one that waits and fails it when the time is over.
@@ -104,13 +107,13 @@ impl<S> StallGuard<S> {
     /// Wakes at the earlier of the time-out's and the window's end.
     fn arm(&mut self, wait: Wait) {
         self.wait = Some(wait);
-        let window = wait.counted + RATE_WINDOW.saturating_sub(self.waited);
+        let window = wait.counted + self.window.saturating_sub(self.waited);
         self.timer.as_mut().reset(window.min(wait.since + self.demands.stall_timeout));
     }
 
     /// At a window's end: whether enough was taken in it; the next one begins.
     fn judge(&mut self) -> io::Result<()> {
-        if self.waited < RATE_WINDOW {
+        if self.waited < self.window {
             return Ok(());
         }
         let due = self.demands.min_rate.saturating_mul(self.waited.as_secs());
@@ -223,6 +226,26 @@ mod tests {
         let (written, seconds) = write(4096, Duration::from_millis(400), 2).await;
         written.expect("fast enough");
         assert!(seconds > 4 * RATE_WINDOW.as_secs(), "{seconds}");
+    }
+
+    /// A socket that opens once in ten minutes lets a whole five pass without a byte.
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_timeout_longer_than_the_window_is_waited_for() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let stall_timeout = Duration::from_mins(30);
+        let mut guard = StallGuard::new(near, Demands { stall_timeout, min_rate: 1024 });
+        let (mut room, bytes) = (vec![0; 1 << 20], vec![7; 8 << 20]);
+        let read = async {
+            loop {
+                tokio::time::sleep(Duration::from_mins(10)).await;
+                let _ = far.read_exact(&mut room).await;
+            }
+        };
+        let written = tokio::select! {
+            written = guard.write_all(&bytes) => written,
+            () = read => Ok(()),
+        };
+        written.expect("1.7 KiB a second");
     }
 
     #[tokio::test(start_paused = true)]

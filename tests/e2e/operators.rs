@@ -145,3 +145,16 @@ async fn with_tls_a_certificate_is_needed_and_recorded() {
     assert!(print.len() == 64 && print.bytes().all(|byte| byte.is_ascii_hexdigit()), "{print}");
     assert!(world.shut_down().await);
 }
+
+/// As many as the admin plane takes connect and say nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_do_not_keep_the_probes_out() {
+    let world = World::new().start().await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(tokio::net::TcpStream::connect(world.admin()).await.unwrap());
+    }
+    let probe = client::get(world.admin(), "/livez", &[]);
+    let answer = tokio::time::timeout(Duration::from_secs(5), probe).await.expect("an answer in time");
+    assert_eq!(answer.status, 200);
+}

@@ -122,3 +122,10 @@ fn the_fingerprint_is_that_of_rfc_8705() {
     assert_eq!(read.sha256_hex().len(), 64);
     assert!(read.not_after() > Timestamp::UNIX_EPOCH);
 }
+
+#[test]
+fn one_that_never_ends_can_be_held() {
+    let der = made(|params| params.not_after = rcgen::date_time_ymd(9999, 12, 31).replace_hour(23).expect("an hour"));
+    let read = ClientCertificate::read(&der).expect("an identity");
+    assert_eq!(read.not_after(), Timestamp::MAX);
+}

@@ -17,7 +17,7 @@ const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// When the first of a PEM file's certificates ends.
 pub fn certificate_expiry(path: &Path) -> Result<Timestamp, TlsError> {
     let certificates = certificates(path)?;
-    let ends = certificates.iter().map(|der| parse(der).and_then(|certificate| not_after(&certificate)));
+    let ends = certificates.iter().map(|der| parse(der).map(|certificate| not_after(&certificate)));
     let ends = ends.collect::<Result<Vec<_>, _>>();
     let ends = ends.map_err(|error| unusable(path, "certificate", Some(Box::new(error))))?;
     ends.into_iter().min().ok_or_else(|| unusable(path, "certificate", None))

@@ -64,7 +64,7 @@ impl SeenCertificate {
         Some(Self {
             subject: readable(certificate.subject()),
             issuer: readable(certificate.issuer()),
-            not_after: not_after(&certificate).ok()?,
+            not_after: not_after(&certificate),
             pin: STANDARD.encode(spki_sha256(&certificate)),
             authority: certificate.is_ca(),
         })

@@ -126,10 +126,14 @@ async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
     world.until_ready().await;
     let (of_old, of_next) = (client(&server, Some(&old.issue())), client(&server, Some(&next.issue())));
     assert!(can_ask(&world, &of_old).await && !can_ask(&world, &of_next).await);
+    let (target, token) = (call(1001, CALL), world.issuer.agent(1001));
+    let mut kept = Kept::open(world.server(), Arc::clone(&of_old)).await.expect("a connection");
+    assert_eq!(kept.status(&target, &token).await, Some(200));
     super::put(&world.dir().join("clients.pem"), &next.pem());
     until_generation(&world, 2).await;
     // The same client, which could resume its TLS session.
     assert!(!can_ask(&world, &of_old).await && can_ask(&world, &of_next).await);
+    assert_eq!(kept.status(&target, &token).await, None, "nor does a connection of before go on");
     assert!(world.shut_down().await);
 }
 
