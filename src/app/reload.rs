@@ -211,9 +211,9 @@ impl Reloader {
 
     /// Keeps what is in force.
     fn refuse(&mut self, refusal: Refusal, trigger: &'static str) {
-        let Refusal { reason, told, seen, watched, may_pass } = refusal;
+        let Refusal { reason, told, hash, seen, watched, may_pass } = refusal;
         let Places { ground, board, .. } = &self.places;
-        let (hash, generation) = (seen.hash().to_owned(), self.now.generation);
+        let generation = self.now.generation;
         tracing::error!(
             generation,
             hash,
@@ -237,8 +237,8 @@ impl Reloader {
 
     fn defect(&self) -> Refusal {
         let reason = "a defect of ccgate: please report it, with the lines of the log before this one".to_owned();
-        let (seen, watched) = (self.seen.clone(), self.watched.clone());
-        Refusal { told: reason.clone(), reason, seen, watched, may_pass: false }
+        let (hash, seen, watched) = (self.seen.hash().to_owned(), self.seen.clone(), self.watched.clone());
+        Refusal { told: reason.clone(), reason, hash, seen, watched, may_pass: false }
     }
 }
 
