@@ -8,7 +8,7 @@ use crate::app::StartError;
 use crate::app::parts::{Ground, Parts, Touched};
 use crate::authn::KeysError;
 use crate::config::{Contents, Errors, Loaded, Named, Salt, Source};
-use crate::serve;
+use crate::{policy, serve};
 
 /// How often files that change while they are read are read once more.
 const READS_MAX: usize = 3;
@@ -104,6 +104,8 @@ struct Judged<T> {
     seen: Contents,
     /// These files: of what is in force and of this, as either can be mended.
     watched: Vec<Named>,
+    /// What was judged by is what was seen.
+    steady: bool,
 }
 
 impl<T> Judged<T> {
@@ -120,7 +122,7 @@ impl<T> Judged<T> {
                 // Nobody knows which files it would name.
                 let hash = Contents::holding(file.clone(), &[], salt).hash().to_owned();
                 let seen = Contents::holding(file, &watched, salt);
-                return Self { made: Err(Cause::Errors(errors)), hash, seen, watched };
+                return Self { made: Err(Cause::Errors(errors)), hash, seen, watched, steady: true };
             }
         };
         let mut watched = loaded.named();
@@ -129,17 +131,17 @@ impl<T> Judged<T> {
         watched.extend(others);
         let seen = Contents::holding(loaded.hash.clone(), &watched, salt);
         let contents = Contents::of(&loaded, salt);
-        let hash = contents.hash().to_owned();
+        let (hash, steady) = (contents.hash().to_owned(), contents.changed(&seen).is_empty());
         let made = make(&loaded, &contents);
-        Self { made: made.map(|made| Read { loaded, contents, made }), hash, seen, watched }
+        Self { made: made.map(|made| Read { loaded, contents, made }), hash, seen, watched, steady }
     }
 
     fn is_still_so(&self, source: &Source, salt: &Salt) -> bool {
-        Contents::now(source.path(), &self.watched, salt) == self.seen
+        self.steady && Contents::now(source.path(), &self.watched, salt) == self.seen
     }
 
     fn result(self) -> Result<Read<T>, Box<Refusal>> {
-        let Self { made, hash, seen, watched } = self;
+        let Self { made, hash, seen, watched, .. } = self;
         made.map_err(|cause| {
             let may_pass = cause.may_pass();
             let (reason, told) = cause.told();
@@ -149,7 +151,7 @@ impl<T> Judged<T> {
 
     /// Of files that changed during each reading. The next look finds them changed, or the same again in a while.
     fn unsteady(self) -> Box<Refusal> {
-        let Self { made, hash, seen, watched } = self;
+        let Self { made, hash, seen, watched, .. } = self;
         let (reason, told) = made.err().map_or_else(
             || (UNSTEADY.to_owned(), UNSTEADY.to_owned()),
             |cause| {
@@ -181,9 +183,21 @@ impl From<StartError> for Cause {
 }
 
 impl Cause {
-    /// Whether it can be otherwise though no file changes.
-    const fn may_pass(&self) -> bool {
-        false
+    /// Whether it can be otherwise though no file changes: where something could not be read. What the files hold was seen
+    /// apart from that, and accounts are not watched at all.
+    fn may_pass(&self) -> bool {
+        match self {
+            // What is unreadable of these is seen as such, and again when it can be read.
+            Self::Errors(_) => false,
+            // It lists its causes, and has no chain of them.
+            Self::Start(StartError::Policy(error)) => {
+                error.problems().iter().any(|problem| matches!(problem.cause, policy::Cause::Unreadable(_)))
+            }
+            Self::Start(error) => {
+                let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
+                causes.into_iter().any(<dyn std::error::Error>::is::<std::io::Error>)
+            }
+        }
     }
 
     /// On one line for the record, and for people.
@@ -204,6 +218,11 @@ impl Built {
         let told =
             missing.iter().map(|(issuer, error)| format!("the keys of issuer {issuer} do not come: {}", chain(error)));
         let reason = told.collect::<Vec<_>>().join("; ");
+        self.refused(reason)
+    }
+
+    /// For what may pass.
+    fn refused(self, reason: String) -> Refusal {
         let (hash, seen, watched) = (self.contents.hash().to_owned(), self.contents, self.loaded.named());
         Refusal { told: reason.clone(), reason, hash, seen, watched, may_pass: true }
     }

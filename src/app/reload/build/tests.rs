@@ -110,3 +110,23 @@ fn the_hash_of_what_is_refused_covers_its_own_files_alone() {
     site.put("jwks.json", "others");
     assert_ne!(refuse().hash, refusal.hash);
 }
+
+#[test]
+fn what_could_not_be_read_is_tried_again_and_what_is_wrong_is_not() {
+    let io = || std::io::Error::from_raw_os_error(24);
+    let dir = TempDir::new().expect("a folder");
+    fs::create_dir(dir.path().join("own.cedar")).expect("a folder");
+    let config = |dir: PathBuf| policy::Config { dir: Some(dir), ..policy::Config::default() };
+    let policy = |dir: PathBuf| StartError::Policy(policy::Policy::load(&config(dir)).expect_err("no policy"));
+    let key = "auth.issuers[0].jwks_file".to_owned();
+    let keys = KeysError::Read { path: key.clone().into(), source: io() };
+    for (error, may_pass) in [
+        (StartError::Accounts { path: "accounts".into(), source: io() }, true),
+        (StartError::Auth(crate::authn::ConfigError::Keys { issuer: key, source: keys }), true),
+        (policy(dir.path().join("away")), true),
+        (policy(dir.path().to_owned()), false),
+        (StartError::Auth(crate::authn::ConfigError::NoIssuer), false),
+    ] {
+        assert_eq!(Cause::Start(error).may_pass(), may_pass);
+    }
+}
