@@ -8,7 +8,7 @@ use crate::app::StartError;
 use crate::app::parts::{Ground, Parts, Touched};
 use crate::authn::KeysError;
 use crate::config::{Contents, Errors, Loaded, Named, Salt, Source};
-use crate::{policy, serve};
+use crate::{audit, policy, serve};
 
 /// How often files that change while they are read are read once more.
 const READS_MAX: usize = 3;
@@ -213,6 +213,11 @@ impl Cause {
 }
 
 impl Built {
+    /// No record of it: nothing may be decided by what no record tells of.
+    pub(super) fn without_record(self, error: &audit::Error) -> Refusal {
+        self.refused(format!("config.loaded cannot be recorded: {error}"))
+    }
+
     /// New issuers whose keys do not come: their tokens would get 503, and the process would not be ready.
     pub(super) fn without_keys(self, missing: &[(String, KeysError)]) -> Refusal {
         let told =
