@@ -118,6 +118,9 @@ impl App {
         // Before anything is made of the files: what changes later is seen at the first look.
         let salt = Salt::random();
         let contents = Contents::of(loaded, &salt);
+        for problem in contents.problems(&loaded.named()) {
+            tracing::warn!(problem = %loaded.located(problem), "no change of this file will be seen");
+        }
         let parts = Parts::first(config, clock.clone(), &ready, &metrics)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
