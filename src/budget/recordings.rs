@@ -53,7 +53,8 @@ impl Recordings {
         let before = self.day.total();
         let ahead =
             |window: &Window| window.amounts().last().is_some_and(|(slot, _)| slot > window.span().slot_of(now));
-        if ahead(&self.hour) {
+        // The hour's window may be empty when the clock is set back; what a restart counts can lie ahead of the first minute.
+        if now < self.day.now() || ahead(&self.hour) || ahead(&self.day) {
             self.set_back(now);
         }
         self.hour.roll(now);
@@ -269,6 +270,20 @@ mod tests {
         assert_eq!(held(&tally), kept);
         drop(one);
         assert_eq!(held(&tally), 0);
+    }
+
+    #[test]
+    fn after_a_clock_was_set_back_over_an_hour_without_downloads_nothing_stays_for_ever() {
+        let mut recordings = Recordings::new(Tally::default());
+        recordings.roll(START + 100_000);
+        assert!(recordings.take(id(1), START + 100_000, 10));
+        recordings.roll(START + 100_090);
+        assert_eq!((recordings.used(HOUR, START + 100_090), recordings.used(DAY, START + 100_090)), (0, 1));
+        recordings.roll(START);
+        assert_eq!(recordings.used(DAY, START), 1, "as of now");
+        assert_eq!(recordings.free_again(DAY, 1, START), START + 49 * 30);
+        recordings.roll(START + 49 * 30);
+        assert_eq!((recordings.used(DAY, START + 49 * 30), recordings.is_empty()), (0, true));
     }
 
     #[test]
