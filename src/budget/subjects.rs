@@ -182,7 +182,11 @@ impl State {
         self.usage.recordings.begin(recording);
         self.usage.running = self.usage.running.saturating_add(1);
         self.usage.active = self.usage.now();
-        (self.held, self.recordings_max) = (held, recordings_max);
+        // One that nothing holds does not silence the alerts of one that runs beside it.
+        if held.is_some() || self.usage.running == 1 {
+            self.held = held;
+        }
+        self.recordings_max = recordings_max;
         self.alerts()
     }
 
