@@ -176,6 +176,16 @@ impl Recordings {
         self.untold.is_empty()
     }
 
+    /// How many other replicas have not been told.
+    pub(super) fn untold(&self) -> usize {
+        self.untold.len()
+    }
+
+    /// How many are remembered.
+    pub(super) fn count(&self) -> usize {
+        self.seen.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.seen.is_empty() && self.taking.is_empty()
     }
@@ -256,6 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn after_a_clock_was_set_back_over_an_hour_without_downloads_nothing_stays_for_ever() {
+        let mut recordings = Recordings::new(Tally::default());
+        recordings.roll(START + 100_000);
+        assert!(recordings.take(id(1), START + 100_000, 10));
+        recordings.roll(START + 100_090);
+        assert_eq!((recordings.used(HOUR, START + 100_090), recordings.used(DAY, START + 100_090)), (0, 1));
+        recordings.roll(START);
+        assert_eq!(recordings.used(DAY, START), 1, "as of now");
+        assert_eq!(recordings.free_again(DAY, 1, START), START + 49 * 30);
+        recordings.roll(START + 49 * 30);
+        assert_eq!((recordings.used(DAY, START + 49 * 30), recordings.is_empty()), (0, true));
+    }
+
+    #[test]
     fn what_is_remembered_is_counted_over_all_persons_and_given_back() {
         let tally = Tally::default();
         let held = |tally: &Tally| tally.0.load(Ordering::Relaxed);
@@ -270,20 +294,6 @@ mod tests {
         assert_eq!(held(&tally), kept);
         drop(one);
         assert_eq!(held(&tally), 0);
-    }
-
-    #[test]
-    fn after_a_clock_was_set_back_over_an_hour_without_downloads_nothing_stays_for_ever() {
-        let mut recordings = Recordings::new(Tally::default());
-        recordings.roll(START + 100_000);
-        assert!(recordings.take(id(1), START + 100_000, 10));
-        recordings.roll(START + 100_090);
-        assert_eq!((recordings.used(HOUR, START + 100_090), recordings.used(DAY, START + 100_090)), (0, 1));
-        recordings.roll(START);
-        assert_eq!(recordings.used(DAY, START), 1, "as of now");
-        assert_eq!(recordings.free_again(DAY, 1, START), START + 49 * 30);
-        recordings.roll(START + 49 * 30);
-        assert_eq!((recordings.used(DAY, START + 49 * 30), recordings.is_empty()), (0, true));
     }
 
     #[test]

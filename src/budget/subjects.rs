@@ -42,8 +42,12 @@ pub(super) struct State {
     pub(super) usage: Usage,
     /// While a download of theirs runs; `None` for one whom no limit holds.
     held: Option<Held>,
-    /// When this was last exchanged as a whole with the other replicas, in minutes.
-    pub(super) exchanged: Option<u32>,
+    /// In which of the person's own minutes all of this was last told and asked for.
+    pub(super) whole: Option<u64>,
+    /// When the other replicas were last heard, in minutes.
+    pub(super) heard: Option<u32>,
+    /// They were not heard when they were last asked.
+    pub(super) missed: bool,
     /// Something has changed since the last exchange.
     pub(super) changed: bool,
     /// So many recordings are remembered, by the limits of the last download.
@@ -72,7 +76,8 @@ impl Subjects {
             return Err(Stopped { limit: Limit::Memory, until: None });
         }
         let usage = Usage::new(self.tally.clone());
-        let state = State { usage, held: None, exchanged: None, changed: false, recordings_max: 0 };
+        let state =
+            State { usage, held: None, whole: None, heard: None, missed: false, changed: false, recordings_max: 0 };
         let person = Person { id, unbooked: AtomicU64::new(0), busy: AtomicBool::new(false), state: Mutex::new(state) };
         let person = Arc::new(person);
         known.insert(id, Arc::clone(&person));
