@@ -331,6 +331,7 @@ async fn r15_what_a_stopped_or_broken_log_cannot_take_is_counted() {
 async fn r15_a_record_that_has_its_place_is_not_left_out_however_full_the_queue_is() {
     let world = World::with(Plan::never(), |config| config.write_timeout = Duration::from_millis(100));
     let place = world.log.note_place().await.expect("there is room");
+    let before = world.log.progress().borrow().durable;
     world.plan.hangs.store(true, Ordering::SeqCst);
     let event =
         |generation| Event::Config { change: ConfigChange::Loaded, hash: "ab".repeat(32), generation, reason: None };
@@ -338,6 +339,7 @@ async fn r15_a_record_that_has_its_place_is_not_left_out_however_full_the_queue_
     assert_eq!(world.log.note_place().await.expect_err("no room in time"), Error::Unavailable(Why::Full));
     place.note(event(2));
     world.plan.hangs.store(false, Ordering::SeqCst);
+    world.until("all that was queued", |world| world.log.progress().borrow().durable >= before + 4_096).await;
     world.stop().await;
     let of_generation = |generation: u64| world.lines().iter().filter(|line| line["generation"] == generation).count();
     assert_eq!((of_generation(1), of_generation(2)), (4_095, 1));
