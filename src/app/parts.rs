@@ -101,7 +101,8 @@ impl Parts {
         } else {
             gateway(config, metrics)?
         };
-        Self::with(config, policy, authenticator, gateway)
+        let parts = Self::with(config, policy, authenticator, gateway)?;
+        Ok(Self { ends: parts.ends.after(&self.ends), ..parts })
     }
 
     fn with(

@@ -254,7 +254,7 @@ pub(super) fn touched(loaded: &Loaded, contents: &Contents, before: &Contents) -
 /// Keys whose files are read at a start only and hold something else since.
 pub(super) fn at_next_start(loaded: &Loaded, contents: &Contents, at_start: &Contents) -> Vec<String> {
     let changed = contents.changed(at_start);
-    let waits = |named: &Named| named.start_only && changed.contains(&named.path);
+    let waits = |named: &Named| named.waits() && changed.contains(&named.path);
     loaded.named().into_iter().filter(waits).map(|named| named.key).collect()
 }
 

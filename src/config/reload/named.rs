@@ -41,6 +41,13 @@ pub(in crate::config) fn resolve(tree: &Node, folder: &Path, key: &str, name: Pa
     }
 }
 
+impl Named {
+    /// Whether what it holds by now waits for a start. Files of the way to NATS are read again with each connection.
+    pub fn waits(&self) -> bool {
+        self.start_only && !self.key.starts_with("audit.ship.nats.")
+    }
+}
+
 impl Loaded {
     /// The files and folders whose content is part of the configuration, in the order of their keys.
     pub fn named(&self) -> Vec<Named> {
