@@ -117,9 +117,9 @@ async fn who_waits_for_a_session_is_given_none_of_another_gateway() {
     world.until_ready().await;
     world.fault(Kind::DelayHead(Duration::from_secs(4)), Scope::SignIn, 1);
     let token = world.issuer.agent(1001);
-    let (second, target) = (world.issuer.agent(1002), call(1001, CALL));
+    let (second, others, target) = (world.issuer.agent(1002), call(1002, CALL), call(1001, CALL));
     let (busy, waited, ()) = tokio::join!(
-        world.get(&call(1002, CALL), &second),
+        world.get(&others, &second),
         async {
             until("a sign-in", || async { world.sim.counts().sign_in_calls == 1 }).await;
             world.get(&target, &token).await
