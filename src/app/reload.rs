@@ -159,7 +159,7 @@ impl Reloader {
         match self.places.ground.audit.note_place().await {
             Ok(place) => self.put(*built, place, trigger).await,
             Err(error) => {
-                let refusal = built.without_record(&error);
+                let refusal = built.without_record(error);
                 self.refuse(refusal, trigger);
             }
         }

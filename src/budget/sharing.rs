@@ -147,7 +147,7 @@ impl Shared {
 }
 
 /// Whose counts go together: at most 64 persons, and no more recordings than one call may bring.
-fn calls<'p>(persons: &'p [Arc<Person>], cost: impl Fn(&Person) -> usize) -> Vec<Vec<&'p Arc<Person>>> {
+fn calls(persons: &[Arc<Person>], cost: impl Fn(&Person) -> usize) -> Vec<Vec<&Arc<Person>>> {
     let (mut calls, mut sum) = (Vec::<Vec<_>>::new(), 0_usize);
     for person in persons {
         let cost = cost(person);

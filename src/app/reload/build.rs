@@ -214,7 +214,7 @@ impl Cause {
 
 impl Built {
     /// No record of it: nothing may be decided by what no record tells of.
-    pub(super) fn without_record(self, error: &audit::Error) -> Refusal {
+    pub(super) fn without_record(self, error: audit::Error) -> Refusal {
         self.refused(format!("config.loaded cannot be recorded: {error}"))
     }
 

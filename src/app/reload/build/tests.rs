@@ -60,7 +60,7 @@ fn a_file_that_was_completed_while_its_half_was_refused_is_read_again() {
     site.put("teams.yaml", "half");
     let read = site.read(|reads| {
         if reads == 1 {
-            site.put("teams.yaml", "whole")
+            site.put("teams.yaml", "whole");
         }
     });
     let read = read.expect("the second half has come");
