@@ -101,8 +101,9 @@ pub(super) async fn answer(
 }
 
 fn set(operator: &dyn Operator, asker: &Asker, order: Option<LevelOrder>) -> Response<Full<Bytes>> {
-    operator.record(asker, Deed::LogLevel);
-    match operator.set_log_level(order) {
+    let set = operator.set_log_level(order);
+    operator.record(asker, Deed::LogLevel(set.as_ref().ok().map(|shown| shown.level)));
+    match set {
         Ok(shown) => json(&shown),
         Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
     }

@@ -61,8 +61,8 @@ pub enum Deed {
     Read(Option<AgentId>),
     /// An agent is about to be signed out.
     SignOut(AgentId),
-    /// Another log level is about to be set, or the configured one again.
-    LogLevel,
+    /// Another log level was set, or the configured one again: which one it is now. `None`: the order was refused.
+    LogLevel(Option<&'static str>),
 }
 
 /// How a sign-out ended.

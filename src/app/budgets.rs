@@ -41,7 +41,8 @@ pub(super) fn budgets(
         if !recalled.whole {
             tracing::warn!(
                 bytes = PAST_BYTES_MAX,
-                "the log of the last day is longer than is read at a start: budgets count its end only"
+                "the log of the last day is longer than is read at a start, or its beginning was removed: budgets count \
+                 its end only"
             );
         }
     }

@@ -143,7 +143,18 @@ impl Ends {
         }
         ends
     }
+
+    /// The same after a reload: of what is read at a start only, what it was then is still in use.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.certificates.retain(|name, _| !AT_START.contains(name));
+        let kept = before.certificates.iter().filter(|(name, _)| AT_START.contains(*name));
+        self.certificates.extend(kept.map(|(name, end)| (*name, *end)));
+        self
+    }
 }
+
+/// Certificates that are read at a start only. Those of `audit.ship` are read again with each connection.
+const AT_START: [&str; 3] = ["store_ca", "witness_ca", "otlp_ca"];
 
 fn earliest(ends: &mut BTreeMap<&'static str, i64>, name: &'static str, end: Option<Timestamp>) {
     if let Some(end) = end.map(Timestamp::as_second) {
@@ -179,4 +190,19 @@ fn files<'c>(config: &'c Config) -> Vec<(&'static str, &'c Path)> {
     }
     add("otlp_ca", config.otlp.as_ref().and_then(|otlp| otlp.ca_file.as_ref()));
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_a_start_only_ends_when_it_did_then() {
+        let ends =
+            |all: &[(&'static str, i64)]| Ends { certificates: all.iter().copied().collect(), ..Ends::default() };
+        let before = ends(&[("store_ca", 1), ("otlp_ca", 2), ("server", 3), ("ship_ca", 4), ("upstream_ca", 5)]);
+        let now = ends(&[("store_ca", 11), ("witness_ca", 12), ("server", 13), ("ship_ca", 14)]).after(&before);
+        let wanted = ends(&[("store_ca", 1), ("otlp_ca", 2), ("server", 13), ("ship_ca", 14)]);
+        assert_eq!(now.certificates, wanted.certificates);
+    }
 }

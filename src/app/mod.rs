@@ -116,8 +116,7 @@ impl App {
         let (desk, admin_tls, admin_address) = (admin.desk(), admin.tls(), admin.address());
         let admin = AdminPlane::start(admin);
         // Before anything is made of the files: what changes later is seen at the first look.
-        let salt = Salt::random();
-        let contents = Contents::of(loaded, &salt);
+        let (salt, contents) = first_look(loaded);
         let parts = Parts::first(config, clock.clone(), &ready, &metrics)?;
         let audit = parts::audit(config, clock.clone(), &ready, &registry)?;
         let shipping = parts::ship(config, &audit, clock.clone(), &registry)?;
@@ -254,6 +253,16 @@ impl AdminPlane {
             }
         }
     }
+}
+
+/// What the files hold at the start.
+fn first_look(loaded: &Loaded) -> (Salt, Contents) {
+    let salt = Salt::random();
+    let contents = Contents::of(loaded, &salt);
+    for problem in contents.problems(&loaded.named()) {
+        tracing::warn!(problem = %loaded.located(problem), "no change of this file will be seen");
+    }
+    (salt, contents)
 }
 
 /// What the log has written is shipped and witnessed, side by side.

@@ -55,7 +55,7 @@ impl Operator for Desk {
         let (deed, agent) = match deed {
             Deed::Read(agent) => (AdminDeed::SessionsRead, agent),
             Deed::SignOut(agent) => (AdminDeed::SessionSignOut, Some(agent)),
-            Deed::LogLevel => (AdminDeed::LogLevel, None),
+            Deed::LogLevel(level) => (AdminDeed::LogLevel(level), None),
         };
         let Asker { peer, certificate } = asker.clone();
         self.audit.note(Event::Admin { deed, agent, peer, certificate });

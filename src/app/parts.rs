@@ -104,7 +104,8 @@ impl Parts {
         } else {
             gateway(config, metrics)?
         };
-        Self::with(config, policy, authenticator, gateway)
+        let parts = Self::with(config, policy, authenticator, gateway)?;
+        Ok(Self { ends: parts.ends.after(&self.ends), ..parts })
     }
 
     fn with(
@@ -137,6 +138,7 @@ impl Parts {
             sessions: ground.sessions.clone(),
             audit: ground.audit.clone(),
             gateway: self.gateway.clone(),
+            upstream: self.sessions.upstream.clone(),
             relay: relay::Relay {
                 idle_timeout: config.upstream.idle_timeout,
                 digest: config.audit.digest.into(),
@@ -282,6 +284,7 @@ fn session_config(config: &Config) -> Result<session::Config, StartError> {
     let section = &config.sessions;
     require_folder(&section.accounts_dir)?;
     Ok(session::Config {
+        upstream: config.upstream.name(),
         accounts_dir: section.accounts_dir.clone(),
         sign_in: section.sign_in.into(),
         keep_alive: match section.keep_alive {

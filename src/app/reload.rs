@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::log_level::LogLevel;
 use super::parts::{Ground, Parts};
 use crate::admin::TlsSwap;
-use crate::audit::{ConfigChange, Event};
+use crate::audit::{ConfigChange, Event, NotePlace};
 use crate::authn::Authenticator;
 use crate::config::{Contents, Loaded, Named, Salt, Source};
 use crate::serve;
@@ -101,7 +101,7 @@ impl Reloader {
         self.keys.end().await;
     }
 
-    /// One look. Cancel safe for a process that ends: what is put in force is put there without a wait, but for the keys' task.
+    /// One look. Cancel safe for a process that ends: all waits come before the first change, but for the keys' task.
     async fn look(&mut self, by_hand: bool) {
         let mut held = self.held().await;
         let due = self.again_at.is_some_and(|at| at <= Instant::now());
@@ -151,16 +151,22 @@ impl Reloader {
             Err(refusal) => return self.refuse(*refusal, trigger),
         };
         let missing = built.parts.authenticator.load_new().await;
-        if missing.is_empty() {
-            self.put(*built, trigger).await;
-        } else {
+        if !missing.is_empty() {
             let refusal = built.without_keys(&missing);
-            self.refuse(refusal, trigger);
+            return self.refuse(refusal, trigger);
+        }
+        // Taken before anything is changed: its record must not be the one that finds the queue full.
+        match self.places.ground.audit.note_place().await {
+            Ok(place) => self.put(*built, place, trigger).await,
+            Err(error) => {
+                let refusal = built.without_record(error);
+                self.refuse(refusal, trigger);
+            }
         }
     }
 
     /// Puts it in force.
-    async fn put(&mut self, built: Built, trigger: &'static str) {
+    async fn put(&mut self, built: Built, record: NotePlace, trigger: &'static str) {
         let Built { loaded, contents, parts, server } = built;
         let (config, generation) = (&loaded.config, self.now.generation.saturating_add(1));
         let changed = self.changed(&loaded, &contents);
@@ -172,7 +178,7 @@ impl Reloader {
         // Queued before anything is decided by it: in the log every such record comes later.
         let hash = contents.hash().to_owned();
         let change = ConfigChange::Loaded;
-        ground.audit.note(Event::Config { change, hash: hash.clone(), generation, reason: None });
+        record.note(Event::Config { change, hash: hash.clone(), generation, reason: None });
         ground.audit.resize(config.audit.entries_max);
         ground.downloads.resize(config.server.max_downloads);
         // Only now: one that is built and then refused must not speak for the one that goes on.
@@ -211,9 +217,9 @@ impl Reloader {
 
     /// Keeps what is in force.
     fn refuse(&mut self, refusal: Refusal, trigger: &'static str) {
-        let Refusal { reason, told, seen, watched, may_pass } = refusal;
+        let Refusal { reason, told, hash, seen, watched, may_pass } = refusal;
         let Places { ground, board, .. } = &self.places;
-        let (hash, generation) = (seen.hash().to_owned(), self.now.generation);
+        let generation = self.now.generation;
         tracing::error!(
             generation,
             hash,
@@ -237,8 +243,8 @@ impl Reloader {
 
     fn defect(&self) -> Refusal {
         let reason = "a defect of ccgate: please report it, with the lines of the log before this one".to_owned();
-        let (seen, watched) = (self.seen.clone(), self.watched.clone());
-        Refusal { told: reason.clone(), reason, seen, watched, may_pass: false }
+        let (hash, seen, watched) = (self.seen.hash().to_owned(), self.seen.clone(), self.watched.clone());
+        Refusal { told: reason.clone(), reason, hash, seen, watched, may_pass: false }
     }
 }
 

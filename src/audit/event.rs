@@ -52,7 +52,7 @@ pub enum Event {
         /// A word on the circumstances: the form of a sign-in, the cause of a loss.
         detail: Option<&'static str>,
     },
-    /// An operator looks at sessions, or is about to end one or to change the log level. What becomes of a session is a record
+    /// An operator looks at sessions, or is about to end one, or has changed the log level. What becomes of a session is a record
     /// of its own.
     Admin {
         /// What is asked for.
@@ -135,8 +135,8 @@ pub enum AdminDeed {
     SessionsRead,
     /// To sign an agent out.
     SessionSignOut,
-    /// To have more or less of the program's own log.
-    LogLevel,
+    /// To have more or less of the program's own log: the level that is set now; `None`: it was refused.
+    LogLevel(Option<&'static str>),
 }
 
 /// What happened to the configuration.
@@ -168,7 +168,7 @@ impl Event {
             },
             Self::Admin { deed: AdminDeed::SessionsRead, .. } => "admin.sessions_read",
             Self::Admin { deed: AdminDeed::SessionSignOut, .. } => "admin.session_sign_out",
-            Self::Admin { deed: AdminDeed::LogLevel, .. } => "admin.log_level",
+            Self::Admin { deed: AdminDeed::LogLevel(_), .. } => "admin.log_level",
             Self::Read { .. } => "audit.read",
             Self::Budget(_) => "budget.alert",
             Self::Config { change: ConfigChange::Loaded, .. } => "config.loaded",

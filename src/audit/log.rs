@@ -1,5 +1,7 @@
 //! The handle that the rest of the program has. It queues and waits; it does no IO itself.
 
+mod place;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use super::segment::{Disk, Storage};
 use super::status::{Progress, Status};
 use super::writer::{Erasing, Line, Message, Opening, Writer};
 use super::{Config, Durability, Error, Metrics, StartError, Why};
+
+pub use place::NotePlace;
 
 /// Records other than those of entries that may be queued at once: 4,096 of usually less than a KiB are 4 MiB.
 const NOTES_MAX: usize = 4_096;

@@ -50,7 +50,7 @@ pub use deeds::{ERASED_AT_ONCE_MAX, EraseError, Erasure, Loss, OrderFile, accept
 pub use end::{By, Class, Delivery, End, FailReason, Outcome, UpstreamAnswer};
 pub use entry::{EntryId, OpenEntry, SessionUse};
 pub use event::{AdminDeed, ConfigChange, Event, Person, Refusal, SessionChange};
-pub use log::{Ended, Log};
+pub use log::{Ended, Log, NotePlace};
 pub use metrics::Metrics;
 pub use pseudonym::{PseudonymError, Pseudonyms};
 pub use segment::{Damage, Disk, Storage, is_held, was_held};
@@ -135,7 +135,7 @@ pub enum Why {
     DiskLow,
     /// The record was not shipped in time, or nothing can be shipped now. A durable one gets its end without the opener.
     NotShipped,
-    /// As many entries as are allowed at once stayed open for the whole wait.
+    /// As many entries as are allowed at once stayed open for the whole wait, or as many other records waited.
     Full,
     /// The log was shut down.
     Stopped,
@@ -150,7 +150,7 @@ impl std::fmt::Display for Why {
             Self::Unsigned => "it cannot be signed",
             Self::DiskLow => "the disk is nearly full",
             Self::NotShipped => "the record was not shipped in time",
-            Self::Full => "too many entries are open",
+            Self::Full => "too many entries are open, or too many records wait",
             Self::Stopped => "it was shut down",
         })
     }

@@ -153,7 +153,9 @@ impl Authenticator {
         self.metrics.issuers(&self.issuers.iter().map(|issuer| &*issuer.name).collect::<Vec<_>>());
         for issuer in &self.issuers {
             if let Some(loaded) = &issuer.keys.view.load().loaded {
-                self.note(issuer, Ok(&loaded.set));
+                // Keys that go on are as old as they are: a reload confirms nothing.
+                let at = self.clock.now().saturating_sub(loaded.at.elapsed()).map_or(0, Timestamp::as_second);
+                self.metrics.loaded(&issuer.name, loaded.set.len(), at);
             }
         }
         self.report();

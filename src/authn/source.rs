@@ -86,7 +86,7 @@ impl KeysError {
 }
 
 impl Source {
-    /// Whether this is a file: asked often, as asking costs nothing.
+    /// Whether this is a file, which is read when the configuration is.
     pub(super) fn is_file(&self) -> bool {
         matches!(self, Self::File(_))
     }

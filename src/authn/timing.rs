@@ -11,7 +11,7 @@ pub struct Timing {
     pub refresh_interval: Duration,
     /// At most this is added to the interval, at random, so that replicas don't ask in step.
     pub jitter: Duration,
-    /// No fetch for an unknown key within this time of the last fetch; also how often a file is read again.
+    /// No fetch for an unknown key within this time of the last fetch; also how often a file's keys are confirmed.
     pub cooldown: Duration,
     /// For one fetch, all its requests together.
     pub fetch_timeout: Duration,

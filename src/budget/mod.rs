@@ -122,8 +122,8 @@ impl Budgets {
         Self { limits: Arc::new(limits), shared: Arc::new(shared) }
     }
 
-    /// The same use under other limits, for downloads from now on; those that run keep theirs. What had no limit before was
-    /// not counted, so it begins with nothing used.
+    /// The same use under other limits, for downloads from now on; those that run keep theirs. Bytes are
+    /// counted while there is any limit, recordings while there is one on recordings: the rest begins with nothing used.
     #[must_use]
     pub fn with_limits(&self, limits: Limits) -> Self {
         Self { limits: Arc::new(limits), shared: Arc::clone(&self.shared) }

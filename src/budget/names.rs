@@ -22,6 +22,13 @@ pub struct SubjectId(pub(super) u128);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordingId(pub(super) u64);
 
+impl SubjectId {
+    #[cfg(test)]
+    pub(crate) const fn for_test(number: u128) -> Self {
+        Self(number)
+    }
+}
+
 impl Key {
     /// One that nobody else has.
     ///

@@ -53,7 +53,8 @@ impl Recordings {
         let before = self.day.total();
         let ahead =
             |window: &Window| window.amounts().last().is_some_and(|(slot, _)| slot > window.span().slot_of(now));
-        if ahead(&self.hour) {
+        // The hour's window may be empty when the clock is set back; what a restart counts can lie ahead of the first minute.
+        if now < self.day.now() || ahead(&self.hour) || ahead(&self.day) {
             self.set_back(now);
         }
         self.hour.roll(now);
@@ -175,6 +176,16 @@ impl Recordings {
         self.untold.is_empty()
     }
 
+    /// How many other replicas have not been told.
+    pub(super) fn untold(&self) -> usize {
+        self.untold.len()
+    }
+
+    /// How many are remembered.
+    pub(super) fn count(&self) -> usize {
+        self.seen.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.seen.is_empty() && self.taking.is_empty()
     }
@@ -250,6 +261,20 @@ mod tests {
         assert!(recordings.has(id(2), HOUR, START));
         recordings.roll(START + 61);
         assert_eq!((recordings.used(HOUR, START + 61), recordings.used(DAY, START + 61)), (0, 3));
+        recordings.roll(START + 49 * 30);
+        assert_eq!((recordings.used(DAY, START + 49 * 30), recordings.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn after_a_clock_was_set_back_over_an_hour_without_downloads_nothing_stays_for_ever() {
+        let mut recordings = Recordings::new(Tally::default());
+        recordings.roll(START + 100_000);
+        assert!(recordings.take(id(1), START + 100_000, 10));
+        recordings.roll(START + 100_090);
+        assert_eq!((recordings.used(HOUR, START + 100_090), recordings.used(DAY, START + 100_090)), (0, 1));
+        recordings.roll(START);
+        assert_eq!(recordings.used(DAY, START), 1, "as of now");
+        assert_eq!(recordings.free_again(DAY, 1, START), START + 49 * 30);
         recordings.roll(START + 49 * 30);
         assert_eq!((recordings.used(DAY, START + 49 * 30), recordings.is_empty()), (0, true));
     }

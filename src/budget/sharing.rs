@@ -22,11 +22,15 @@ use super::{Budgets, Shared};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Persons in one exchange.
 const PERSONS_AT_ONCE: usize = 64;
+/// Recordings that one exchange may tell and ask for, of all its persons together, but for a person who alone has more. The
+/// sessions share the server, which does nothing else meanwhile: so many are some ten milliseconds of it.
+const AT_ONCE: usize = 20_000;
 /// Recordings of one person that are told in one exchange; the rest follows with the next.
 const RECORDINGS_AT_ONCE: usize = 2_000;
 /// A person is looked at for so many minutes after the last download.
 const LINGER: u32 = 2;
-/// Others' recordings of the last so many minutes are read each time; all of them once a minute. Clocks may differ by less.
+/// Others' recordings of the last so many minutes before the last exchange are read each time; all of them once a minute,
+/// each person's in a second of their own. Clocks may differ by less.
 const RECENT: u32 = 5;
 
 /// What this replica tells of one person.
@@ -67,7 +71,7 @@ pub trait Exchange: Send + Sync {
     /// Tells what is this replica's own and gives what is the others', person by person in the same order. Bounded in time.
     ///
     /// # Errors
-    /// [`Away`]; what was told may have arrived all the same, and is told again.
+    /// [`Away`]; what was told may have arrived all the same, and is told again. After several in a row it comes at once.
     ///
     /// # Cancel safety
     /// As after an error.
@@ -113,21 +117,21 @@ impl Shared {
     }
 
     pub(super) async fn exchange(&self, exchange: &dyn Exchange) {
-        let now = self.minute();
-        for persons in self.subjects.busy().chunks(PERSONS_AT_ONCE) {
-            let own: Vec<_> = persons.iter().map(|person| person.own(now)).collect();
-            let others = exchange.exchange(&own).await;
-            let away = others.is_err();
-            let mut others = others.unwrap_or_default().into_iter();
+        let second = self.clock.now().as_second().max(0).unsigned_abs();
+        let mut busy = self.subjects.busy();
+        // Another one begins each second: what fails for some must not always fail before the others' turn.
+        let first = usize::try_from(second).unwrap_or(0).checked_rem(busy.len()).unwrap_or(0);
+        busy.rotate_left(first);
+        for persons in calls(&busy, |person| person.cost(second)) {
+            let (now, second) = (self.minute(), self.clock.now().as_second().max(0).unsigned_abs());
+            let own: Vec<_> = persons.iter().map(|person| person.own(now, second)).collect();
+            // One that fails says nothing of the next; a way that is gone fails at once after a few.
+            let mut others = exchange.exchange(&own).await.unwrap_or_default().into_iter();
             for (person, own) in persons.iter().zip(&own) {
                 match others.next() {
-                    Some(others) => self.tell(person.heard(own.recordings_max, &others, self.minute())),
+                    Some(others) => self.tell(person.heard(own, &others, self.minute())),
                     None => person.unheard(own),
                 }
-            }
-            if away {
-                // The others would wait for the same time-out.
-                return;
             }
         }
     }
@@ -142,30 +146,68 @@ impl Shared {
     }
 }
 
+/// Whose counts go together: at most 64 persons, and no more recordings than one call may bring.
+fn calls(persons: &[Arc<Person>], cost: impl Fn(&Person) -> usize) -> Vec<Vec<&Arc<Person>>> {
+    let (mut calls, mut sum) = (Vec::<Vec<_>>::new(), 0_usize);
+    for person in persons {
+        let cost = cost(person);
+        sum = sum.saturating_add(cost);
+        match calls.last_mut() {
+            Some(call) if call.len() < PERSONS_AT_ONCE && sum <= AT_ONCE => call.push(person),
+            _ => {
+                calls.push(vec![person]);
+                sum = cost;
+            }
+        }
+    }
+    calls
+}
+
 impl Person {
+    /// The minute that it is for this person's exchanges as a whole: it begins in a second of the person's own, so that not
+    /// all are made at once.
+    fn turn(&self, second: u64) -> u64 {
+        let own = u64::try_from(self.id.0 % 60).unwrap_or(0);
+        second.saturating_add(own) / 60
+    }
+
+    /// How many recordings the next exchange is likely to bring, to and fro.
+    fn cost(&self, second: u64) -> usize {
+        let state = self.state();
+        let (recordings, most) = (&state.usage.recordings, state.recordings_max);
+        if state.whole == Some(self.turn(second)) {
+            recordings.untold().min(RECORDINGS_AT_ONCE).saturating_add(most.min(RECORDINGS_AT_ONCE))
+        } else {
+            recordings.count().min(RECORDINGS_AT_ONCE).saturating_add(most)
+        }
+    }
+
     /// What is to be told.
-    fn own(&self, now: u32) -> Own {
+    fn own(&self, now: u32, second: u64) -> Own {
         let mut state = self.state();
         state.catch_up(self.unbooked(), now);
-        // Once a minute all of it, as the others' memory may be lost.
-        let whole = state.exchanged != Some(now);
+        // Once a minute all of it, as the others' memory may be lost. Not again before where it fails: it may have been too
+        // much, and what was not heard is asked for from the last time on that something was.
+        let turn = Some(self.turn(second));
+        let whole = std::mem::replace(&mut state.whole, turn) != turn;
         if whole {
             state.usage.recordings.tell_all();
         }
         state.changed = false;
+        let heard = state.heard.filter(|_| !whole);
         let oldest = DAY.oldest_minute(now);
         Own {
             subject: self.id,
             bytes: write(&state.usage.bytes),
             recordings: state.usage.recordings.tell(RECORDINGS_AT_ONCE),
-            since: if whole { oldest } else { now.saturating_sub(RECENT) },
+            since: heard.map_or(oldest, |heard| heard.min(now).saturating_sub(RECENT).max(oldest)),
             oldest,
             now,
             recordings_max: state.recordings_max,
         }
     }
 
-    fn heard(&self, recordings_max: usize, others: &Others, now: u32) -> Vec<super::Alert> {
+    fn heard(&self, own: &Own, others: &Others, now: u32) -> Vec<super::Alert> {
         let mut state = self.state();
         state.catch_up(self.unbooked(), now);
         let now = state.usage.now();
@@ -174,16 +216,21 @@ impl Person {
         elsewhere.roll(now);
         state.usage.elsewhere = elsewhere;
         for (recording, at) in &others.recordings {
-            state.usage.recordings.take(*recording, (*at).min(now), recordings_max);
+            state.usage.recordings.take(*recording, (*at).min(now), own.recordings_max);
         }
-        state.exchanged = Some(now);
+        (state.heard, state.missed) = (Some(own.now), false);
         state.alerts()
     }
 
     fn unheard(&self, own: &Own) {
         let mut state = self.state();
-        state.usage.recordings.put_back(&own.recordings);
-        (state.changed, state.exchanged) = (true, None);
+        if std::mem::replace(&mut state.missed, true) {
+            state.usage.recordings.put_back(&own.recordings);
+        } else {
+            // Whatever keeps the others away may have taken their memory.
+            state.usage.recordings.tell_all();
+        }
+        state.changed = true;
     }
 }
 

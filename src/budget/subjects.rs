@@ -42,8 +42,12 @@ pub(super) struct State {
     pub(super) usage: Usage,
     /// While a download of theirs runs; `None` for one whom no limit holds.
     held: Option<Held>,
-    /// When this was last exchanged as a whole with the other replicas, in minutes.
-    pub(super) exchanged: Option<u32>,
+    /// In which of the person's own minutes all of this was last told and asked for.
+    pub(super) whole: Option<u64>,
+    /// When the other replicas were last heard, in minutes.
+    pub(super) heard: Option<u32>,
+    /// They were not heard when they were last asked.
+    pub(super) missed: bool,
     /// Something has changed since the last exchange.
     pub(super) changed: bool,
     /// So many recordings are remembered, by the limits of the last download.
@@ -72,7 +76,8 @@ impl Subjects {
             return Err(Stopped { limit: Limit::Memory, until: None });
         }
         let usage = Usage::new(self.tally.clone());
-        let state = State { usage, held: None, exchanged: None, changed: false, recordings_max: 0 };
+        let state =
+            State { usage, held: None, whole: None, heard: None, missed: false, changed: false, recordings_max: 0 };
         let person = Person { id, unbooked: AtomicU64::new(0), busy: AtomicBool::new(false), state: Mutex::new(state) };
         let person = Arc::new(person);
         known.insert(id, Arc::clone(&person));
@@ -182,7 +187,11 @@ impl State {
         self.usage.recordings.begin(recording);
         self.usage.running = self.usage.running.saturating_add(1);
         self.usage.active = self.usage.now();
-        (self.held, self.recordings_max) = (held, recordings_max);
+        // One that nothing holds does not silence the alerts of one that runs beside it.
+        if held.is_some() || self.usage.running == 1 {
+            self.held = held;
+        }
+        self.recordings_max = recordings_max;
         self.alerts()
     }
 

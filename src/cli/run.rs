@@ -32,6 +32,9 @@ pub async fn run(args: &RunArgs, err: &mut dyn Write) -> io::Result<Exit> {
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
+    // From now on, as it would end the process: whoever changes a file while a long log is read means the files. The others
+    // may end a start.
+    let hangup = signal(SignalKind::hangup())?;
     let app = match App::start(&loaded, Clock::system()).await {
         Ok(app) => app.with_log(levels),
         Err(error) => {
@@ -41,10 +44,8 @@ pub async fn run(args: &RunArgs, err: &mut dyn Write) -> io::Result<Exit> {
     };
     let signals = Signals::default();
     let tasks = TaskTracker::new();
-    let listening = tasks.spawn(listen(
-        [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?],
-        signals.clone(),
-    ));
+    let listening = tasks
+        .spawn(listen([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, hangup], signals.clone()));
     let ended = app.run(signals).await;
     listening.abort();
     if ended.every_entry_closed {

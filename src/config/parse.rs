@@ -50,6 +50,9 @@ impl Parser<'_> {
         let (sessions, policy) = (self.sessions(raw.sessions), self.policy(raw.policy));
         let budgets = self.budgets(raw.budgets);
         let audit = self.audit(raw.audit, entries_max);
+        if let (Some(budgets), Some(audit)) = (&budgets, &audit) {
+            self.remembered(budgets, audit);
+        }
         let otlp = raw.telemetry.otlp.and_then(|otlp| self.otlp(otlp));
         Some(Config {
             server: server?,

@@ -84,6 +84,8 @@ pub struct Live {
     pub audit: audit::Log,
     /// The upstream.
     pub gateway: Gateway,
+    /// Its name among sessions: another configuration's may be at another gateway.
+    pub upstream: String,
     /// The transfer.
     pub relay: Relay,
     /// Whom ended requests are told as spans; `None`: nobody, and no trace is begun here.

@@ -125,7 +125,7 @@ impl Live {
     /// What a download needs beside the permission: a session, and a place among the open ones. In this order, so that
     /// those who wait for one agent's slow sign-in take no place from the others.
     async fn means(&self, authorized: &Authorized) -> Result<(Place, Lease), Failure> {
-        let lease = self.sessions.lease(authorized.agent()).await?;
+        let lease = self.sessions.lease(authorized.agent()).await?.at(&self.upstream)?;
         let permit = self.downloads.try_enter().ok_or(Failure::Overloaded)?;
         Ok((permit, lease))
     }
@@ -155,7 +155,7 @@ impl Live {
         loop {
             if !lease.is_fresh() {
                 let tag = lease.tag();
-                lease = lease.renewed().await?;
+                lease = lease.renewed().await?.at(&self.upstream)?;
                 if lease.tag() != tag {
                     entry.session_replaced(SessionUse {
                         agent: lease.agent(),
@@ -182,7 +182,7 @@ impl Live {
                 return Err(lost_again(error));
             }
             let (sign_in, tag) = (lease.sign_in(), lease.tag());
-            lease = lease.reject(cause).await?;
+            lease = lease.reject(cause).await?.at(&self.upstream)?;
             // A newer Guid of the same sign-in says nothing about whether the session is gone.
             let rotated = lease.sign_in() == sign_in && lease.tag() != tag;
             fresh_session = newer_guid || !rotated;

@@ -339,7 +339,7 @@ fn of_session(error: &session::Error) -> Problem {
             Problem::new(StatusCode::CONFLICT, error.code(), "Sign-in under way", detail).retry_after(wait)
         }
         session::Error::NoDesk => Problem::new(StatusCode::CONFLICT, error.code(), "Not signed in", detail),
-        session::Error::Switching { .. } => unavailable("Switching over", detail),
+        session::Error::Switching { .. } | session::Error::Moved => unavailable("Switching over", detail),
         // Whatever the gateway holds against a sign-in, the caller is not at fault.
         session::Error::Upstream { source, .. } => match Arc::as_ref(source) {
             upstream::Error::Refused { .. } => upstream_refused(format!("{source}.")),

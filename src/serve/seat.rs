@@ -99,13 +99,13 @@ impl Live {
     // A poll or a beat that fails is no record: there is one every few seconds, and nobody was refused anything.
 
     async fn handshake(&self, seated: &Seated) -> Result<DeskAnswer, Failure> {
-        let lease = self.sessions.desk(seated.agent()).await?;
+        let lease = self.sessions.desk(seated.agent()).await?.at(&self.upstream)?;
         let answer = self.gateway.desk_heartbeat(seated.agent(), lease.guid()).await?;
         Ok(heard(&lease, answer).await)
     }
 
     async fn events(&self, seated: &Seated) -> Result<DeskAnswer, Failure> {
-        let lease = self.sessions.desk(seated.agent()).await?;
+        let lease = self.sessions.desk(seated.agent()).await?.at(&self.upstream)?;
         let answer = self.gateway.desk_events(seated.agent(), lease.guid()).await?;
         Ok(heard(&lease, answer).await)
     }

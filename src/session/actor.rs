@@ -275,11 +275,13 @@ impl Actor {
     pub(super) fn lend(&self, waiters: Vec<Reply>, granted: &Granted) {
         // Held until all have theirs: its own end tells the machine if nobody took one.
         let hold = self.usage.hold();
+        let config = self.sessions.config();
         for waiter in waiters {
             let lease = Lease {
                 sessions: self.sessions.clone(),
                 agent: self.agent,
                 granted: granted.clone(),
+                config: Arc::clone(&config),
                 serial: self.usage.serial(),
                 hold: hold.clone(),
             };

@@ -87,6 +87,9 @@ pub enum Error {
     /// No session within `lease_timeout`. What is under way goes on, for the next who ask.
     #[error("no session in time")]
     Timeout,
+    /// The configuration names another gateway since the request began: the session is there, and the request is not.
+    #[error("the agent's session is at another gateway since the request began")]
+    Moved,
     /// The agent's task ended without an answer: a defect of ours.
     #[error("the agent's session was interrupted")]
     Interrupted,
@@ -109,7 +112,7 @@ impl Error {
             Self::AccountUnusable(_) => "account_unusable",
             Self::AccountRejected { .. } => "account_rejected",
             Self::AgentBusy { .. } => "agent_busy",
-            Self::Switching { .. } => "upstream_switching",
+            Self::Switching { .. } | Self::Moved => "upstream_switching",
             Self::Upstream { source, .. } => match **source {
                 upstream::Error::Resting { why: upstream::Rest::Switching, .. } => "upstream_switching",
                 upstream::Error::Unreachable { .. }
@@ -164,6 +167,7 @@ impl Error {
             | Self::TooManyWaiters
             | Self::TooManyAgents
             | Self::Timeout
+            | Self::Moved
             | Self::Interrupted
             | Self::ShuttingDown => None,
         }
@@ -178,8 +182,8 @@ impl Error {
             | Self::Elsewhere { retry_after, .. }
             | Self::TooManySignIns { retry_after }
             | Self::Store { source: store::Error::Unavailable { retry_after, .. } } => Some(*retry_after),
-            // Whoever asks next seeks the agent again.
-            Self::Store { source: store::Error::Superseded } => Some(Duration::from_secs(1)),
+            // Whoever asks next seeks the agent again, or by the configuration that is in force.
+            Self::Store { source: store::Error::Superseded } | Self::Moved => Some(Duration::from_secs(1)),
             Self::NotOwned
             | Self::NotSignedOut
             | Self::AccountMissing

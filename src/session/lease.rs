@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::state::{Granted, Rejected};
 use super::store::Kind;
-use super::{Error, LossCause, Sessions};
+use super::{Config, Error, LossCause, Sessions};
 use crate::cc::{AgentId, Guid, GuidTag};
 
 /// A signed-in agent's session, for one request. As long as it, or a [`Hold`] of it, lives, the session is not idle.
@@ -19,6 +19,8 @@ pub struct Lease {
     pub(super) sessions: Sessions,
     pub(super) agent: AgentId,
     pub(super) granted: Granted,
+    /// In force when it was granted.
+    pub(super) config: Arc<Config>,
     /// Of [`Usage::serial`] when it was granted.
     pub(super) serial: u64,
     pub(super) hold: Hold,
@@ -33,6 +35,16 @@ impl Lease {
     /// The Guid's fingerprint, for records.
     pub fn tag(&self) -> GuidTag {
         self.sessions.tag(&self.granted.guid)
+    }
+
+    /// Refuses a lease that was granted for another gateway than the one of this name, which is the caller's: the
+    /// configuration changed while it waited. To be asked before anything is sent or [rejected](Lease::reject): another
+    /// gateway's word about a Guid that it has never seen says nothing about its session.
+    ///
+    /// # Errors
+    /// [`Error::Moved`].
+    pub fn at(self, upstream: &str) -> Result<Self, Error> {
+        if self.config.upstream == upstream { Ok(self) } else { Err(Error::Moved) }
     }
 
     /// Whose session it is.

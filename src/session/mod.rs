@@ -53,6 +53,8 @@ use store::{Store, Watcher};
 /// How sessions are made and kept.
 #[derive(Clone)]
 pub struct Config {
+    /// Which gateway is asked, by a name of its own. A Guid is another gateway's under another name.
+    pub upstream: String,
     /// The folder of the account files.
     pub accounts_dir: PathBuf,
     /// The way of signing in.

@@ -12,8 +12,8 @@ use super::{Lines, Piece, Record, segments};
 const UNDATED_MAX: usize = 1_000;
 
 /// The number that the oldest segment begins with which has to be read for all records since a moment, or of the newest
-/// `bytes_max` bytes of whole segments, where those are fewer; and whether all records since then are among them. The newest
-/// segment is always read. 1 for a log without segments.
+/// `bytes_max` bytes of whole segments, where those are fewer; and whether all records since then are among them, which they
+/// are not where an older segment that held some was removed. The newest segment is always read. 1 for a log without segments.
 ///
 /// # Errors
 /// The directory or a segment can't be read.
@@ -29,10 +29,11 @@ pub fn first_since(dir: &Path, since: Timestamp, bytes_max: u64) -> io::Result<(
         }
         first = Some(segment.first);
         if begins_before(&segment.path, since)? {
-            break;
+            return Ok((segment.first, true));
         }
     }
-    Ok((first.unwrap_or(1), true))
+    let first = first.unwrap_or(1);
+    Ok((first, first == 1))
 }
 
 /// Whether a segment's first record is older than a moment, so that no segment before it has a newer one.
@@ -71,5 +72,8 @@ mod tests {
         assert_eq!(found(1, 1), (9, false), "the newest is read in any case");
         let two = 2 * std::fs::metadata(dir.path().join(segment_name(1))).expect("a file").len();
         assert_eq!((found(1, two), found(5, two)), ((5, false), (5, true)));
+        // As retention does.
+        std::fs::remove_file(dir.path().join(segment_name(1))).expect("removed");
+        assert_eq!((found(3, u64::MAX), found(5, u64::MAX)), ((5, false), (5, true)), "from 2 to 4 nobody knows");
     }
 }

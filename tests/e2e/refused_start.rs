@@ -173,3 +173,24 @@ async fn a_port_that_is_taken_is_named() {
         refused(&world, &told).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_does_not_end_a_start_that_takes_its_time() {
+    // A store that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}\n", silent.local_addr().unwrap());
+    let world = World::new()
+        .file("url", &url)
+        .file("key", &format!("{}=\n", "A".repeat(43)))
+        .config(|c| {
+            c["sessions"]["store"] = json!({ "redis": { "url_file": "url", "key_file": "key", "timeout": "1s" } });
+        })
+        .without_gateway()
+        .await;
+    let mut child = world.starting();
+    let (_connection, _) = silent.accept().await.unwrap();
+    let pid = child.id().expect("it runs").to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let ended = tokio::time::timeout(std::time::Duration::from_mins(1), child.wait()).await.expect("an end").unwrap();
+    assert_eq!(ended.code(), Some(2), "it went on and found no store: {ended}");
+}

@@ -217,6 +217,11 @@ impl World {
         child.kill().await.unwrap();
     }
 
+    /// Starts a process that does not come to serve by itself.
+    pub fn starting(&self) -> Child {
+        Process::command(&self.config_file, &self.env, &[]).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Kills the process with SIGKILL and waits until it is gone.
     pub async fn kill(&mut self) {
         self.process().child.kill().await.unwrap();

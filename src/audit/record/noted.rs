@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::From;
 use crate::audit::cut::{Cuts, REASON_CHARS_MAX, WORDS_CHARS_MAX};
-use crate::audit::event::{Event, Person};
+use crate::audit::event::{AdminDeed, Event, Person};
 use crate::budget::Alert;
 use crate::cc::{AgentId, GuidTag};
 
@@ -33,6 +33,10 @@ pub(in crate::audit) enum Noted<'a> {
         from: From<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        level: Option<&'static str>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        refused: bool,
     },
     Read {
         command: &'a str,
@@ -68,8 +72,13 @@ impl<'a> std::convert::From<&'a Event> for Noted<'a> {
                 retcode: retcode.as_ref().map(crate::cc::Retcode::as_str),
                 detail: *detail,
             },
-            Event::Admin { agent, peer, certificate, .. } => {
-                Self::Admin { agent: *agent, from: From::peer(*peer), certificate: certificate.as_deref() }
+            Event::Admin { deed, agent, peer, certificate } => {
+                let (level, refused) = match deed {
+                    AdminDeed::LogLevel(level) => (*level, level.is_none()),
+                    AdminDeed::SessionsRead | AdminDeed::SessionSignOut => (None, false),
+                };
+                let certificate = certificate.as_deref();
+                Self::Admin { agent: *agent, from: From::peer(*peer), certificate, level, refused }
             }
             Event::Read { command, arguments, by } => {
                 let mut cut = Cuts::default();

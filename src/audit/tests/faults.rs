@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
 use super::super::faulty::Form;
-use super::super::{Event, SessionChange};
+use super::super::{ConfigChange, Event, SessionChange};
 use super::*;
 
 /// Opens and closes a few entries through whatever fails, and reports how many were refused.
@@ -325,4 +325,22 @@ async fn r15_what_a_stopped_or_broken_log_cannot_take_is_counted() {
     assert_eq!((ended.entries_without_end, ended.complete), (1, false));
     // The end and the stop record.
     assert!((world.metric("ccgate_audit_records_lost_total") - 2.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn r15_a_record_that_has_its_place_is_not_left_out_however_full_the_queue_is() {
+    let world = World::with(Plan::never(), |config| config.write_timeout = Duration::from_millis(100));
+    let place = world.log.note_place().await.expect("there is room");
+    let before = world.log.progress().borrow().durable;
+    world.plan.hangs.store(true, Ordering::SeqCst);
+    let event =
+        |generation| Event::Config { change: ConfigChange::Loaded, hash: "ab".repeat(32), generation, reason: None };
+    (0..5_000).for_each(|_| world.log.note(event(1)));
+    assert_eq!(world.log.note_place().await.expect_err("no room in time"), Error::Unavailable(Why::Full));
+    place.note(event(2));
+    world.plan.hangs.store(false, Ordering::SeqCst);
+    world.until("all that was queued", |world| world.log.progress().borrow().durable >= before + 4_096).await;
+    world.stop().await;
+    let of_generation = |generation: u64| world.lines().iter().filter(|line| line["generation"] == generation).count();
+    assert_eq!((of_generation(1), of_generation(2)), (4_095, 1));
 }

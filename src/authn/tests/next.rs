@@ -48,6 +48,19 @@ async fn keys_go_on_and_are_fetched_when_they_would_have_been() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn taking_keys_up_confirms_none_of_them() {
+    let mut world = World::running(&good_script()).await;
+    let confirmed = |world: &World| {
+        let page = world.metrics();
+        page.lines().find(|line| line.starts_with("ccgate_jwks_last_success_timestamp_seconds{")).map(str::to_owned)
+    };
+    let before = confirmed(&world).expect("a series");
+    sleep(3 * MINUTE).await;
+    world.follow(&scripted_config(), true).await;
+    assert_eq!(confirmed(&world), Some(before), "three minutes ago");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_token_gets_in_by_what_held_before() {
     let mut world = World::running(&good_script()).await;
     assert!(world.check(&token(&claims())).await.is_ok());

@@ -215,7 +215,7 @@ async fn one_issuer_that_is_down_does_not_hold_up_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_file_is_read_again_when_it_changes() {
+async fn a_key_file_counts_as_it_was_read_until_the_configuration_is_read_again() {
     let file = key_file(&set(&[P256.jwk("k1")]));
     let source = KeySource::File(file.path().to_owned());
     let mut world = World::with_config(&config(vec![issuer(ISSUER, source)])).expect("good");
@@ -223,12 +223,19 @@ async fn a_key_file_is_read_again_when_it_changes() {
     assert!(world.metrics().contains("ccgate_jwks_keys{issuer=\"https://idp.example\"} 1"));
     world.start();
     std::fs::write(file.path(), set(&[OTHER_P256.jwk("k2")])).unwrap();
-    sleep(Duration::from_secs(31)).await;
-    assert!(world.check(&by(&OTHER_P256, "k2")).await.is_ok());
-    assert_eq!(world.refusal(&token(&claims())).await, Error::Untrusted(Untrusted::Key));
-    std::fs::write(file.path(), "{").unwrap();
     sleep(2 * MINUTE).await;
-    assert!(world.check(&by(&OTHER_P256, "k2")).await.is_ok(), "the last good set holds");
+    assert!(world.check(&token(&claims())).await.is_ok(), "what is in force is a whole");
+    assert_eq!(
+        world.refusal(&by(&OTHER_P256, "k2")).await,
+        Error::Untrusted(Untrusted::Key),
+        "and no token changes it"
+    );
+    let metrics = world.metrics();
+    let confirmed = format!("timestamp_seconds{{issuer=\"https://idp.example\"}} {}", NOW + 120);
+    assert!(metrics.contains(&confirmed), "{metrics}");
+    std::fs::write(file.path(), "{").unwrap();
+    sleep(2 * 24 * 60 * MINUTE).await;
+    assert_eq!(world.not_ready(), None, "it does not get too old for as long as it is in force");
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,6 +149,100 @@ async fn a_restart_that_counts_its_past_is_not_counted_twice() {
     assert!(again.wait("alice", 1).is_some());
 }
 
+/// A way to the others that takes down what is asked in each call, and is shut for one person.
+struct Watched<'a> {
+    board: &'a Board,
+    shut_for: Option<SubjectId>,
+    calls: Mutex<Vec<Vec<Own>>>,
+}
+
+impl Watched<'_> {
+    fn new(board: &Board) -> Watched<'_> {
+        Watched { board, shut_for: None, calls: Mutex::default() }
+    }
+
+    fn calls(&self) -> Vec<Vec<Own>> {
+        std::mem::take(&mut self.calls.lock().expect("calls"))
+    }
+}
+
+impl Exchange for Watched<'_> {
+    fn exchange<'a>(&'a self, own: &'a [Own]) -> BoxFuture<'a, Result<Vec<Others>, Away>> {
+        self.calls.lock().expect("calls").push(own.to_vec());
+        if own.iter().any(|own| Some(own.subject) == self.shut_for) {
+            return async { Err(Away) }.boxed();
+        }
+        async { Seen(self.board, "one").exchange(own).await }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_brings_no_more_than_so_much_and_one_that_fails_stops_no_other() {
+    let one = World::new(Limits { recordings_per_day: Some(15_000), ..Limits::default() });
+    let board = Board::default();
+    let names = ["alice", "bob", "carol", "dave"];
+    let running: Vec<_> = names.iter().map(|name| one.reserve(name, 1).expect("room")).collect();
+    let mut way = Watched::new(&board);
+    way.shut_for = Some(one.budgets.shared.subjects.busy()[1].id);
+    for second in 0..10 {
+        one.budgets.shared.exchange(&way).await;
+        let calls = way.calls();
+        let asked = |own: &[Own]| own.iter().filter(|own| own.since == own.oldest).count();
+        if second == 0 {
+            assert_eq!(calls.iter().map(|call| asked(call)).collect::<Vec<_>>(), [1, 1, 1, 1], "all of each");
+            assert_eq!(board.bytes.lock().expect("bytes").len(), 3, "all but one");
+        } else {
+            let again =
+                calls.iter().flatten().filter(|own| own.since == own.oldest && Some(own.subject) != way.shut_for);
+            assert_eq!((calls.iter().map(Vec::len).sum::<usize>(), again.count()), (4, 0), "the newest of each");
+        }
+    }
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_too_much_is_asked_for_once_a_minute_and_what_was_missed_is_made_up_for() {
+    let one = World::new(limits());
+    let board = Board::default();
+    let _running = one.reserve("alice", 1).expect("room");
+    let mut way = Watched::new(&board);
+    one.budgets.shared.exchange(&way).await;
+    let heard = way.calls()[0][0].now;
+    way.shut_for = Some(one.budgets.shared.subjects.busy()[0].id);
+    let mut whole = 0;
+    for _ in 0..600 {
+        pass(1).await;
+        one.budgets.shared.exchange(&way).await;
+        let own = way.calls().remove(0).remove(0);
+        if own.since == own.oldest {
+            whole += 1;
+        } else {
+            assert_eq!(own.since, heard - RECENT, "from the last time on that something was heard");
+        }
+    }
+    assert_eq!(whole, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exchanges_of_everything_are_spread_over_the_minute() {
+    let one = World::new(limits());
+    let board = Board::default();
+    let running: Vec<_> = (0..300).map(|name| one.reserve(&name.to_string(), 1).expect("room")).collect();
+    let way = Watched::new(&board);
+    one.budgets.shared.exchange(&way).await;
+    assert_eq!(way.calls().len(), 5, "64 at once");
+    let mut by_second = Vec::new();
+    for _ in 0..60 {
+        pass(1).await;
+        one.budgets.shared.exchange(&way).await;
+        by_second.push(way.calls().iter().flatten().filter(|own| own.since == own.oldest).count());
+    }
+    let most = by_second.iter().copied().max().unwrap_or_default();
+    assert_eq!(by_second.iter().sum::<usize>(), 300, "each once");
+    assert!(most <= 20, "5 in a second are the mean: {by_second:?}");
+    drop(running);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_is_looked_at_for_longer_than_there_is_a_reason() {
     let (one, _two, board) = replicas();

@@ -51,6 +51,18 @@ async fn roles_without_limits_are_counted_and_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_download_without_limits_silences_no_alert_of_one_with_limits() {
+    let exempt_roles = ["auditor".to_owned()].into();
+    let world = World::new(Limits { bytes_per_hour: Some(100), exempt_roles, ..Limits::default() });
+    let mut limited = world.reserve("alice", 1).expect("room");
+    let exempt = reserve(&world.budgets, authorized("alice", 4977, 2, &["auditor"])).expect("no limit");
+    limited.handed_over(95);
+    world.budgets.shared.look_around();
+    assert_eq!(world.alerts(), [("name of alice".to_owned(), "bytes_per_hour", 95)]);
+    drop((limited, exempt));
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_limits_hold_for_the_same_use() {
     let world = World::new(Limits { recordings_per_hour: Some(2), ..Limits::default() });
     world.take("alice", 1, 1).expect("the first");

@@ -1,8 +1,11 @@
 //! From what a person wrote about budgets to limits; the rules of `parse` hold here too.
 
+use std::time::Duration;
+
 use super::Parser;
 use crate::budget::Limits;
 use crate::config::raw;
+use crate::config::sections::Audit;
 use crate::config::units::Size;
 
 impl Parser<'_> {
@@ -21,6 +24,19 @@ impl Parser<'_> {
             at_once_per_agent: raw.downloads_at_once_per_agent,
             exempt_roles: exempt_roles.into_iter().collect(),
         })
+    }
+
+    /// A start counts on from the log, so what retention has removed is not counted.
+    pub(super) fn remembered(&mut self, budgets: &Limits, audit: &Audit) {
+        // A window and its longest slot.
+        let (of_hour, of_day) = (Duration::from_mins(61), Duration::from_mins(24 * 60 + 30));
+        let day = budgets.recordings_per_day.is_some() || budgets.bytes_per_day.is_some();
+        let hour = budgets.recordings_per_hour.is_some() || budgets.bytes_per_hour.is_some();
+        let needed = if day { of_day } else { of_hour };
+        if (day || hour) && audit.retention.is_some_and(|retention| retention < needed) {
+            let what = "shorter than the budgets look back: after a restart they count only what is still in the log";
+            self.warn("audit.retention", what, "keep 25h for budgets over a day, 2h for budgets over an hour");
+        }
     }
 
     /// Whoever may take so much in a day cannot take more in an hour.

@@ -14,7 +14,7 @@ use crate::config::{Loaded, hex, read};
 
 /// Most bytes of a file, or of all files of a folder: as much as anything that a configuration names may have.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Most files of a folder: twice as many as a policy may have.
+/// Most rules of a folder: twice as many as a policy may have.
 const FILES_MAX: usize = 512;
 
 /// The key of the hashes of one process: nobody outside can search for a secret by one of them.
@@ -138,14 +138,16 @@ fn bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All files of a folder, by name, each with its length before it. Hidden ones are an editor's, or Kubernetes' own.
+/// All rules of a folder, by name, each with its length before it: what the policy reads there, and nothing else, or a note
+/// beside them could hide every change. Hidden ones are an editor's, or Kubernetes' own.
 fn folder(path: &Path) -> io::Result<Vec<u8>> {
     // Read through one generation of a Kubernetes volume, as whoever reads it for use does.
     let path = fs::canonicalize(path.join("..data")).unwrap_or_else(|_| path.to_owned());
     let mut names = Vec::new();
     for entry in fs::read_dir(&path)? {
         let name = entry?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(b".cedar") && !bytes.starts_with(b".") {
             names.push(name);
         }
         if names.len() > FILES_MAX {
@@ -174,7 +176,7 @@ fn cause(error: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "it is not there",
         io::ErrorKind::PermissionDenied => "this user may not read it",
         io::ErrorKind::InvalidInput => "not a regular file",
-        io::ErrorKind::FileTooLarge => "larger than 4 MiB, or more than 512 files",
+        io::ErrorKind::FileTooLarge => "larger than 4 MiB, or more than 512 rules",
         _ => "cannot be read",
     }
 }

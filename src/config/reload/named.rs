@@ -14,7 +14,7 @@ use crate::config::tree::Node;
 /// What we write ourselves.
 const OURS: [&str; 1] = ["sessions.state_file"];
 
-/// Folders that are read as a whole when the configuration is. Not `sessions.accounts_dir`: an agent's file is read when it
+/// Folders whose rules are read when the configuration is. Not `sessions.accounts_dir`: an agent's file is read when it
 /// is needed. Not `audit.dir`, which we write.
 const FOLDERS: [&str; 1] = ["policy.dir"];
 
@@ -25,7 +25,7 @@ pub struct Named {
     pub key: String,
     /// Where it is.
     pub path: PathBuf,
-    /// Whether it is a folder, whose files count.
+    /// Whether it is a folder, whose `*.cedar` files count.
     pub folder: bool,
     /// Whether it holds a secret.
     pub secret: bool,
@@ -38,6 +38,13 @@ pub(in crate::config) fn resolve(tree: &Node, folder: &Path, key: &str, name: Pa
     match tree.origin(key) {
         Origin::Line(_) => folder.join(name),
         _ => name,
+    }
+}
+
+impl Named {
+    /// Whether what it holds by now waits for a start. Files of the way to NATS are read again with each connection.
+    pub fn waits(&self) -> bool {
+        self.start_only && !self.key.starts_with("audit.ship.nats.")
     }
 }
 

@@ -224,3 +224,24 @@ fn what_is_missing_is_named_by_key_and_a_pipe_is_not_opened() {
     // The audit key is missing as well, and waits for a start.
     assert_eq!(told, [missing, "server.tls.key_file: the file that it names: not a regular file".to_owned()]);
 }
+
+#[test]
+fn what_lies_beside_the_rules_hides_no_change_of_them() {
+    let site = Site::new();
+    site.put("p/a.cedar", "one");
+    let loaded = site.load("policy: {dir: p}");
+    let alone = site.now(&loaded);
+    let problems =
+        |now: &Contents| now.problems(&loaded.named()).into_iter().filter(|it| it.path == "policy.dir").count();
+    site.put("p/README.md", &"x".repeat(5 << 20));
+    symlink("nowhere", site.dir.path().join("p/dangling")).expect("a link");
+    for number in 0..600 {
+        site.put(&format!("p/{number}.bak"), "");
+    }
+    let beside = site.now(&loaded);
+    assert_eq!((beside.changed(&alone).len(), beside.hash(), problems(&beside)), (0, alone.hash(), 0));
+    site.put("p/a.cedar", "two");
+    assert_eq!(site.now(&loaded).changed(&beside).len(), 1);
+    site.put("p/a.cedar", &"x".repeat(5 << 20));
+    assert_eq!(problems(&site.now(&loaded)), 1);
+}

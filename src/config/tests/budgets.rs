@@ -51,3 +51,20 @@ fn what_is_no_limit_is_refused_and_what_has_no_effect_is_told() {
         assert_eq!(problem(&format!("budgets: {section}")), wanted);
     }
 }
+
+#[test]
+fn a_log_that_is_kept_for_less_than_budgets_look_back_is_warned_of() {
+    for (budgets, retention, warned) in [
+        ("recordings_per_day: 9", "24h", true),
+        ("bytes_per_day: 1GiB, bytes_per_hour: 1GiB", "2h", true),
+        ("recordings_per_hour: 9", "1h", true),
+        ("recordings_per_day: 9", "25h", false),
+        ("recordings_per_hour: 9", "2h", false),
+        ("downloads_at_once_per_agent: 9", "1h", false),
+    ] {
+        let text = format!("{SMALLEST}budgets: {{{budgets}}}\naudit: {{retention: {retention}}}\n");
+        let (_, warnings) = read_text(&text, &Overrides::default()).expect("a good file");
+        let told = warnings.iter().any(|line| line.contains("audit.retention: shorter than the budgets look back"));
+        assert_eq!(told, warned, "{budgets}, {retention}: {warnings:?}");
+    }
+}

@@ -6,7 +6,8 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 #[derive(Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
-    up: IntGauge,
+    /// Of the sessions' own connection.
+    up: Option<IntGauge>,
 }
 
 /// What the store was asked for.
@@ -95,7 +96,7 @@ impl Metrics {
             IntGauge::new("ccgate_session_store_up", "Whether the session store answered when it was last asked.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(up.clone()))?;
-        let metrics = Self { requests, up };
+        let metrics = Self { requests, up: Some(up) };
         // Series that exist from the start can be alerted on before the first event.
         for operation in Operation::ALL {
             metrics.requests.with_label_values(&[operation.label(), Outcome::Ok.label()]).inc_by(0);
@@ -107,12 +108,35 @@ impl Metrics {
         self.requests.with_label_values(&[operation.label(), outcome.label()]).inc();
     }
 
+    /// For a connection beside that of the sessions, whose trouble is not theirs.
+    pub(super) fn beside(self) -> Self {
+        Self { up: None, ..self }
+    }
+
     pub(super) fn up(&self, up: bool) {
-        self.up.set(i64::from(up));
+        if let Some(gauge) = &self.up {
+            gauge.set(i64::from(up));
+        }
     }
 
     #[cfg(test)]
     pub(super) fn is_up(&self) -> bool {
-        self.up.get() == 1
+        self.up.as_ref().is_some_and(|up| up.get() == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_a_connection_beside_is_not_told_of_the_sessions() {
+        let metrics = Metrics::register(&Registry::new()).expect("fresh names");
+        metrics.up(true);
+        metrics.clone().beside().up(false);
+        assert!(metrics.is_up());
+        metrics.up(false);
+        metrics.clone().beside().up(true);
+        assert!(!metrics.is_up());
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ccgate::sim::{self, Kind, Scope, Simulator};
 use serde_json::json;
 
 use super::{change, until_generation, watching};
 use crate::client::{Keeper, Open};
-use crate::world::{CALL, World, call, until};
+use crate::world::{CALL, PASSWORD, World, call, until};
 
 /// A download that goes on for as long as the test does not read it.
 async fn held(world: &World, agent: u32) -> Open {
@@ -103,4 +104,41 @@ async fn what_pages_of_other_origins_may_read_changes_with_the_next_request() {
     change(&world, |c| c["server"]["cors"] = json!({ "allowed_origins": ["https://app.example"] }));
     until_generation(&world, 2).await;
     assert_eq!(kept.get(&target, &headers).await.header("access-control-allow-origin"), "https://app.example");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_session_is_given_none_of_another_gateway() {
+    let agents = sim::AgentSource::Any { password: PASSWORD.to_owned() };
+    let other = Simulator::start(sim::Config { agents, ..sim::Config::default() }).await.unwrap();
+    let one_at_a_time = watching().config(|c| c["sessions"]["sign_ins"] = json!({ "at_once": 1 }));
+    let mut world = one_at_a_time.without_gateway().await;
+    std::fs::write(world.dir().join("upstream-ca.pem"), [world.sim.ca_pem(), other.ca_pem()].concat()).unwrap();
+    world.run_here().await;
+    world.until_ready().await;
+    world.fault(Kind::DelayHead(Duration::from_secs(4)), Scope::SignIn, 1);
+    let token = world.issuer.agent(1001);
+    let (second, others, target) = (world.issuer.agent(1002), call(1002, CALL), call(1001, CALL));
+    let (busy, waited, ()) = tokio::join!(
+        world.get(&others, &second),
+        async {
+            until("a sign-in", || async { world.sim.counts().sign_in_calls == 1 }).await;
+            world.get(&target, &token).await
+        },
+        async {
+            until("both wait", || async { world.metric("ccgate_sessions{state=\"signing_in\"}").await == Some(2.0) })
+                .await;
+            change(&world, |c| c["upstream"]["url"] = other.url().into());
+            until_generation(&world, 2).await;
+        }
+    );
+    // The first one's Guid is of the gateway before, and what is asked for next is asked of the other.
+    for answer in [&busy, &waited] {
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{answer:?}");
+        assert_eq!(answer.code(), "upstream_switching");
+    }
+    assert_eq!(world.get(&target, &token).await.status, 200);
+    let (before, now) = (world.sim.counts(), other.counts());
+    assert_eq!((before.sign_ins, now.sign_ins, now.sign_outs), (1, 1, 0), "a healthy session is no lost one");
+    assert!(world.sim.requests().iter().all(|seen| !seen.target.contains("recordfile")), "and no Guid went astray");
+    assert_eq!(other.broken_rules(), vec![]);
 }

@@ -61,3 +61,17 @@ async fn a_smaller_bound_on_agents_holds_for_the_next_one() {
     assert!(matches!(world.sessions.lease(agent(1002)).await, Err(Error::TooManyAgents)));
     assert!(world.sessions.lease(agent(1001)).await.is_ok(), "who is in stays in");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_another_gateway_is_told_from_one_of_the_gateway_that_was_asked_for() {
+    let world = World::new();
+    let before = world.sessions.lease(agent(1001)).await.expect("a lease");
+    let name = "other.example:8043";
+    let other = world::Gateway::default();
+    world.sessions.reconfigure(rules(&world, |rules| rules.upstream = name.to_owned()), other.clone());
+    let before = before.at("gateway.example:8043").expect("it is what it was");
+    let after = before.renewed().await.expect("the session as it is now");
+    let error = after.at("gateway.example:8043").expect_err("it is the other one's from now on");
+    assert_eq!((error.code(), error.retry_after()), ("upstream_switching", Some(SECOND)));
+    assert!(world.sessions.lease(agent(1001)).await.expect("a lease").at(name).is_ok());
+}

@@ -53,6 +53,7 @@ impl World {
     /// The rules that a test begins with.
     pub(super) fn rules(accounts: &std::path::Path) -> Config {
         Config {
+            upstream: "gateway.example:8043".to_owned(),
             accounts_dir: accounts.to_owned(),
             sign_in: SignIn::Platform,
             keep_alive: KeepAlive::Poll,

@@ -41,11 +41,12 @@ for person = 1, #KEYS, 2 do
     end
     at = at + 2
   end
+  -- Before anything is left out: what was written must not stay for ever.
+  redis.call('PEXPIRE', recordings, kept)
   if most > 0 then
     redis.call('ZREMRANGEBYSCORE', recordings, '-inf', '(' .. oldest)
     -- With the newest of them every decision is the same.
     redis.call('ZREMRANGEBYRANK', recordings, 0, -(most + 1))
-    redis.call('PEXPIRE', recordings, kept)
     local found = redis.call('ZREVRANGEBYSCORE', recordings, '+inf', since, 'WITHSCORES', 'LIMIT', 0, most)
     give(tostring(#found / 2))
     for _, text in ipairs(found) do

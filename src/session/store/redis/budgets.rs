@@ -41,7 +41,8 @@ impl SharedBudgets {
     /// A file can't be used.
     pub fn new(config: &Config, replica: &str, metrics: Metrics) -> Result<Arc<Self>, ConnectError> {
         let key = Keys::read(&config.key_file)?.for_budgets()?;
-        let link = Link::new(config.client()?, config.timeout, PAUSE, metrics).map_err(ConnectError::Unavailable)?;
+        let link =
+            Link::new(config.client()?, config.timeout, PAUSE, metrics.beside()).map_err(ConnectError::Unavailable)?;
         let prefix = format!("{{{}}}", config.prefix);
         let script = Script::new(include_str!("budgets.lua"));
         Ok(Arc::new(Self { link, script, prefix, replica: replica.to_owned(), key: Key::shared(key) }))

@@ -6,6 +6,7 @@ use super::*;
 use crate::cc::{Guid, SignInForm};
 use crate::session::store::{Kind, Live};
 
+mod budgets;
 mod left;
 mod server;
 mod taking;
