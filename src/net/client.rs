@@ -339,9 +339,15 @@ fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
             };
         }
         if let Some(http) = source.downcast_ref::<hyper::Error>() {
-            // In TLS 1.3 a server refuses our certificate after the handshake.
-            if let Some(tls) = tls_alert(http) {
-                return Error::Untrusted(tls.into());
+            if let Some(tls) = tls_error(http) {
+                // In TLS 1.3 a server refuses our certificate after the handshake. Whatever else breaks then says nothing
+                // of who is there, nor that the request was not read before.
+                let alert = matches!(tls, rustls::Error::AlertReceived(_));
+                return if alert || line.is_none_or(|line| line.begun() == 0) {
+                    Error::Untrusted(tls.into())
+                } else {
+                    Error::Closed { source: error, stale: false }
+                };
             }
             if line.is_some_and(Line::spoke_first) {
                 return Error::Protocol(Box::new(error));
@@ -358,7 +364,7 @@ fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
     Error::Unreachable(Box::new(error))
 }
 
-fn tls_alert(error: &hyper::Error) -> Option<rustls::Error> {
+fn tls_error(error: &hyper::Error) -> Option<rustls::Error> {
     let io = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>().cloned()
 }

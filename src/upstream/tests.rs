@@ -21,6 +21,10 @@ const C: &str = "c.example:8043";
 const UUID: &str = "279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0";
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef.AgentGateway1";
 
+const fn unknown_issuer() -> rustls::Error {
+    rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)
+}
+
 /// What a URL says.
 #[derive(Debug, Clone, Copy)]
 enum Says {
@@ -29,6 +33,8 @@ enum Says {
     /// After so many seconds.
     UnreachableAfter(u64),
     Untrusted,
+    /// After the handshake, so perhaps after the request.
+    Alert,
     Timeout,
     Closed,
     Code(&'static str),
@@ -41,7 +47,11 @@ impl Says {
         Err(match self {
             Self::Ok => return Ok(()),
             Self::Unreachable | Self::UnreachableAfter(_) => unreachable().into(),
-            Self::Untrusted => net::Error::Untrusted(rustls::Error::DecryptError.into()).into(),
+            Self::Untrusted => net::Error::Untrusted(unknown_issuer().into()).into(),
+            Self::Alert => {
+                let alert = rustls::AlertDescription::CertificateRequired;
+                net::Error::Untrusted(rustls::Error::AlertReceived(alert).into()).into()
+            }
             Self::Timeout => Error::Timeout,
             Self::Closed => Error::Closed { source: "reset".into(), stale: true },
             Self::Code(code) => Error::Refused { retcode: Retcode::parse(code).unwrap(), message: String::new() },
@@ -160,6 +170,7 @@ async fn only_what_was_not_sent_is_asked_elsewhere() {
     for (says, elsewhere) in [
         (Says::Unreachable, true),
         (Says::Untrusted, true),
+        (Says::Alert, false),
         (Says::Timeout, false),
         (Says::Closed, false),
         (Says::Status(503), false),

@@ -93,6 +93,10 @@ impl Resolve for Told {
 fn client(resolver: Arc<dyn Resolve>, age_max: Duration) -> Client {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+    trusting(&certificate, resolver, age_max)
+}
+
+fn trusting(certificate: &rcgen::Certificate, resolver: Arc<dyn Resolve>, age_max: Duration) -> Client {
     let dir = tempfile::tempdir().unwrap();
     let ca_file = dir.path().join("ca.pem");
     std::fs::write(&ca_file, certificate.pem()).unwrap();
@@ -181,5 +185,40 @@ async fn a_connection_of_an_older_http_is_not_used_again() {
     for connections in 1..4 {
         assert_eq!(get(&client, server.port).await.unwrap(), "hi");
         assert_eq!(server.connections.load(Ordering::Relaxed), connections);
+    }
+}
+
+/// Speaks TLS until it has a request, and then goes on beneath it with something else.
+async fn breaks_off(rest: &'static [u8]) -> (Client, Uri, JoinSet<()>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().self_signed(&key).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut read = Vec::new();
+            while !read.ends_with(b"\r\n\r\n") && stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {}
+            stream.get_mut().0.write_all(rest).await.unwrap();
+            let _ = stream.read_buf(&mut read).await;
+        }
+    });
+    (trusting(&certificate, Arc::new(SystemResolver), AGE_MAX), url, task)
+}
+
+#[tokio::test]
+async fn r18_tls_that_breaks_behind_the_request_is_no_proof_that_nothing_was_sent() {
+    let not_ours = [b"\x17\x03\x03\x00\x20".as_slice(), &[7; 32]].concat().leak();
+    for rest in [b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), not_ours] {
+        let (client, url, _task) = breaks_off(rest).await;
+        let error = client.get(&url, 1024).await.expect_err("no answer");
+        assert!(matches!(error, Error::Closed { stale: false, .. }), "{error:?}");
+        assert!(!error.is_unsent(), "{error:?}");
     }
 }

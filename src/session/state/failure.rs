@@ -113,8 +113,9 @@ pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
         | upstream::Error::Truncated { .. }
         | upstream::Error::Protocol(_) => true,
         upstream::Error::Status(status) => status.is_server_error(),
+        // An alert can come behind the request.
+        upstream::Error::Untrusted { .. } => !error.is_unsent(),
         upstream::Error::Unreachable { .. }
-        | upstream::Error::Untrusted { .. }
         | upstream::Error::Refused { .. }
         | upstream::Error::Resting { .. } => false,
     }
