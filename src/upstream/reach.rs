@@ -14,6 +14,9 @@ use crate::cc::{Guid, Meaning, Retcode};
 /// URLs at which one call tries to get a connection. Those that do not let it soon rest, so more would only add delay.
 const CONNECTS_MAX: usize = 3;
 
+/// All that can be asked say that no such session lives there, and where it lives is no URL of ours any more.
+const HOME_TAKEN_OUT: &str = "the session lives at a URL that is no longer configured";
+
 /// A call that can be made at any URL.
 pub(super) trait Ask: Sync {
     type Answer: Send;
@@ -102,11 +105,7 @@ impl Gateway {
                         break;
                     }
                 }
-                (Said::NoSession, answer)
-                    if way.home.as_ref() != Some(&server.authority) && (left > 0 || not_asked.is_some()) =>
-                {
-                    no_session = Some(answer);
-                }
+                (Said::NoSession, answer) if way.home.as_ref() != Some(&server.authority) => no_session = Some(answer),
                 (Said::Success, Ok(answer)) => {
                     self.learn::<A>(call.guid(), &answer, server);
                     return Ok(answer);
@@ -121,6 +120,7 @@ impl Gateway {
                 }
                 Err(error)
             }
+            (None, Some(_)) if way.home.is_some() => Err(Error::Unreachable { source: HOME_TAKEN_OUT.into() }),
             (None, Some(answer)) => answer,
             (None, None) => Err(Error::Protocol("no URL is known to ask it at")),
         }

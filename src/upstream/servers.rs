@@ -43,7 +43,7 @@ pub(super) struct Server {
 pub(super) struct Way<'a> {
     /// In this order, the first that answers; at least one.
     pub(super) order: Vec<&'a Server>,
-    /// Whose word alone counts that the session is gone; `None`: that of all together.
+    /// Whose word alone counts that the session is gone, whether it can be asked or not; `None`: that of all together.
     pub(super) home: Option<Authority>,
 }
 
@@ -81,10 +81,11 @@ impl Servers {
             return Way { order: vec![server], home: Some(server.authority.clone()) };
         }
         let mut order: Vec<_> = self.all.iter().take(self.entrances).collect();
-        if order.len() < 2 {
-            return Way { home: order.first().map(|server| server.authority.clone()), order };
-        }
+        // Also one that a reload has taken out: the word of those that are left is not its word.
         let home = self.homes.of(guid, now);
+        if let [only] = order[..] {
+            return Way { home: home.or_else(|| Some(only.authority.clone())), order };
+        }
         let first = home.clone().or_else(|| self.homes.hint(guid));
         // Both are stable: those that are alike stay in the order of the configuration.
         order.sort_by_key(|server| first.as_ref() != Some(&server.authority));
@@ -103,11 +104,10 @@ impl Servers {
         Way { order, home: None }
     }
 
-    /// A call with this Guid succeeded there, or it was issued there.
+    /// A call with this Guid succeeded there, or it was issued there. Also where that is known without: a reload can take the
+    /// only URL out, or a node.
     pub(super) fn learn(&self, guid: &Guid, server: &Server, now: Instant) {
-        if self.entrances > 1 && guid.node().is_none_or(|node| !self.nodes.contains_key(node)) {
-            self.homes.learn(guid, &server.authority, now);
-        }
+        self.homes.learn(guid, &server.authority, now);
     }
 
     /// These are the ones in force: what is known of them is shown.

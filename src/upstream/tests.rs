@@ -342,3 +342,34 @@ async fn what_was_found_out_survives_a_reload() {
     }
     assert_eq!(site.gauge("ccgate_upstream_healthy"), [1, 0], "what ends at the old one is not shown");
 }
+
+#[tokio::test]
+async fn r18_a_session_whose_url_was_taken_out_is_not_taken_for_lost_by_the_others_word() {
+    let lost = Says::Code("100-006");
+    for (before, urls) in [(vec![A, B], vec![B]), (vec![A, B, C], vec![B, C]), (vec![A], vec![B]), (vec![A], vec![B, C])] {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let old = Site { gateway: gateway(&before, &[], metrics.clone()), registry: registry.clone() };
+        let says = [(A, Says::Ok), (B, lost), (C, lost)];
+        assert!(old.in_session(UUID, &says).await.0.is_ok());
+        let site = Site { gateway: gateway(&urls, &[], metrics.clone()), registry: registry.clone() };
+        site.gateway.follow(&old.gateway);
+        for operation in [Operation::Poll, Operation::Download] {
+            let (answer, asked) = site.call(operation, Some(UUID), &says).await;
+            assert!(matches!(&answer, Err(Error::Unreachable { .. })), "{before:?} {urls:?}: {answer:?}");
+            assert_eq!(asked, urls);
+        }
+        let (answer, _) = site.in_session(HEX, &says).await;
+        assert_eq!(retcode(&answer), Some("100-006"), "of one that nobody knew they may say so");
+        // Named as a node's it stays the session's home.
+        let drained = Site { gateway: gateway(&urls, &[("AgentGateway0", A)], metrics), registry };
+        drained.gateway.follow(&site.gateway);
+        let (answer, asked) = drained.in_session(UUID, &says).await;
+        assert_eq!((answer.is_ok(), asked), (true, vec![A.to_owned()]));
+        // One that leads to all sessions is their home as soon as it has answered.
+        let all = [(B, Says::Ok), (C, Says::Ok)];
+        assert!(site.in_session(UUID, &all).await.0.is_ok());
+        let (answer, _) = site.in_session(UUID, &says).await;
+        assert_eq!(retcode(&answer), Some("100-006"));
+    }
+}
