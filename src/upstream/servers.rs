@@ -41,7 +41,7 @@ pub(super) struct Server {
 /// Where a call may go.
 #[derive(Debug)]
 pub(super) struct Way<'a> {
-    /// In this order, the first that answers; at least one.
+    /// In this order, the first that answers; none where all but a home that can't be asked have just said no.
     pub(super) order: Vec<&'a Server>,
     /// Whose word alone counts that the session is gone, whether it can be asked or not; `None`: that of all together.
     pub(super) home: Option<Authority>,
@@ -55,13 +55,14 @@ impl Servers {
                 authorities.push(authority);
             }
         }
+        let sign_in_takes = config.client.connect_timeout.saturating_add(config.client.response_timeout);
         let lights = Arc::new(metrics.lights(authorities.len(), config.urls.len()));
         let place = |authority: &Authority| authorities.iter().position(|known| *known == authority);
         let nodes = config.nodes.iter().filter_map(|(name, authority)| Some((name.clone(), place(authority)?)));
         let nodes = nodes.collect();
         let all = authorities.iter().enumerate().map(|(index, authority)| Server {
             authority: (*authority).clone(),
-            breaker: Breaker::new(Arc::clone(&lights), index, fastrand::u64(..)),
+            breaker: Breaker::new(Arc::clone(&lights), index, fastrand::u64(..), sign_in_takes),
         });
         Self {
             all: all.collect(),
@@ -83,6 +84,10 @@ impl Servers {
         let mut order: Vec<_> = self.all.iter().take(self.entrances).collect();
         // Also one that a reload has taken out: the word of those that are left is not its word.
         let home = self.homes.of(guid, now);
+        if self.homes.keeps_to_it(guid, now) {
+            order.retain(|server| home.as_ref() == Some(&server.authority));
+            return Way { order, home };
+        }
         if let [only] = order[..] {
             return Way { home: home.or_else(|| Some(only.authority.clone())), order };
         }
@@ -108,6 +113,16 @@ impl Servers {
     /// only URL out, or a node.
     pub(super) fn learn(&self, guid: &Guid, server: &Server, now: Instant) {
         self.homes.learn(guid, &server.authority, now);
+    }
+
+    /// An answer brought another Guid in this one's place.
+    pub(super) fn replaced(&self, guid: &Guid, now: Instant) {
+        self.homes.replaced(guid, now);
+    }
+
+    /// All but the home of this Guid's session say that they know none.
+    pub(super) fn keep_to_home(&self, guid: &Guid, now: Instant) {
+        self.homes.keep_to(guid, now);
     }
 
     /// These are the ones in force: what is known of them is shown.
