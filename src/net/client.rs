@@ -133,12 +133,18 @@ enum GivenUp {
 impl Client {
     /// Builds a client; reads the TLS files.
     pub fn new(config: &ClientConfig) -> Result<Self, TlsError> {
-        Self::with_resolver(config, Arc::new(SystemResolver))
+        Self::sharing(config, 1)
+    }
+
+    /// As [`Client::new`], where so many servers share `connect_timeout` ([`Client::send_connected_within`]): all addresses of a
+    /// name are tried within one's share.
+    pub fn sharing(config: &ClientConfig, servers: u32) -> Result<Self, TlsError> {
+        Self::build(config, Arc::new(SystemResolver), AGE_MAX, servers)
     }
 
     /// As [`Client::new`], with a resolver of one's own.
     pub fn with_resolver(config: &ClientConfig, resolver: Arc<dyn Resolve>) -> Result<Self, TlsError> {
-        Self::build(config, resolver, AGE_MAX)
+        Self::build(config, resolver, AGE_MAX, 1)
     }
 
     /// Builds a client for `http` on loopback, where a machine without trusted certificates will do: over TLS it trusts nobody.
@@ -148,10 +154,15 @@ impl Client {
         Ok(Self::over(Connector::new(tls, None, connect_timeout, names, AGE_MAX), &config))
     }
 
-    fn build(config: &ClientConfig, resolver: Arc<dyn Resolve>, age_max: Duration) -> Result<Self, TlsError> {
+    fn build(
+        config: &ClientConfig,
+        resolver: Arc<dyn Resolve>,
+        age_max: Duration,
+        servers: u32,
+    ) -> Result<Self, TlsError> {
         let (tls, names) = (Arc::new(config.tls.build()?), Names(resolver));
         let connector = Connector::new(tls, config.tls.name()?, config.connect_timeout, names, age_max);
-        Ok(Self::over(connector, config))
+        Ok(Self::over(connector.sharing(servers), config))
     }
 
     fn over(connector: Connector, config: &ClientConfig) -> Self {
@@ -210,6 +221,7 @@ impl Client {
         connect: Duration,
     ) -> Option<Result<Response<Incoming>, Error>> {
         self.lines.sweep(Instant::now());
+        let server = request.uri().authority().cloned();
         let flooded = count_interim(&mut request);
         let connection = capture_connection(&mut request);
         let answer = tokio::select! {
@@ -225,7 +237,12 @@ impl Client {
         let line = line_of(&connection);
         let mut answer = match answer.map_err(|error| classify(error, line.as_deref())) {
             Err(Error::Closed { .. }) if line.as_ref().is_some_and(|line| line.begun() == 0) => return None,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                if matches!(error, Error::Closed { stale: true, .. }) {
+                    self.lines.retire(server.as_ref());
+                }
+                return Some(Err(error));
+            }
             // It may have come together with what was before it.
             Ok(_) if flooded.is_cancelled() => {
                 line::give_up(&connection);
@@ -243,7 +260,7 @@ impl Client {
             return Some(Err(Error::Framing));
         }
         if let Some(line) = line.filter(|line| line.begun() == 1) {
-            self.lines.watch(line, connection.clone());
+            self.lines.watch(line, server.as_ref(), connection.clone());
         }
         answer.extensions_mut().insert(Carried(connection));
         Some(Ok(answer))
@@ -339,9 +356,15 @@ fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
             };
         }
         if let Some(http) = source.downcast_ref::<hyper::Error>() {
-            // In TLS 1.3 a server refuses our certificate after the handshake.
-            if let Some(tls) = tls_alert(http) {
-                return Error::Untrusted(tls.into());
+            if let Some(tls) = tls_error(http) {
+                // In TLS 1.3 a server refuses our certificate after the handshake. Whatever else breaks then says nothing
+                // of who is there, nor that the request was not read before.
+                let alert = matches!(tls, rustls::Error::AlertReceived(_));
+                return if alert || line.is_none_or(|line| line.begun() == 0) {
+                    Error::Untrusted(tls.into())
+                } else {
+                    Error::Closed { source: error, stale: false }
+                };
             }
             if line.is_some_and(Line::spoke_first) {
                 return Error::Protocol(Box::new(error));
@@ -358,7 +381,7 @@ fn classify(error: legacy::Error, line: Option<&Line>) -> Error {
     Error::Unreachable(Box::new(error))
 }
 
-fn tls_alert(error: &hyper::Error) -> Option<rustls::Error> {
+fn tls_error(error: &hyper::Error) -> Option<rustls::Error> {
     let io = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>().cloned()
 }

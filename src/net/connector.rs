@@ -27,6 +27,8 @@ pub(super) struct Connector {
     tls: TlsConnector,
     name: Option<ServerName<'static>>,
     timeout: Duration,
+    /// How many servers share the time.
+    servers: u32,
     age_max: Duration,
 }
 
@@ -62,16 +64,26 @@ impl Connector {
         // Shared out evenly among the addresses of a name, so that one that swallows everything leaves time for the next.
         // IPv6 and IPv4 are tried side by side where the first is slow (RFC 8305).
         tcp.set_connect_timeout(Some(timeout));
-        Self { tcp, tls: TlsConnector::from(tls), name, timeout, age_max }
+        Self { tcp, tls: TlsConnector::from(tls), name, timeout, servers: 1, age_max }
+    }
+
+    /// The time is shared among so many servers: all addresses of a name are tried in one's share, for by then whoever waits
+    /// has gone to the next server. An address alone has all the time.
+    pub(super) fn sharing(self, servers: u32) -> Self {
+        Self { servers: servers.max(1), ..self }
     }
 
     async fn connect(mut self, uri: Uri) -> Result<TokioIo<Stream>, ConnectError> {
         let secure = is_secure(&uri)?;
         let host = bare_host(&uri).to_owned();
+        let is_name = host.parse::<IpAddr>().is_err();
+        if is_name {
+            self.tcp.set_connect_timeout(Some(self.timeout / self.servers));
+        }
         let tcp = self.tcp.call(uri).await.map_err(|error| ConnectError::Tcp(Box::new(error)))?.into_inner();
         // An address leads where it led before. A name may not, and pools must not all begin anew at once.
         let age_max = self.age_max.mul_f64(1.0 - 0.2 * fastrand::f64());
-        let expires = host.parse::<IpAddr>().is_err().then(|| Instant::now() + age_max);
+        let expires = is_name.then(|| Instant::now() + age_max);
         let carrier = if secure {
             let name = match self.name {
                 Some(name) => name,

@@ -1,9 +1,10 @@
 //! What is known of one connection, and how old one may get. It carries no bytes and closes nothing itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::uri::Authority;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use tokio::time::Instant;
 
@@ -68,40 +69,62 @@ impl Line {
     }
 }
 
-/// The connections that can get too old: as many as are open. Locked for a pass over them, never across a wait.
+/// The connections that are open and have carried a request. Locked for a pass over them, never across a wait.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    lines: Vec<(Arc<Line>, CaptureConnection)>,
+    lines: Vec<Watched>,
     swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    line: Arc<Line>,
+    /// Whom it leads to.
+    server: Option<Authority>,
+    connection: CaptureConnection,
 }
 
 impl Lines {
     /// Watches a connection that carries its first request.
-    pub(super) fn watch(&self, line: Arc<Line>, connection: CaptureConnection) {
-        if line.expires.is_some() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).lines.push((line, connection));
-        }
+    pub(super) fn watch(&self, line: Arc<Line>, server: Option<&Authority>, connection: CaptureConnection) {
+        self.kept().lines.push(Watched { line, server: server.cloned(), connection });
+    }
+
+    /// One of the connections to a server turned out to be closed: no request goes out any more over those that are open. Most
+    /// likely they are closed too, and nobody has noticed yet.
+    pub(super) fn retire(&self, server: Option<&Authority>) {
+        self.kept().lines.retain(|watched| {
+            let retired = watched.server.as_ref() == server;
+            if retired {
+                give_up(&watched.connection);
+            }
+            !retired
+        });
     }
 
     /// No request goes out any more over a connection that is too old. One that is under way goes on to its end.
     ///
     /// Called before each request; looks through them at most once a second.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         if kept.swept.is_some_and(|swept| now < swept + SWEEP_EVERY) {
             return;
         }
         kept.swept = Some(now);
-        kept.lines.retain(|(line, connection)| {
+        kept.lines.retain(|Watched { line, connection, .. }| {
             let retired = line.is_too_old(now);
             if retired {
                 give_up(connection);
             }
             !retired && !line.gone.load(Ordering::Relaxed)
         });
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

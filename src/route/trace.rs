@@ -12,14 +12,15 @@ pub struct TraceParent {
     span: u64,
     /// The calls to the gateway that are made for it.
     call: u64,
-    flags: u8,
+    sampled: bool,
 }
 
 /// The flag by which a caller says that it records the trace, too (section 3.2.2.5.1).
 const SAMPLED: u8 = 1;
 
 impl TraceParent {
-    /// Reads a header's value; `None` where it is malformed, of another version, or all zeros.
+    /// Reads a header's value; `None` where it is malformed or all zeros. Of a later version it reads what version 00 knows
+    /// (section 3.2.4).
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -27,22 +28,23 @@ impl TraceParent {
             part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         };
         let some = |part: &str| part.bytes().any(|byte| byte != b'0');
-        let fits = version == "00" && hex(trace, 32) && some(trace) && hex(parent, 16) && some(parent) && hex(flags, 2);
-        if !fits || parts.next().is_some() {
+        let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        let fits = known && hex(trace, 32) && some(trace) && hex(parent, 16) && some(parent) && hex(flags, 2);
+        if !fits {
             return None;
         }
         let (parent, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
-        Some(Self::here(trace.to_owned(), parent, flags))
+        Some(Self::here(trace.to_owned(), parent, flags & SAMPLED != 0))
     }
 
     /// A trace that begins here; `sampled`: whether it is recorded.
     pub fn begin(sampled: bool) -> Self {
-        Self::here(uuid::Uuid::new_v4().simple().to_string(), 0, u8::from(sampled))
+        Self::here(uuid::Uuid::new_v4().simple().to_string(), 0, sampled)
     }
 
-    fn here(trace: String, parent: u64, flags: u8) -> Self {
+    fn here(trace: String, parent: u64, sampled: bool) -> Self {
         let (span, call) = uuid::Uuid::new_v4().as_u64_pair();
-        Self { trace, parent, span: span | 1, call: call | 1, flags }
+        Self { trace, parent, span: span | 1, call: call | 1, sampled }
     }
 
     /// The trace's id: 32 hex digits.
@@ -52,7 +54,7 @@ impl TraceParent {
 
     /// Whether the caller, or the one who began it here, wants it recorded.
     pub const fn is_sampled(&self) -> bool {
-        self.flags & SAMPLED != 0
+        self.sampled
     }
 
     /// The caller's span; `None` where the trace began here.
@@ -70,9 +72,10 @@ impl TraceParent {
         self.call
     }
 
-    /// The header for a call made on behalf of this request: the same trace and flags, with the call's span as the parent.
+    /// The header for a call made on behalf of this request: the same trace, sampled or not, with the call's span as the
+    /// parent. Flags that version 00 does not know are not passed on (section 3.2.4).
     pub fn child(&self) -> String {
-        format!("00-{}-{:016x}-{:02x}", self.trace, self.call, self.flags)
+        format!("00-{}-{:016x}-{:02x}", self.trace, self.call, u8::from(self.sampled))
     }
 }
 
@@ -96,13 +99,35 @@ mod tests {
         for bad in [
             "",
             "00-0-0-0",
-            &TEXT.replace("00-4", "01-4"),
+            &TEXT.replace("00-4", "ff-4"),
+            &TEXT.replace("00-4", "0-4"),
+            &TEXT.replace("-01", "-01x"),
+            &format!("{TEXT}-x").replace("00-4", "01-4").replace("-01-x", "-1-x"),
             &TEXT.to_uppercase(),
             &format!("{TEXT}-x"),
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
         ] {
             assert_eq!(TraceParent::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_later_version_and_of_flags_what_version_00_knows_goes_on() {
+        let later = TEXT.replace("00-4", "cc-4");
+        for (text, sampled) in [
+            (later.clone(), true),
+            (format!("{later}-what-the-future-will-be-like"), true),
+            (later.replace("-01", "-fe"), false),
+            (TEXT.replace("-01", "-ff"), true),
+        ] {
+            let trace = TraceParent::parse(&text).expect(&text);
+            assert_eq!((trace.is_sampled(), trace.parent()), (sampled, Some(0x00f0_67aa_0ba9_02b7)), "{text}");
+            let child = trace.child();
+            assert!(
+                child.starts_with("00-4bf92f35") && child.ends_with(if sampled { "-01" } else { "-00" }),
+                "{child}"
+            );
         }
     }
 

@@ -68,6 +68,10 @@ const FAILURES_KEPT: Duration = Duration::from_mins(1);
 /// and the manual forbids a second sign-in before the first has answered. As long as one call to the upstream may take.
 const DOUBT_COOLING: Duration = Duration::from_secs(30);
 
+/// How long an app's session that has fallen silent may live on. Its calls may have reached the gateway all the time though
+/// no answer came back, and each has counted there. From the loss on none is let through; one may be under way.
+const SILENT_DOUBT: Duration = MAXTIME.saturating_add(DOUBT_COOLING);
+
 /// What the machine goes by.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
@@ -111,9 +115,11 @@ pub(super) struct Session {
     ghost: Option<Ghost>,
     /// The Guid of the last session that was lost here: the store may hand it out once more.
     lost: Option<Arc<Guid>>,
-    /// Until then whoever is signed in as the agent may be we ourselves: a sign-in may have worked whose answer did not
-    /// come. Nobody is thrown out on such a suspicion.
+    /// Until then whoever is signed in as the agent may be we ourselves, as a sign-in may have worked whose answer did not
+    /// come, or its own app, of which no answer came. Nobody is thrown out on such a suspicion.
     doubt_until: Option<Instant>,
+    /// Until then the gateway may still be at a sign-in whose answer did not come.
+    answer_due: Option<Instant>,
     /// The next session is the fresh one that decides what a `000-003` meant.
     decides: bool,
     stopping: bool,
@@ -188,6 +194,7 @@ impl Session {
             ghost: None,
             lost: None,
             doubt_until: None,
+            answer_due: None,
             decides: false,
             stopping: false,
             backoff: backoff(seed),

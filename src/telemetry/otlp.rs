@@ -18,6 +18,7 @@ use http::header::CONTENT_TYPE;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus::Registry;
@@ -31,6 +32,9 @@ use crate::serve::Tracing;
 
 /// Longest answer of a collector that is read, in bytes; it is empty, or says what was wrong with a part.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an answer is waited for whose head says that the message was taken.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Tries of one message, the first included.
 const TRIES_MAX: usize = 3;
@@ -73,11 +77,20 @@ impl Error {
     }
 }
 
+/// When exporting ends.
+#[derive(Debug, Clone, Default)]
+struct End {
+    /// What is left is sent.
+    stop: CancellationToken,
+    /// No longer: what is left is counted as dropped.
+    give_up: CancellationToken,
+}
+
 /// What exports, until it is stopped.
 #[derive(Debug)]
 pub struct Exporting {
     tasks: TaskTracker,
-    stop: CancellationToken,
+    end: End,
     tracing: Option<Tracing>,
 }
 
@@ -89,19 +102,19 @@ impl Exporting {
     pub fn start(config: &Otlp, instance: &str, registry: &Registry, clock: &Clock) -> Result<Self, StartError> {
         let counts = Metrics::register(registry)?;
         let origin = Arc::new(Origin { resource: resource(instance), scope: scope() });
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, end) = (TaskTracker::new(), End::default());
         let collector = Collector::new(config)?;
         let tracing = config.traces.then(|| {
             let (sink, exporter) = spans::channel(collector.clone(), Arc::clone(&origin), counts.clone());
-            drop(tasks.spawn(exporter.run(stop.clone())));
+            drop(tasks.spawn(exporter.run(end.clone())));
             Tracing { sink: Arc::new(sink), sample: f64::from(config.sample_percent) / 100.0 }
         });
         if config.metrics {
             let exporter = metrics::Exporter::new(collector, origin, counts, registry.clone(), clock.clone());
-            drop(tasks.spawn(exporter.run(config.interval, stop.clone())));
+            drop(tasks.spawn(exporter.run(config.interval, end.clone())));
         }
         tasks.close();
-        Ok(Self { tasks, stop, tracing })
+        Ok(Self { tasks, end, tracing })
     }
 
     /// Where requests tell their spans; `None`: nowhere.
@@ -109,11 +122,13 @@ impl Exporting {
         self.tracing.clone()
     }
 
-    /// Sends what is left, for at most `timeout`.
+    /// Sends what is left, for at most `timeout`; drops and counts the rest.
     pub async fn stop(self, timeout: Duration) {
-        self.stop.cancel();
+        self.end.stop.cancel();
         if tokio::time::timeout(timeout, self.tasks.wait()).await.is_err() {
             tracing::warn!(?timeout, "the collector does not take the last spans and metrics: they are dropped");
+            self.end.give_up.cancel();
+            self.tasks.wait().await;
         }
     }
 }
@@ -167,8 +182,9 @@ impl Collector {
         Ok(Self { client, endpoint: config.endpoint.clone(), headers, timeout: config.timeout })
     }
 
-    /// Hands a message over, with all tries, within the time-out.
-    async fn send(&self, path: &str, message: &impl prost::Message) -> Result<(), Error> {
+    /// Hands a message over, with all tries, within the time-out. The answer says what was not taken of it; one that can't be
+    /// read says nothing, and the message was taken all the same.
+    async fn send<A: prost::Message + Default>(&self, path: &str, message: &impl prost::Message) -> Result<A, Error> {
         let (url, body) = (self.url(path)?, Bytes::from(message.encode_to_vec()));
         let backoff = backon::ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(500))
@@ -176,17 +192,23 @@ impl Collector {
             .with_jitter();
         let post = || self.post(&url, body.clone());
         let tries = post.retry(backoff).sleep(tokio::time::sleep).when(Error::may_pass);
-        tokio::time::timeout(self.timeout, tries).await.unwrap_or(Err(Error::Timeout(self.timeout)))
+        let taken = tokio::time::timeout(self.timeout, tries).await.unwrap_or(Err(Error::Timeout(self.timeout)))?;
+        let read = tokio::time::timeout(ANSWER_TIMEOUT, net::read_document(taken, ANSWER_BYTES_MAX)).await;
+        Ok(read.ok().and_then(Result::ok).and_then(|read| A::decode(read).ok()).unwrap_or_default())
     }
 
-    async fn post(&self, url: &Uri, body: Bytes) -> Result<(), Error> {
+    /// Posts it once; the rest of the answer where it is taken.
+    async fn post(&self, url: &Uri, body: Bytes) -> Result<Incoming, Error> {
         let mut request = Request::post(url).body(Full::new(body)).map_err(|_| Error::Address)?;
         *request.headers_mut() = self.headers.clone();
         let answer = self.client.send(request).await.map_err(Error::Net)?;
         let status = answer.status();
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
         // Read to its end, so that the connection can be used again.
-        drop(net::read_document(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(Error::Net)?);
-        if status.is_success() { Ok(()) } else { Err(Error::Status(status)) }
+        drop(net::read_document(answer.into_body(), ANSWER_BYTES_MAX).await);
+        Err(Error::Status(status))
     }
 
     /// OTLP/HTTP: the signal's path is added to the endpoint's.

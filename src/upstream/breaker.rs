@@ -2,10 +2,13 @@
 //! whether a call is made; one that was made is never cut short.
 //!
 //! Sign-ins, sign-outs and keep-alives ask first ([`Breaker::admit`]): they are made by machines, by thousands at once,
-//! and again and again. Downloads are let through always: a person waits for each, it has its own limits and its
-//! time-out for connecting, and none is made without a session. But what becomes of them is taken into account: an
-//! answer shows that the gateway is back, and a connection that cannot be made that it has gone. That one is slow,
-//! closes or fails with 5xx says nothing, as it may be about one recording and the file server behind it.
+//! and again and again. What an agent's own app calls is made in any case ([`Breaker::let_through`]), as it has its own
+//! pace, and is judged like the others: where all agents have apps hardly anything else is called.
+//!
+//! Downloads are let through always: a person waits for each, it has its own limits and its time-out for connecting, and
+//! none is made without a session. But what becomes of them is taken into account: an answer shows that the gateway is back,
+//! and a connection that cannot be made that it has gone. That one is slow, closes or fails with 5xx says nothing, as it may
+//! be about one recording and the file server behind it.
 //!
 //! A rest is never longer than 30 s, nor than the trouble has lasted by then (but for the first second): so an outage
 //! grows by no more than its own length, and of the 120 s after which the gateway forgets a session, most are left.
@@ -33,7 +36,8 @@ const SWITCHING: Limits =
 const SWITCHING_OVER: &str = "000-004";
 
 /// So long a call that tries the gateway out holds back the next: it can hang until its own deadline, or be a poll that
-/// waits for events, and living sessions must not wait for that.
+/// waits for events, and living sessions must not wait for that. A sign-in holds back sign-ins until its deadline: each more
+/// would be one of a person's that hangs, and leaves a doubt.
 const PROBE_HOLDS: Duration = Duration::from_secs(5);
 
 /// What others are told to wait at most while one tries the gateway out.
@@ -46,6 +50,8 @@ pub(super) struct Breaker {
     lights: Arc<Lights>,
     /// Which URL, for [`Lights`].
     index: usize,
+    /// Longest time of a sign-in.
+    sign_in_takes: Duration,
 }
 
 /// How easily a call may go there.
@@ -72,28 +78,30 @@ struct Rules {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
     operation: Operation,
+    /// It was asked for, so while the gateway is left alone it tries it out.
+    tries_out: bool,
     answers_era: u64,
     sign_ins_era: u64,
 }
 
 impl Breaker {
     /// A closed one. `seed` makes its jitter: replicas must not come back in step.
-    pub(super) fn new(lights: Arc<Lights>, index: usize, seed: u64) -> Self {
+    /// `sign_in_takes` is the longest time of a sign-in.
+    pub(super) fn new(lights: Arc<Lights>, index: usize, seed: u64, sign_in_takes: Duration) -> Self {
         let rules = Rules {
             answers: Rule::new(UNANSWERED),
             sign_ins: Rule::new(SWITCHING),
             jitter: fastrand::Rng::with_seed(seed),
         };
-        Self { rules: Mutex::new(rules), lights, index }
+        Self { rules: Mutex::new(rules), lights, index, sign_in_takes }
     }
 
     /// How easily a call may go there now. Holds no place.
     pub(super) fn ease(&self, operation: Operation, now: Instant) -> Ease {
         let rules = self.rules();
-        let lane = Lane::of(operation);
         let is_sign_in = matches!(operation, Operation::SignIn);
         let asked = [Some(&rules.answers), Some(&rules.sign_ins).filter(|_| is_sign_in)];
-        let ease = |rule: &Rule| match (rule.ask(lane, now), rule.is_open()) {
+        let ease = |rule: &Rule| match (rule.ask(operation, now), rule.is_open()) {
             (Err(_), _) => Ease::Rests,
             (Ok(()), true) => Ease::TryOut,
             (Ok(()), false) => Ease::Answers,
@@ -116,18 +124,18 @@ impl Breaker {
     /// Lets a call through, or says how long to leave the gateway alone ([`Error::Resting`]). Nothing has been sent then.
     pub(super) fn admit(&self, operation: Operation, now: Instant) -> Result<Pass, Error> {
         let mut rules = self.rules();
-        let is_sign_in = matches!(operation, Operation::SignIn);
-        if !matches!(operation, Operation::Download) {
-            let lane = Lane::of(operation);
-            // Both before either is taken: a sign-in that rests must not hold the place of one who tries out.
-            rules.answers.ask(lane, now)?;
-            if is_sign_in {
-                rules.sign_ins.ask(lane, now)?;
-                rules.sign_ins.take(lane, now);
-            }
-            rules.answers.take(lane, now);
+        let tries_out = !matches!(operation, Operation::Download);
+        if tries_out {
+            rules.try_out(operation, now, self.sign_in_takes)?;
         }
-        Ok(Pass { operation, answers_era: rules.answers.era, sign_ins_era: rules.sign_ins.era })
+        Ok(rules.pass(operation, tries_out))
+    }
+
+    /// As [`Breaker::admit`], for a call that is made in any case: where a place to try out is free it takes it.
+    pub(super) fn let_through(&self, operation: Operation, now: Instant) -> Pass {
+        let mut rules = self.rules();
+        let tries_out = rules.try_out(operation, now, self.sign_in_takes).is_ok();
+        rules.pass(operation, tries_out)
     }
 
     /// Takes the outcome of a call into account. A call that is dropped is not settled: it said nothing.
@@ -139,13 +147,14 @@ impl Breaker {
         let answers = match verdict {
             Verdict::Answered | Verdict::Switching => rules.answers.passed(),
             // Nobody let it through as a try-out: it must not lengthen the rest.
-            Verdict::Nobody if is_download && rules.answers.is_open() => None,
+            Verdict::Nobody if !pass.tries_out && rules.answers.is_open() => None,
             Verdict::Nobody => rules.answers.failed(pass.answers_era, now, &mut rules.jitter),
             Verdict::Unknown => None,
         };
         let sign_ins = match verdict {
             _ if !matches!(pass.operation, Operation::SignIn) => None,
             Verdict::Answered => rules.sign_ins.passed(),
+            Verdict::Switching if !pass.tries_out && rules.sign_ins.is_open() => None,
             Verdict::Switching => rules.sign_ins.failed(pass.sign_ins_era, now, &mut rules.jitter),
             Verdict::Nobody | Verdict::Unknown => None,
         };
@@ -164,6 +173,23 @@ impl Breaker {
     fn rules(&self) -> MutexGuard<'_, Rules> {
         // Nothing panics while the lock is held; if it did, every state is a valid one.
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    fn try_out(&mut self, operation: Operation, now: Instant, sign_in_takes: Duration) -> Result<(), Error> {
+        // Both before either is taken: a sign-in that rests must not hold the place of one who tries out.
+        self.answers.ask(operation, now)?;
+        if matches!(operation, Operation::SignIn) {
+            self.sign_ins.ask(operation, now)?;
+            self.sign_ins.take(operation, now, sign_in_takes);
+        }
+        self.answers.take(operation, now, sign_in_takes);
+        Ok(())
+    }
+
+    const fn pass(&self, operation: Operation, tries_out: bool) -> Pass {
+        Pass { operation, tries_out, answers_era: self.answers.era, sign_ins_era: self.sign_ins.era }
     }
 }
 
@@ -191,6 +217,8 @@ impl Verdict {
         match error {
             Error::Timeout | Error::Closed { .. } if is_download => Self::Unknown,
             Error::Status(status) if status.is_server_error() && is_download => Self::Unknown,
+            // An old connection that was closed shows only that it was: the next call finds out by a new one.
+            Error::Closed { stale: true, .. } => Self::Unknown,
             Error::Unreachable { .. } | Error::Timeout | Error::Closed { .. } => Self::Nobody,
             Error::Status(status) if status.is_server_error() => Self::Nobody,
             Error::Refused { retcode, .. } if retcode.as_str() == SWITCHING_OVER => Self::Switching,
@@ -242,7 +270,15 @@ struct Rule {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Closed { row: u32, since: Option<Instant> },
-    Open { since: Instant, rest: Duration, until: Instant, quick: Option<Instant>, slow: Option<Instant> },
+    Open { since: Instant, rest: Duration, until: Instant, held: Held },
+}
+
+/// Until when those who try out hold back others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    quick: Option<Instant>,
+    slow: Option<Instant>,
+    sign_ins: Option<Instant>,
 }
 
 /// A change that is shown.
@@ -268,15 +304,16 @@ impl Rule {
         matches!(self.state, State::Open { .. })
     }
 
-    fn ask(&self, lane: Lane, now: Instant) -> Result<(), Error> {
-        let State::Open { until, quick, slow, .. } = self.state else { return Ok(()) };
+    fn ask(&self, operation: Operation, now: Instant) -> Result<(), Error> {
+        let State::Open { until, held, .. } = self.state else { return Ok(()) };
         let resting = |retry_after| Err(Error::Resting { why: self.limits.rest, retry_after });
         if now < until {
             return resting(until - now);
         }
-        let held = match lane {
-            Lane::Quick => quick,
-            Lane::Slow => slow,
+        let held = match (Lane::of(operation), operation) {
+            (_, Operation::SignIn) => held.quick.max(held.sign_ins),
+            (Lane::Quick, _) => held.quick,
+            (Lane::Slow, _) => held.slow,
         };
         match held {
             Some(held) if now < held => resting((held - now).min(WHILE_PROBED)),
@@ -285,13 +322,14 @@ impl Rule {
     }
 
     /// Marks the call that tries the gateway out, where it is one.
-    fn take(&mut self, lane: Lane, now: Instant) {
-        if let State::Open { quick, slow, .. } = &mut self.state {
-            let held = match lane {
-                Lane::Quick => quick,
-                Lane::Slow => slow,
-            };
-            *held = Some(now + PROBE_HOLDS);
+    fn take(&mut self, operation: Operation, now: Instant, sign_in_takes: Duration) {
+        let State::Open { held, .. } = &mut self.state else { return };
+        match Lane::of(operation) {
+            Lane::Quick => held.quick = Some(now + PROBE_HOLDS),
+            Lane::Slow => held.slow = Some(now + PROBE_HOLDS),
+        }
+        if matches!(operation, Operation::SignIn) {
+            held.sign_ins = Some(now + sign_in_takes);
         }
     }
 
@@ -324,7 +362,7 @@ impl Rule {
         // Sooner, never later: the bound of a rest is a promise.
         let until = now + rest.mul_f64(0.8 + 0.2 * jitter.f64());
         self.era += 1;
-        self.state = State::Open { since, rest, until, quick: None, slow: None };
+        self.state = State::Open { since, rest, until, held: Held::default() };
         Some(if last.is_some() { Change::Longer(rest) } else { Change::Opened })
     }
 }

@@ -11,7 +11,8 @@ use http::response::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
 
 use super::answer::{SET_GUID, is_json, media_type};
 use super::metrics::Operation;
@@ -161,18 +162,29 @@ impl Fetch<'_> {
     }
 }
 
-/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB is a file; what was
-/// read of it until then is its first piece.
-async fn peek(first: Bytes, rest: &mut Incoming, idle: Duration) -> Result<Bytes, Error> {
-    let mut peeked = BytesMut::from(first);
+/// A body as it comes.
+trait Piecewise: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> {}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>> Piecewise for B {}
+
+/// A failure can come under a recording's content type. It is short, so what goes on past 64 KiB, or for longer than
+/// `idle`, is a file; what was read of it until then is its first piece.
+async fn peek(first: Bytes, rest: &mut (impl Piecewise + Unpin), idle: Duration) -> Result<Bytes, Error> {
+    let (mut peeked, until) = (BytesMut::from(first), Instant::now() + idle);
+    let begun = peeked.len();
     while peeked.len() < ENVELOPE_BYTES_MAX {
-        let Some(piece) = next_piece(rest, idle).await? else {
-            if let Some(envelope) = Envelope::parse(&peeked) {
-                return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
+        match tokio::time::timeout_at(until, next_piece(rest, idle)).await {
+            Ok(Ok(Some(piece))) => peeked.extend_from_slice(&piece),
+            Ok(Err(error)) => return Err(error),
+            // Not a byte all that time: nobody is helped by a file that begins like this.
+            Err(_elapsed) if peeked.len() == begun => return Err(Error::Timeout),
+            Ok(Ok(None)) | Err(_) => {
+                if let Some(envelope) = Envelope::parse(&peeked) {
+                    return Err(Error::Refused { retcode: envelope.retcode, message: envelope.message });
+                }
+                break;
             }
-            break;
-        };
-        peeked.extend_from_slice(&piece);
+        }
     }
     Ok(peeked.freeze())
 }
@@ -187,9 +199,9 @@ fn printed(value: impl std::fmt::Display) -> Result<HeaderValue, Error> {
 }
 
 /// The next piece of a body that holds bytes, after a silence of at most `idle`; trailers are dropped.
-async fn next_piece(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
+async fn next_piece(body: &mut (impl Piecewise + Unpin), idle: Duration) -> Result<Option<Bytes>, Error> {
     while let Some(frame) = within(idle, body.frame()).await? {
-        let frame = frame.map_err(|error| Error::Truncated { source: Box::new(error) })?;
+        let frame = frame.map_err(|error| Error::Truncated { source: error.into() })?;
         if let Ok(piece) = frame.into_data()
             && !piece.is_empty()
         {
@@ -272,7 +284,38 @@ fn looks_like_json(piece: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
+
+    /// A body of pieces that come so long after each other.
+    fn trickle(pieces: &[&'static str], apart: Duration) -> impl Piecewise + Unpin + use<> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        StreamBody::new(Box::pin(stream::iter(pieces).then(move |piece| async move {
+            tokio::time::sleep(apart).await;
+            Ok::<_, std::io::Error>(Frame::data(piece))
+        })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_it_is_a_failure_is_found_out_in_time() {
+        const IDLE: Duration = Duration::from_secs(60);
+        let start = Instant::now();
+        let mut slow = trickle(&["x"; 1000], Duration::from_secs(7));
+        let peeked = peek(Bytes::from_static(b"{"), &mut slow, IDLE).await.expect("a file");
+        assert_eq!(peeked, "{xxxxxxxx", "what had come by then");
+        assert_eq!(start.elapsed(), IDLE);
+        assert_eq!(next_piece(&mut slow, IDLE).await.expect("a piece"), Some("x".into()), "and nothing is lost");
+
+        let refused = r#"{"retcode":"104-005","message":"no"}"#;
+        let mut kept_open = trickle(&[&refused[1..], " ", " ", " ", " "], Duration::from_secs(30));
+        let answer = peek(Bytes::from_static(b"{"), &mut kept_open, IDLE).await;
+        assert!(matches!(answer, Err(Error::Refused { .. })), "whole, though its end has not come: {answer:?}");
+        let silent = peek(Bytes::from_static(b"{"), &mut trickle(&["x"], Duration::from_secs(61)), IDLE).await;
+        assert!(matches!(silent, Err(Error::Timeout)), "{silent:?}");
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -105,9 +105,9 @@ impl Error {
     }
 
     /// Whether it is certain that nothing of the call was sent, so that another URL may be asked.
-    pub(super) fn is_unsent(&self) -> bool {
+    pub fn is_unsent(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Resting { .. } => true,
             Self::Untrusted { source } => source.downcast_ref::<net::Error>().is_some_and(net::Error::is_unsent),
             _ => false,
         }

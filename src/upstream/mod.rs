@@ -76,7 +76,7 @@ impl Gateway {
     /// Builds the client; reads the TLS files. Nothing is connected yet. Can be called again with clones of the metrics.
     pub fn new(config: &Config, metrics: Metrics) -> Result<Self, net::TlsError> {
         Ok(Self {
-            client: net::Client::new(&config.client)?,
+            client: net::Client::sharing(&config.client, reach::sharers(config.urls.len()))?,
             servers: Arc::new(Servers::new(config, &metrics)),
             connect_timeout: config.client.connect_timeout,
             idle_timeout: config.idle_timeout,

@@ -14,6 +14,14 @@ use crate::cc::{Guid, Meaning, Retcode};
 /// URLs at which one call tries to get a connection. Those that do not let it soon rest, so more would only add delay.
 const CONNECTS_MAX: usize = 3;
 
+/// How many URLs share the time for connecting at most.
+pub(super) fn sharers(urls: usize) -> u32 {
+    u32::try_from(urls.min(CONNECTS_MAX)).unwrap_or(1).max(1)
+}
+
+/// All that can be asked say that no such session lives there, and where it lives is no URL of ours any more.
+const HOME_TAKEN_OUT: &str = "the session lives at a URL that is no longer configured";
+
 /// A call that can be made at any URL.
 pub(super) trait Ask: Sync {
     type Answer: Send;
@@ -24,7 +32,7 @@ pub(super) trait Ask: Sync {
     /// The session that it is made in; `None`: it makes one.
     fn guid(&self) -> Option<&Guid>;
 
-    /// Whether the breaker is asked and told: not where a person's own app asks, which has its own pace.
+    /// Whether the breaker can keep it from being made: not where a person's own app asks, which has its own pace.
     fn is_judged(&self) -> bool {
         true
     }
@@ -80,9 +88,13 @@ impl Gateway {
     pub(super) async fn reach<A: Ask>(&self, call: &A) -> Result<A::Answer, Error> {
         let way = self.servers.way(call.operation(), call.guid(), Instant::now());
         let (mut budget, mut connects, mut left) = (self.connect_timeout, CONNECTS_MAX, way.order.len());
-        let (mut not_asked, mut no_session): (Option<Error>, _) = (None, None);
+        let (mut not_asked, mut no_session, mut refusals): (Option<Error>, _, _) = (None, None, 0);
         for server in &way.order {
-            let share = budget / u32::try_from(left.min(connects)).unwrap_or(1).max(1);
+            let share = budget / sharers(left.min(connects));
+            if share.is_zero() {
+                // Whoever was asked before has taken all the time: that says nothing about this one.
+                break;
+            }
             left -= 1;
             let start = Instant::now();
             let answer = match self.at(server, call, share).await {
@@ -102,10 +114,9 @@ impl Gateway {
                         break;
                     }
                 }
-                (Said::NoSession, answer)
-                    if way.home.as_ref() != Some(&server.authority) && (left > 0 || not_asked.is_some()) =>
-                {
+                (Said::NoSession, answer) if way.home.as_ref() != Some(&server.authority) => {
                     no_session = Some(answer);
+                    refusals += 1;
                 }
                 (Said::Success, Ok(answer)) => {
                     self.learn::<A>(call.guid(), &answer, server);
@@ -114,6 +125,12 @@ impl Gateway {
                 (_, answer) => return answer,
             }
         }
+        if let (Some(guid), Some(home)) = (call.guid(), &way.home)
+            && refusals > 0
+            && refusals == way.order.iter().filter(|server| server.authority != *home).count()
+        {
+            self.servers.keep_to_home(guid, Instant::now());
+        }
         match (not_asked, no_session) {
             (Some(error), _) => {
                 if matches!(error, Error::Resting { .. }) {
@@ -121,19 +138,20 @@ impl Gateway {
                 }
                 Err(error)
             }
+            (None, _) if way.home.is_some() => Err(Error::Unreachable { source: HOME_TAKEN_OUT.into() }),
             (None, Some(answer)) => answer,
             (None, None) => Err(Error::Protocol("no URL is known to ask it at")),
         }
     }
 
-    /// Makes a call at one URL, unless that is left alone ([`Error::Resting`]).
+    /// Makes a call at one URL, unless that is left alone and the call is one that can wait ([`Error::Resting`]).
     async fn at<A: Ask>(&self, server: &Server, call: &A, connect: Duration) -> Result<A::Answer, Error> {
         let (start, operation) = (Instant::now(), call.operation());
-        let pass = if call.is_judged() { Some(server.breaker.admit(operation, start)?) } else { None };
+        let breaker = &server.breaker;
+        let pass =
+            if call.is_judged() { breaker.admit(operation, start)? } else { breaker.let_through(operation, start) };
         let answer = call.ask(self, &server.authority, connect).await;
-        if let Some(pass) = pass {
-            server.breaker.settle(pass, &answer, Instant::now());
-        }
+        breaker.settle(pass, &answer, Instant::now());
         let outcome = match &answer {
             Ok(answer) if A::retcode(answer).is_none_or(|code| code.meaning() == Meaning::Success) => "ok",
             Ok(_) => "refused",
@@ -144,8 +162,14 @@ impl Gateway {
     }
 
     fn learn<A: Ask>(&self, sent: Option<&Guid>, answer: &A::Answer, server: &Server) {
-        for guid in sent.into_iter().chain(A::brought(answer).as_ref()) {
-            self.servers.learn(guid, server, Instant::now());
+        let (brought, now) = (A::brought(answer), Instant::now());
+        for guid in sent.into_iter().chain(&brought) {
+            self.servers.learn(guid, server, now);
+        }
+        if let (Some(sent), Some(brought)) = (sent, &brought)
+            && !sent.same_as(brought)
+        {
+            self.servers.replaced(sent, now);
         }
     }
 }

@@ -41,9 +41,9 @@ pub(super) struct Server {
 /// Where a call may go.
 #[derive(Debug)]
 pub(super) struct Way<'a> {
-    /// In this order, the first that answers; at least one.
+    /// In this order, the first that answers; none where all but a home that can't be asked have just said no.
     pub(super) order: Vec<&'a Server>,
-    /// Whose word alone counts that the session is gone; `None`: that of all together.
+    /// Whose word alone counts that the session is gone, whether it can be asked or not; `None`: that of all together.
     pub(super) home: Option<Authority>,
 }
 
@@ -55,13 +55,14 @@ impl Servers {
                 authorities.push(authority);
             }
         }
+        let sign_in_takes = config.client.connect_timeout.saturating_add(config.client.response_timeout);
         let lights = Arc::new(metrics.lights(authorities.len(), config.urls.len()));
         let place = |authority: &Authority| authorities.iter().position(|known| *known == authority);
         let nodes = config.nodes.iter().filter_map(|(name, authority)| Some((name.clone(), place(authority)?)));
         let nodes = nodes.collect();
         let all = authorities.iter().enumerate().map(|(index, authority)| Server {
             authority: (*authority).clone(),
-            breaker: Breaker::new(Arc::clone(&lights), index, fastrand::u64(..)),
+            breaker: Breaker::new(Arc::clone(&lights), index, fastrand::u64(..), sign_in_takes),
         });
         Self {
             all: all.collect(),
@@ -81,10 +82,15 @@ impl Servers {
             return Way { order: vec![server], home: Some(server.authority.clone()) };
         }
         let mut order: Vec<_> = self.all.iter().take(self.entrances).collect();
-        if order.len() < 2 {
-            return Way { home: order.first().map(|server| server.authority.clone()), order };
-        }
+        // Also one that a reload has taken out: the word of those that are left is not its word.
         let home = self.homes.of(guid, now);
+        if self.homes.keeps_to_it(guid, now) {
+            order.retain(|server| home.as_ref() == Some(&server.authority));
+            return Way { order, home };
+        }
+        if let [only] = order[..] {
+            return Way { home: home.or_else(|| Some(only.authority.clone())), order };
+        }
         let first = home.clone().or_else(|| self.homes.hint(guid));
         // Both are stable: those that are alike stay in the order of the configuration.
         order.sort_by_key(|server| first.as_ref() != Some(&server.authority));
@@ -103,11 +109,20 @@ impl Servers {
         Way { order, home: None }
     }
 
-    /// A call with this Guid succeeded there, or it was issued there.
+    /// A call with this Guid succeeded there, or it was issued there. Also where that is known without: a reload can take the
+    /// only URL out, or a node.
     pub(super) fn learn(&self, guid: &Guid, server: &Server, now: Instant) {
-        if self.entrances > 1 && guid.node().is_none_or(|node| !self.nodes.contains_key(node)) {
-            self.homes.learn(guid, &server.authority, now);
-        }
+        self.homes.learn(guid, &server.authority, now);
+    }
+
+    /// An answer brought another Guid in this one's place.
+    pub(super) fn replaced(&self, guid: &Guid, now: Instant) {
+        self.homes.replaced(guid, now);
+    }
+
+    /// All but the home of this Guid's session say that they know none.
+    pub(super) fn keep_to_home(&self, guid: &Guid, now: Instant) {
+        self.homes.keep_to(guid, now);
     }
 
     /// These are the ones in force: what is known of them is shown.

@@ -21,6 +21,10 @@ const C: &str = "c.example:8043";
 const UUID: &str = "279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0";
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef.AgentGateway1";
 
+const fn unknown_issuer() -> rustls::Error {
+    rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)
+}
+
 /// What a URL says.
 #[derive(Debug, Clone, Copy)]
 enum Says {
@@ -28,7 +32,11 @@ enum Says {
     Unreachable,
     /// After so many seconds.
     UnreachableAfter(u64),
+    /// After so many seconds.
+    TimeoutAfter(u64),
     Untrusted,
+    /// After the handshake, so perhaps after the request.
+    Alert,
     Timeout,
     Closed,
     Code(&'static str),
@@ -41,8 +49,12 @@ impl Says {
         Err(match self {
             Self::Ok => return Ok(()),
             Self::Unreachable | Self::UnreachableAfter(_) => unreachable().into(),
-            Self::Untrusted => net::Error::Untrusted(rustls::Error::DecryptError.into()).into(),
-            Self::Timeout => Error::Timeout,
+            Self::Untrusted => net::Error::Untrusted(unknown_issuer().into()).into(),
+            Self::Alert => {
+                let alert = rustls::AlertDescription::CertificateRequired;
+                net::Error::Untrusted(rustls::Error::AlertReceived(alert).into()).into()
+            }
+            Self::Timeout | Self::TimeoutAfter(_) => Error::Timeout,
             Self::Closed => Error::Closed { source: "reset".into(), stale: true },
             Self::Code(code) => Error::Refused { retcode: Retcode::parse(code).unwrap(), message: String::new() },
             Self::Status(status) => Error::Status(StatusCode::from_u16(status).unwrap()),
@@ -56,6 +68,8 @@ struct Scripted {
     guid: Option<Guid>,
     says: HashMap<&'static str, Says>,
     asked: Mutex<Vec<(String, Duration)>>,
+    /// An agent's own app makes it.
+    by_app: bool,
 }
 
 impl Ask for Scripted {
@@ -69,10 +83,14 @@ impl Ask for Scripted {
         self.guid.as_ref()
     }
 
+    fn is_judged(&self) -> bool {
+        !self.by_app
+    }
+
     async fn ask(&self, _gateway: &Gateway, at: &Authority, connect: Duration) -> Result<(), Error> {
         self.asked.lock().unwrap().push((at.to_string(), connect));
         let says = self.says[at.as_str()];
-        if let Says::UnreachableAfter(seconds) = says {
+        if let Says::UnreachableAfter(seconds) | Says::TimeoutAfter(seconds) = says {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
         says.answer()
@@ -120,8 +138,18 @@ impl Site {
         guid: Option<&str>,
         says: &[(&'static str, Says)],
     ) -> (Result<(), Error>, Vec<String>) {
+        self.call_by(false, operation, guid, says).await
+    }
+
+    async fn call_by(
+        &self,
+        by_app: bool,
+        operation: Operation,
+        guid: Option<&str>,
+        says: &[(&'static str, Says)],
+    ) -> (Result<(), Error>, Vec<String>) {
         let guid = guid.map(|guid| Guid::from_text(guid).unwrap());
-        let call = Scripted { operation, guid, says: says.iter().copied().collect(), asked: Mutex::default() };
+        let call = Scripted { operation, guid, says: says.iter().copied().collect(), asked: Mutex::default(), by_app };
         let answer = self.gateway.reach(&call).await;
         (answer, call.asked.into_inner().unwrap().into_iter().map(|(at, _)| at).collect())
     }
@@ -160,6 +188,7 @@ async fn only_what_was_not_sent_is_asked_elsewhere() {
     for (says, elsewhere) in [
         (Says::Unreachable, true),
         (Says::Untrusted, true),
+        (Says::Alert, false),
         (Says::Timeout, false),
         (Says::Closed, false),
         (Says::Status(503), false),
@@ -216,7 +245,7 @@ async fn a_session_whose_home_is_not_known_is_gone_where_all_say_so() {
     assert_eq!((retcode(&answer), asked), (Some("100-006"), vec![B.to_owned()]), "its home's word alone counts");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_home_that_is_not_reached_is_not_taken_for_one_that_has_forgotten() {
     let site = site(&[A, B], &[]);
     assert!(site.in_session(UUID, &[(A, Says::Ok), (B, Says::Ok)]).await.0.is_ok());
@@ -230,6 +259,7 @@ async fn a_home_that_is_not_reached_is_not_taken_for_one_that_has_forgotten() {
             // Five of them make A rest, and then B is asked before it.
             assert!(matches!(&answer, Err(Error::Unreachable { .. } | Error::Resting { .. })), "{code}: {answer:?}");
             assert!(asked.contains(&B.to_owned()));
+            tokio::time::advance(Duration::from_secs(30)).await;
         }
     }
     // A load balancer that has taken over serves the session, and is its home from then on.
@@ -248,6 +278,7 @@ async fn connecting_is_bounded_over_all_urls() {
         guid: Guid::from_text(UUID).ok(),
         says: says.into_iter().collect(),
         asked: Mutex::default(),
+        by_app: false,
     };
     assert!(matches!(site.gateway.reach(&call).await, Err(Error::Unreachable { .. })));
     let shares: Vec<_> = call.asked.into_inner().unwrap().into_iter().map(|(_, connect)| connect.as_secs()).collect();
@@ -330,4 +361,111 @@ async fn what_was_found_out_survives_a_reload() {
         assert!(before.call(Operation::SignIn, None, &back).await.0.is_ok());
     }
     assert_eq!(site.gauge("ccgate_upstream_healthy"), [1, 0], "what ends at the old one is not shown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_a_session_whose_url_was_taken_out_is_not_taken_for_lost_by_the_others_word() {
+    let lost = Says::Code("100-006");
+    for (before, urls) in
+        [(vec![A, B], vec![B]), (vec![A, B, C], vec![B, C]), (vec![A], vec![B]), (vec![A], vec![B, C])]
+    {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let old = Site { gateway: gateway(&before, &[], metrics.clone()), registry: registry.clone() };
+        let says = [(A, Says::Ok), (B, lost), (C, lost)];
+        assert!(old.in_session(UUID, &says).await.0.is_ok());
+        let site = Site { gateway: gateway(&urls, &[], metrics.clone()), registry: registry.clone() };
+        site.gateway.follow(&old.gateway);
+        for operation in [Operation::Poll, Operation::Download] {
+            let (answer, asked) = site.call(operation, Some(UUID), &says).await;
+            assert!(matches!(&answer, Err(Error::Unreachable { .. })), "{before:?} {urls:?}: {answer:?}");
+            assert_eq!(asked, urls);
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        let (answer, _) = site.in_session(HEX, &says).await;
+        assert_eq!(retcode(&answer), Some("100-006"), "of one that nobody knew they may say so");
+        // Named as a node's it stays the session's home.
+        let drained = Site { gateway: gateway(&urls, &[("AgentGateway0", A)], metrics), registry };
+        drained.gateway.follow(&site.gateway);
+        let (answer, asked) = drained.in_session(UUID, &says).await;
+        assert_eq!((answer.is_ok(), asked), (true, vec![A.to_owned()]));
+        // One that leads to all sessions is their home as soon as it has answered.
+        let all = [(B, Says::Ok), (C, Says::Ok)];
+        assert!(site.in_session(UUID, &all).await.0.is_ok());
+        let (answer, _) = site.in_session(UUID, &says).await;
+        assert_eq!(retcode(&answer), Some("100-006"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_leaves_only_apps_without_an_answer_rests_too() {
+    let site = site(&[A, B], &[]);
+    let hangs = [(A, Says::TimeoutAfter(5)), (B, Says::Ok)];
+    assert!(site.call_by(true, Operation::Poll, Some(UUID), &[(A, Says::Ok)]).await.0.is_ok());
+    for _ in 0..5 {
+        let (answer, asked) = site.call_by(true, Operation::Poll, Some(UUID), &hangs).await;
+        assert_eq!((answer.is_err(), asked), (true, vec![A.to_owned()]));
+    }
+    assert_eq!(site.gauge("ccgate_upstream_healthy"), [0, 1]);
+    for _ in 0..4 {
+        let (answer, asked) = site.call_by(true, Operation::SignIn, None, &hangs).await;
+        assert_eq!((answer.is_ok(), asked), (true, vec![B.to_owned()]), "people are not sent there");
+    }
+    let only_a = self::site(&[A], &[]);
+    for _ in 0..9 {
+        let (_, asked) = only_a.call_by(true, Operation::Poll, Some(UUID), &hangs).await;
+        assert_eq!(asked, [A], "an app's call is made in any case");
+    }
+    // Its rest is over: one of them finds out whether it is back.
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let crowd = (0..8).map(|_| site.call_by(true, Operation::SignIn, None, &hangs));
+    let asked = futures_util::future::join_all(crowd).await.into_iter().flat_map(|(_, asked)| asked);
+    assert_eq!(asked.filter(|at| at == A).count(), 1);
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let back = [(A, Says::Ok), (B, Says::Ok)];
+    for _ in 0..2 {
+        assert!(site.call_by(true, Operation::SignIn, None, &back).await.0.is_ok());
+    }
+    assert_eq!(site.gauge("ccgate_upstream_healthy"), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_a_gateway_that_is_gone_do_not_flood_the_one_that_knows_none_of_them() {
+    let site = site(&[A, B, C], &[]);
+    let lost = Says::Code("100-006");
+    assert!(site.in_session(UUID, &[(A, Says::Ok)]).await.0.is_ok());
+    let says = [(A, Says::Unreachable), (B, lost), (C, lost)];
+    let mut elsewhere = 0;
+    for _ in 0..24 {
+        let (answer, asked) = site.call(Operation::Poll, Some(UUID), &says).await;
+        assert!(matches!(&answer, Err(Error::Unreachable { .. } | Error::Resting { .. })), "{answer:?}");
+        elsewhere += asked.iter().filter(|at| *at != A).count();
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+    assert_eq!(elsewhere, 8, "both, every 30 s of the two minutes: a load balancer may have taken over");
+    let (answer, asked) = site.in_session(UUID, &[(A, Says::Ok), (B, Says::Ok), (C, lost)]).await;
+    assert_eq!((answer.is_ok(), asked.len()), (true, 1));
+    // One of the others could not be asked: it may lead there.
+    let site = self::site(&[A, B, C], &[]);
+    assert!(site.in_session(UUID, &[(A, Says::Ok)]).await.0.is_ok());
+    let says = [(A, Says::Unreachable), (B, lost), (C, Says::Unreachable)];
+    for _ in 0..3 {
+        let (_, asked) = site.in_session(UUID, &says).await;
+        assert_eq!(asked.len(), 3);
+    }
+    let (answer, _) = site.in_session(UUID, &[(A, Says::Unreachable), (B, lost), (C, Says::Ok)]).await;
+    assert!(answer.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_or_blamed_without_time_to_connect() {
+    let site = site(&[A, B], &[]);
+    assert!(site.in_session(UUID, &[(A, Says::Ok)]).await.0.is_ok());
+    for _ in 0..6 {
+        let says = [(A, Says::UnreachableAfter(7)), (B, Says::Unreachable)];
+        let (answer, asked) = site.in_session(UUID, &says).await;
+        assert!(matches!(answer, Err(Error::Unreachable { .. })), "{answer:?}");
+        assert!(asked == [A] || asked == [B, A], "{asked:?}");
+    }
+    assert_eq!(site.gauge("ccgate_upstream_healthy"), [0, 1]);
 }

@@ -93,6 +93,10 @@ impl Resolve for Told {
 fn client(resolver: Arc<dyn Resolve>, age_max: Duration) -> Client {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+    trusting(&certificate, resolver, age_max, 1)
+}
+
+fn trusting(certificate: &rcgen::Certificate, resolver: Arc<dyn Resolve>, age_max: Duration, servers: u32) -> Client {
     let dir = tempfile::tempdir().unwrap();
     let ca_file = dir.path().join("ca.pem");
     std::fs::write(&ca_file, certificate.pem()).unwrap();
@@ -101,11 +105,15 @@ fn client(resolver: Arc<dyn Resolve>, age_max: Duration) -> Client {
         connect_timeout: Duration::from_secs(4),
         response_timeout: Duration::from_secs(10),
     };
-    Client::build(&config, resolver, age_max).unwrap()
+    Client::build(&config, resolver, age_max, servers).unwrap()
 }
 
 async fn get(client: &Client, port: u16) -> Result<String, Error> {
-    let url: Uri = format!("http://localhost:{port}/").parse().unwrap();
+    get_from(client, "localhost", port).await
+}
+
+async fn get_from(client: &Client, host: &str, port: u16) -> Result<String, Error> {
+    let url: Uri = format!("http://{host}:{port}/").parse().unwrap();
     client.get(&url, 1024).await.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
@@ -129,12 +137,10 @@ async fn a_name_that_comes_to_lead_elsewhere_is_followed_when_its_connection_is_
     assert_eq!((names.asked.load(Ordering::Relaxed), new.connections.load(Ordering::Relaxed)), (2, 1));
 }
 
-#[tokio::test]
-async fn every_address_of_a_name_is_tried() {
-    let server = serve("127.0.0.1:0", says("there")).await;
-    // Takes no connection: its queue is full, so the next knock is not answered at all.
+/// Takes no connection: its queue is full, so the next knock is not answered at all.
+async fn hole(port: u16) -> impl Sized {
     let hole = TcpSocket::new_v4().unwrap();
-    hole.bind(format!("127.0.0.2:{}", server.port).parse().unwrap()).unwrap();
+    hole.bind(format!("127.0.0.2:{port}").parse().unwrap()).unwrap();
     let hole = hole.listen(0).unwrap();
     let mut waiting = Vec::new();
     for _ in 0..4 {
@@ -142,6 +148,13 @@ async fn every_address_of_a_name_is_tried() {
         waiting.push(tokio::time::timeout(Duration::from_millis(300), knock).await);
     }
     assert!(waiting.iter().any(Result::is_err), "the queue is full");
+    (hole, waiting)
+}
+
+#[tokio::test]
+async fn every_address_of_a_name_is_tried() {
+    let server = serve("127.0.0.1:0", says("there")).await;
+    let _hole = hole(server.port).await;
     let names = Arc::new(Told::default());
     for addresses in [["127.0.0.3", "127.0.0.1"], ["127.0.0.2", "127.0.0.1"]] {
         names.set(&addresses);
@@ -181,5 +194,100 @@ async fn a_connection_of_an_older_http_is_not_used_again() {
     for connections in 1..4 {
         assert_eq!(get(&client, server.port).await.unwrap(), "hi");
         assert_eq!(server.connections.load(Ordering::Relaxed), connections);
+    }
+}
+
+/// Speaks TLS until it has a request, and then goes on beneath it with something else.
+async fn breaks_off(rest: &'static [u8]) -> (Client, Uri, JoinSet<()>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().self_signed(&key).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut read = Vec::new();
+            while !read.ends_with(b"\r\n\r\n") && stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {}
+            stream.get_mut().0.write_all(rest).await.unwrap();
+            let _ = stream.read_buf(&mut read).await;
+        }
+    });
+    (trusting(&certificate, Arc::new(SystemResolver), AGE_MAX, 1), url, task)
+}
+
+#[tokio::test]
+async fn r18_tls_that_breaks_behind_the_request_is_no_proof_that_nothing_was_sent() {
+    let not_ours = [b"\x17\x03\x03\x00\x20".as_slice(), &[7; 32]].concat().leak();
+    for rest in [b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), not_ours] {
+        let (client, url, _task) = breaks_off(rest).await;
+        let error = client.get(&url, 1024).await.expect_err("no answer");
+        assert!(matches!(error, Error::Closed { stale: false, .. }), "{error:?}");
+        assert!(!error.is_unsent(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_address_is_tried_within_a_share_of_the_time() {
+    let server = serve("127.0.0.1:0", says("there")).await;
+    let _hole = hole(server.port).await;
+    let names = Arc::new(Told::default());
+    names.set(&["127.0.0.2", "127.0.0.1"]);
+    let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let certificate = certificate.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let client = trusting(&certificate, names, AGE_MAX, 2);
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = format!("http://localhost:{}/", server.port).parse().unwrap();
+    let (half, whole) = (client.connect_timeout / 2, client.deadline);
+    let answer = client.send_connected_within(request, half, whole).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
+/// Answers once over each connection, to the first three when all of them have asked, and then closes it.
+async fn serves_once() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicU32::new(0));
+    let (counted, mut task) = (Arc::clone(&connections), JoinSet::new());
+    let all_there = Arc::new(tokio::sync::Barrier::new(3));
+    task.spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (number, all_there) = (counted.fetch_add(1, Ordering::Relaxed), Arc::clone(&all_there));
+            open.spawn(async move {
+                let mut read = Vec::new();
+                while !read.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut read).await.unwrap();
+                }
+                if number < 3 {
+                    all_there.wait().await;
+                }
+                stream.write_all(&says("once")).await.unwrap();
+                let _ = stream.read_buf(&mut read).await;
+            });
+        }
+    });
+    Server { port, connections, _task: task }
+}
+
+#[tokio::test]
+async fn when_one_kept_connection_turns_out_closed_the_others_are_not_tried() {
+    let names = Arc::new(Told::default());
+    names.set(&["127.0.0.1"]);
+    let client = client(names, AGE_MAX);
+    for host in ["localhost", "127.0.0.1"] {
+        let server = serves_once().await;
+        let get = || get_from(&client, host, server.port);
+        let (one, two, three) = tokio::join!(get(), get(), get());
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        let error = get().await.expect_err("it closes");
+        assert!(matches!(error, Error::Closed { stale: true, .. }), "{error:?}");
+        assert_eq!(get().await.unwrap(), "once");
+        assert_eq!(server.connections.load(Ordering::Relaxed), 4, "{host}");
     }
 }

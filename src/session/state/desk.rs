@@ -363,12 +363,12 @@ impl Session {
     }
 
     /// Ends the ownership without a try of ours: a bar and a doubt are told on.
-    fn rest_untried(&mut self, now: Instant) {
-        let doubt_lasts = self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+    pub(super) fn rest_untried(&mut self, now: Instant) {
+        let (lasts, doubt_lasts) = (self.in_doubt_for(now).unwrap_or_default(), self.doubt_lasts(now));
         if let Some((cause, fingerprint)) = self.bar.clone() {
             self.tell(Entry::Barred { cause, fingerprint });
         } else if !doubt_lasts.is_zero() {
-            self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts: Duration::ZERO, doubt_lasts }));
+            self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts, doubt_lasts }));
         }
         self.rest();
     }

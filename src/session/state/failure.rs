@@ -76,6 +76,16 @@ fn trouble(error: &upstream::Error) -> Trouble {
     }
 }
 
+impl Trouble {
+    /// Whether the gateway may have been at a sign-in still when this was told.
+    pub(super) const fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::Untrusted | Self::Timeout | Self::Protocol => true,
+            Self::AgentBusy | Self::Switching(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
 /// 1 s to 60 s, doubling: a random part of up to the delay itself is added to 1 s, 2 s, … 30 s.
 pub(super) fn backoff(seed: u64) -> backon::ExponentialBackoff {
     ExponentialBuilder::new()
@@ -113,8 +123,9 @@ pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
         | upstream::Error::Truncated { .. }
         | upstream::Error::Protocol(_) => true,
         upstream::Error::Status(status) => status.is_server_error(),
+        // An alert can come behind the request.
+        upstream::Error::Untrusted { .. } => !error.is_unsent(),
         upstream::Error::Unreachable { .. }
-        | upstream::Error::Untrusted { .. }
         | upstream::Error::Refused { .. }
         | upstream::Error::Resting { .. } => false,
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::active::Pulse;
 use super::desk::Leave;
 use super::failure::{Why, meaning};
-use super::{Effect, Error, Ghost, MAXTIME, Session, State, upstream};
+use super::{Effect, Error, Ghost, MAXTIME, SILENT_DOUBT, Session, State, upstream};
 use crate::cc::{Guid, Meaning};
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
 use crate::session::store::{self, Entry, Kind, Retire, Retired};
@@ -61,9 +61,13 @@ impl Session {
         if cause != LossCause::Forgotten && active.kind == Kind::Own {
             self.ghost = Some(Ghost { guid: Arc::clone(&active.guid), until: now + MAXTIME });
         }
+        let fell_silent = cause == LossCause::Silent && active.kind == Kind::Desk;
         self.lost = Some(Arc::clone(&active.guid));
         let guid = self.rules.tag_key.tag(&active.guid);
         effects.push(Effect::Record(SessionEvent::Lost { cause, guid }));
+        if fell_silent {
+            self.doubt_for(SILENT_DOUBT, now);
+        }
         self.state = self.at_rest();
     }
 
@@ -78,7 +82,7 @@ impl Session {
             self.seek(None, effects);
             self.unasked = true;
         } else {
-            self.rest();
+            self.rest_untried(now);
         }
     }
 

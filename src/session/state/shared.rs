@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Active, DOUBT_COOLING, Effect, Error, Ghost, MAXTIME, Pulse, Rejected, Session, State};
-use super::{Version, WRITE_AGAIN, Why, backoff, store};
+use super::{Active, DOUBT_COOLING, Effect, Error, Ghost, MAXTIME, Pulse, Rejected, SILENT_DOUBT, Session};
+use super::{State, Version, WRITE_AGAIN, Why, backoff, store};
 use crate::session::KeepAlive;
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
 use crate::session::store::{Entry, Found, Kind, Left, Live};
@@ -112,12 +112,21 @@ impl Session {
             Some(Entry::Live(live)) if live.alive_ago + left.age < MAXTIME => {
                 self.resume((live, left.age), rejected.as_ref(), now, effects);
             }
+            Some(Entry::Live(live)) if live.kind == Kind::Desk => {
+                // Its app's calls may have reached the gateway, without an answer, until the owner before took it for
+                // silent or ended sooner.
+                let ago = live.alive_ago + left.age;
+                self.doubt_for((MAXTIME + SILENT_DOUBT).saturating_sub(ago), now);
+                self.fresh_start(now, effects);
+            }
             Some(Entry::Cooling(cooling)) => {
                 let doubt = cooling.doubt_lasts.saturating_sub(left.age);
-                if !doubt.is_zero() {
-                    self.doubt_until = self.doubt_until.max(Some(now + doubt));
-                }
+                self.doubt_for(doubt, now);
                 let still = cooling.lasts.saturating_sub(left.age);
+                if cooling.trouble.is_no_answer() && !doubt.is_zero() {
+                    let still = still.min(doubt.saturating_sub(MAXTIME.saturating_sub(DOUBT_COOLING)));
+                    self.answer_due = self.answer_due.max(Some(now + still));
+                }
                 // An app's sign-in is with another password than ours, and by another's will.
                 if still.is_zero() || self.wants_desk_sign_in() {
                     return self.fresh_start(now, effects);
@@ -175,12 +184,12 @@ impl Session {
 
     /// The owner before may have been signing in when it ended: the gateway may still be at it.
     pub(super) fn left_in_doubt(&mut self, age: Duration, now: Instant, effects: &mut Vec<Effect>) {
-        self.doubt_until = Some(now + MAXTIME.saturating_sub(age));
+        self.begin_doubt(age, now);
         let still = DOUBT_COOLING.saturating_sub(age);
         if still.is_zero() {
             return self.fresh_start(now, effects);
         }
-        let doubt_lasts = MAXTIME.saturating_sub(age);
+        let doubt_lasts = self.doubt_lasts(now);
         self.tell(Entry::Cooling(store::Cooling { trouble: store::Trouble::Timeout, lasts: still, doubt_lasts }));
         self.cool_until(now + still, still, Why::LeftInDoubt, effects);
     }

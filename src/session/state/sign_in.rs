@@ -102,7 +102,7 @@ impl Session {
             _ => {}
         }
         if may_have_worked(&error) {
-            self.doubt_until = Some(now + MAXTIME);
+            self.begin_doubt(Duration::ZERO, now);
         }
         let in_doubt = self.doubt_until.is_some_and(|until| now < until);
         match meaning(&error) {
@@ -158,7 +158,7 @@ impl Session {
             return self.leave(guid, SignOutCause::MustChangePassword, effects);
         }
         self.bar = None;
-        self.doubt_until = None;
+        (self.doubt_until, self.answer_due) = (None, None);
         let failures = backoff(self.jitter.u64(..));
         let active = Active {
             decides,
@@ -190,11 +190,33 @@ impl Session {
             }
             _ => self.backoff.next().unwrap_or(FAILURES_KEPT).max(shortest),
         };
-        let doubt_lasts = self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let doubt_lasts = self.doubt_lasts(now);
         if let Some(trouble) = why.trouble() {
             self.tell(Entry::Cooling(Cooling { trouble, lasts: delay, doubt_lasts }));
         }
         self.cool_until(now + delay, delay, why, effects);
+    }
+
+    /// A sign-in got no answer so long ago.
+    pub(super) fn begin_doubt(&mut self, ago: Duration, now: Instant) {
+        self.doubt_for(MAXTIME.saturating_sub(ago), now);
+        self.answer_due = Some(now + DOUBT_COOLING.saturating_sub(ago));
+    }
+
+    /// Nobody is thrown out for so long, or longer.
+    pub(super) fn doubt_for(&mut self, lasts: Duration, now: Instant) {
+        if !lasts.is_zero() {
+            self.doubt_until = self.doubt_until.max(Some(now + lasts));
+        }
+    }
+
+    pub(super) fn doubt_lasts(&self, now: Instant) -> Duration {
+        self.doubt_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    /// For how long the gateway may still be at a sign-in that got no answer: another one is forbidden meanwhile.
+    pub(super) fn in_doubt_for(&self, now: Instant) -> Option<Duration> {
+        self.answer_due?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     pub(super) fn cool_until(&mut self, until: Instant, left: Duration, why: Why, effects: &mut Vec<Effect>) {

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::store::{Cooling, Entry, Found, Kind, Left, Retire, Retired};
 use super::*;
 use crate::cc::Retcode;
+use crate::net;
 use crate::session::accounts::Account;
 use crate::session::journal::SessionEvent;
 
@@ -221,12 +222,13 @@ fn the_form_comes_from_the_rules() {
 
 #[test]
 fn what_may_pass_cools_down_and_what_may_not_bars() {
+    let unknown_issuer = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
     let table = [
         (refused("100-003"), "upstream_switching"),
         (refused("000-004"), "upstream_switching"),
         (refused("100-002"), "agent_busy"),
         (unreachable(), "upstream_unreachable"),
-        (Arc::new(upstream::Error::Untrusted { source: "unknown issuer".into() }), "upstream_untrusted"),
+        (Arc::new(net::Error::Untrusted(unknown_issuer.into()).into()), "upstream_untrusted"),
         (Arc::new(upstream::Error::Status(StatusCode::NOT_FOUND)), "upstream_protocol"),
         (refused("000-000"), "upstream_refused"),
         (refused("000-007"), "upstream_refused"),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::seal::{Keys, Sealer};
-use super::{Entry, Error, Found, Left, Retire, Retired, Store, Tenure, Version, Watcher};
+use super::{Entry, Error, Found, Kind, Left, Retire, Retired, Store, Tenure, Version, Watcher};
 use crate::cc::AgentId;
 use crate::clock::Clock;
 use crate::session::journal::LossCause;
@@ -31,6 +31,9 @@ use file::{Line, Writer};
 /// Longest age of a living session that is taken from a state file: the gateway's `MAXTIME`, after which it has forgotten
 /// it.
 pub const LIVE_AGE_MAX: Duration = Duration::from_mins(2);
+/// As [`LIVE_AGE_MAX`], of a session that an agent's own app has signed in: its calls may have kept it long after the last
+/// that is known to have been answered. Whoever sought it then knows whom not to throw out.
+const DESK_AGE_MAX: Duration = Duration::from_mins(5);
 /// Least time between two writes of the state file.
 const WRITES_APART: Duration = Duration::from_secs(1);
 
@@ -104,7 +107,12 @@ impl Memory {
             agents.fence = agents.fence.max(line.fence);
             let Some(entry) = sealer.open_or_report(agent, line.fence, &line.sealed) else { continue };
             let age = Duration::from_millis(u64::try_from(now.saturating_sub(line.at)).unwrap_or(0));
-            if matches!(entry, Entry::Live(_) | Entry::SigningIn) && age > LIVE_AGE_MAX {
+            let age_max = match &entry {
+                Entry::Live(live) if live.kind == Kind::Desk => Some(DESK_AGE_MAX),
+                Entry::Live(_) | Entry::SigningIn => Some(LIVE_AGE_MAX),
+                Entry::Cooling(_) | Entry::Barred { .. } => None,
+            };
+            if age_max.is_some_and(|age_max| age > age_max) {
                 continue;
             }
             agents.slots.insert(

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1 as otlp;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, metric::Data, number_data_point::Value};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{IntCounterVec, Opts, Registry};
-use tokio_util::sync::CancellationToken;
 
-use super::{Collector, Origin, text};
+use super::{Collector, End, Origin, text};
 use crate::clock::Clock;
 
 /// Where OTLP's receivers take metrics.
@@ -34,9 +33,12 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let spans = Opts::new(
             "ccgate_otlp_spans_total",
-            "Spans for the collector: sent, failed (not taken), dropped (queue full).",
+            "Spans for the collector: sent, failed (not taken), dropped (queue full, or left at the end).",
         );
-        let pages = Opts::new("ccgate_otlp_metrics_total", "Metrics pages for the collector: sent or failed.");
+        let pages = Opts::new(
+            "ccgate_otlp_metrics_total",
+            "Metrics pages for the collector: sent, or failed (not taken, or not as a whole).",
+        );
         let (spans, pages) = (IntCounterVec::new(spans, &["outcome"])?, IntCounterVec::new(pages, &["outcome"])?);
         registry.register(Box::new(spans.clone()))?;
         registry.register(Box::new(pages.clone()))?;
@@ -50,17 +52,14 @@ impl Metrics {
         self.spans.with_label_values(&["dropped"]).inc_by(count as u64);
     }
 
-    pub(super) fn spans_sent(&self, count: usize, taken: bool) {
-        self.spans.with_label_values(&[outcome(taken)]).inc_by(count as u64);
+    pub(super) fn spans_sent(&self, taken: usize, failed: usize) {
+        self.spans.with_label_values(&["sent"]).inc_by(taken as u64);
+        self.spans.with_label_values(&["failed"]).inc_by(failed as u64);
     }
 
-    fn page_sent(&self, taken: bool) {
-        self.pages.with_label_values(&[outcome(taken)]).inc();
+    fn page_sent(&self, whole: bool) {
+        self.pages.with_label_values(&[if whole { "sent" } else { "failed" }]).inc();
     }
-}
-
-const fn outcome(taken: bool) -> &'static str {
-    if taken { "sent" } else { "failed" }
 }
 
 /// Sends the page in turn.
@@ -87,19 +86,32 @@ impl Exporter {
     }
 
     /// Sends each `interval` until it is stopped, and a last time then.
-    pub(super) async fn run(self, interval: Duration, stop: CancellationToken) {
+    pub(super) async fn run(self, interval: Duration, end: End) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let stopped = tokio::select! {
                 biased;
-                () = stop.cancelled() => true,
+                () = end.stop.cancelled() => true,
                 _ = ticks.tick() => false,
             };
-            let sent = self.collector.send(PATH, &self.message()).await;
-            self.counts.page_sent(sent.is_ok());
-            if let Err(error) = sent {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the collector did not get the metrics");
+            let message = self.message();
+            let sent = tokio::select! {
+                sent = self.collector.send::<ExportMetricsServiceResponse>(PATH, &message) => sent,
+                () = end.give_up.cancelled() => return self.counts.page_sent(false),
+            };
+            match sent {
+                Ok(answer) => {
+                    let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_data_points);
+                    self.counts.page_sent(rejected <= 0);
+                    if rejected > 0 {
+                        tracing::warn!(rejected, "the collector did not take all metrics");
+                    }
+                }
+                Err(error) => {
+                    self.counts.page_sent(false);
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the collector did not get the metrics");
+                }
             }
             if stopped {
                 return;

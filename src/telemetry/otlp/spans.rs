@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Collector, Metrics, Origin, attribute, text};
+use super::{Collector, End, Metrics, Origin, attribute, text};
 use crate::route::TraceParent;
 use crate::serve::{RequestSpan, SpanSink, Step, Steps};
 
@@ -43,6 +43,8 @@ pub(super) struct Exporter {
     collector: Collector,
     origin: Arc<Origin>,
     counts: Metrics,
+    /// Spans in the message that is being sent.
+    under_way: usize,
 }
 
 /// What is kept of a request until it is sent.
@@ -66,7 +68,7 @@ pub(super) fn channel(collector: Collector, origin: Arc<Origin>, counts: Metrics
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let full = Arc::new(Notify::new());
     let sink = Sink { queue: sender, full: Arc::clone(&full), counts: counts.clone() };
-    (sink, Exporter { queue: receiver, full, collector, origin, counts })
+    (sink, Exporter { queue: receiver, full, collector, origin, counts, under_way: 0 })
 }
 
 impl SpanSink for Sink {
@@ -94,8 +96,21 @@ impl SpanSink for Sink {
 }
 
 impl Exporter {
-    /// Sends until it is stopped, and then what is left.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Sends until it is stopped, and then what is left, as long as that is waited for.
+    pub(super) async fn run(mut self, end: End) {
+        tokio::select! {
+            biased;
+            () = self.send_all(&end.stop) => {}
+            () = end.give_up.cancelled() => {}
+        }
+        let mut left = self.under_way;
+        while let Ok(ended) = self.queue.try_recv() {
+            left += spans_of(&ended);
+        }
+        self.counts.spans_dropped(left);
+    }
+
+    async fn send_all(&mut self, stop: &CancellationToken) {
         let mut ticks = tokio::time::interval(DELAY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -125,11 +140,23 @@ impl Exporter {
         }
         let spans: Vec<Span> = batch.iter().flat_map(spans).collect();
         let count = spans.len();
-        let sent = self.collector.send(PATH, &self.message(spans)).await;
-        self.counts.spans_sent(count, sent.is_ok());
-        if let Err(error) = sent {
-            tracing::warn!(error = &error as &dyn std::error::Error, spans = count, "spans are lost");
-        }
+        self.under_way = count;
+        let failed = match self.collector.send::<ExportTraceServiceResponse>(PATH, &self.message(spans)).await {
+            Ok(answer) => {
+                let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
+                let rejected = usize::try_from(rejected).unwrap_or(0).min(count);
+                if rejected > 0 {
+                    tracing::warn!(rejected, spans = count, "the collector did not take all spans");
+                }
+                rejected
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, spans = count, "spans are lost");
+                count
+            }
+        };
+        self.under_way = 0;
+        self.counts.spans_sent(count - failed, failed);
         batch.len()
     }
 

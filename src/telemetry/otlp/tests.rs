@@ -1,6 +1,14 @@
 //! What becomes of a configuration, a page and a full queue, without a collector.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts};
+use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::metrics::{Times, metric};
 use super::*;
@@ -83,8 +91,14 @@ fn r14_a_full_queue_drops_and_counts() {
     let origin = Arc::new(Origin { resource: resource("x"), scope: scope() });
     let (sink, _exporter) = spans::channel(collector("http://127.0.0.1:1"), origin, counts);
     let trace = TraceParent::begin(true);
-    let request = RequestSpan {
-        trace: &trace,
+    let request = request(&trace);
+    (0..2_050).for_each(|_| sink.ended(&request));
+    assert_eq!(spans(&registry, "dropped"), 2);
+}
+
+fn request(trace: &TraceParent) -> RequestSpan<'_> {
+    RequestSpan {
+        trace,
         at: "2026-11-22T12:00:00Z".parse().expect("a time"),
         took: Duration::from_millis(3),
         steps: Steps::default(),
@@ -96,11 +110,102 @@ fn r14_a_full_queue_drops_and_counts() {
         bytes: 0,
         request_id: "r",
         entry: None,
-    };
-    (0..2_050).for_each(|_| sink.ended(&request));
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+fn count(registry: &Registry, name: &str, outcome: &str) -> usize {
     let families = registry.gather();
-    let spans = families.iter().find(|family| family.name() == "ccgate_otlp_spans_total").expect("a family");
-    let dropped =
-        spans.get_metric().iter().find(|metric| metric.get_label()[0].value() == "dropped").expect("a series");
-    assert!((dropped.get_counter().get_value() - 2.0).abs() < 0.1);
+    let Some(family) = families.iter().find(|family| family.name() == name) else { return 0 };
+    let series = family.get_metric().iter().find(|metric| metric.get_label()[0].value() == outcome);
+    series.map_or(0, |metric| metric.get_counter().get_value() as usize)
+}
+
+fn spans(registry: &Registry, outcome: &str) -> usize {
+    count(registry, "ccgate_otlp_spans_total", outcome)
+}
+
+/// Answers each post with this, and closes; without one it never answers. Counts the posts.
+async fn answering(answer: Option<Vec<u8>>) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let posts = Arc::new(AtomicUsize::new(0));
+    let (counted, mut task) = (Arc::clone(&posts), JoinSet::new());
+    task.spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut read = Vec::new();
+            // The head tells the length of what follows.
+            let whole = |read: &[u8]| {
+                let text = String::from_utf8_lossy(read);
+                let (head, _) = text.split_once("\r\n\r\n")?;
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+                Some(head.len() + 4 + length.parse::<usize>().ok()? <= read.len())
+            };
+            while whole(&read) != Some(true) {
+                stream.read_buf(&mut read).await.expect("a request");
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            match &answer {
+                Some(answer) => stream.write_all(answer).await.expect("answered"),
+                None => open.push(stream),
+            }
+        }
+    });
+    (endpoint, posts, task)
+}
+
+/// Tells of ten requests and ends: what was counted.
+async fn told(answer: Option<Vec<u8>>, config: impl Fn(Otlp) -> Otlp) -> (Registry, usize) {
+    let (endpoint, posts, _task) = answering(answer).await;
+    let registry = Registry::new();
+    let exporting = Exporting::start(&config(self::config(&endpoint)), "x", &registry, &Clock::system());
+    let exporting = exporting.expect("a collector");
+    let trace = TraceParent::begin(true);
+    if let Some(tracing) = exporting.tracing() {
+        (0..10).for_each(|_| tracing.sink.ended(&request(&trace)));
+    }
+    exporting.stop(Duration::from_millis(700)).await;
+    (registry, posts.load(Ordering::Relaxed))
+}
+
+fn traces(config: Otlp) -> Otlp {
+    Otlp { metrics: false, ..config }
+}
+
+fn pages(config: Otlp) -> Otlp {
+    Otlp { traces: false, ..config }
+}
+
+fn ok(body: &[u8], length: usize) -> Option<Vec<u8>> {
+    Some([format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes(), body].concat())
+}
+
+#[tokio::test]
+async fn what_a_collector_rejects_of_a_message_is_not_counted_as_sent() {
+    let partial = ExportTracePartialSuccess { rejected_spans: 4, error_message: "too old".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    let (registry, posts) = told(ok(&answer, answer.len()), traces).await;
+    assert_eq!((spans(&registry, "sent"), spans(&registry, "failed"), posts), (6, 4, 1));
+    let partial = ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: String::new() };
+    let answer = ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    let (registry, _) = told(ok(&answer, answer.len()), pages).await;
+    assert_eq!(count(&registry, "ccgate_otlp_metrics_total", "sent"), 0);
+    assert!(count(&registry, "ccgate_otlp_metrics_total", "failed") > 0);
+}
+
+#[tokio::test]
+async fn what_was_taken_is_not_sent_again_though_the_answer_breaks_off() {
+    for answer in [ok(b"abc", 100), ok(b"\xff\xff", 2)] {
+        let (registry, posts) = told(answer, traces).await;
+        assert_eq!((spans(&registry, "sent"), spans(&registry, "failed"), posts), (10, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn r14_what_is_left_at_the_end_is_dropped_and_counted() {
+    let (registry, _) = told(None, |config| Otlp { timeout: Duration::from_secs(10), ..traces(config) }).await;
+    assert_eq!((spans(&registry, "sent"), spans(&registry, "dropped")), (0, 10));
+    let (registry, _) = told(None, |config| Otlp { timeout: Duration::from_secs(10), ..pages(config) }).await;
+    assert_eq!(count(&registry, "ccgate_otlp_metrics_total", "failed"), 1);
 }

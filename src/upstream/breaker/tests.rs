@@ -22,7 +22,7 @@ fn bench() -> Bench {
 fn seeded(seed: u64) -> Bench {
     let lights = Arc::new(Metrics::register(&Registry::new()).unwrap().lights(1, 1));
     lights.light();
-    Bench { breaker: Breaker::new(lights, 0, seed), now: Instant::now() }
+    Bench { breaker: Breaker::new(lights, 0, seed, Duration::from_secs(35)), now: Instant::now() }
 }
 
 fn unreachable() -> Outcome {
@@ -98,6 +98,7 @@ fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
 #[test]
 fn each_outcome_says_what_it_says() {
     let closed = || Err(Error::Closed { source: "reset".into(), stale: false });
+    let of_an_old_connection = || Err(Error::Closed { source: "reset".into(), stale: true });
     let nobody = [unreachable(), Err(Error::Timeout), closed(), status(500), status(503)];
     let answers = [
         Ok(()),
@@ -129,6 +130,10 @@ fn each_outcome_says_what_it_says() {
         bench.call(Operation::SignIn, &Err(Error::Untrusted { source: "unknown issuer".into() }));
     }
     assert!(!bench.is_open(), "somebody else's certificate opens nothing");
+    for operation in [Operation::SignIn, Operation::Heartbeat, Operation::Download].into_iter().cycle().take(9) {
+        bench.call(operation, &of_an_old_connection());
+    }
+    assert!(!bench.is_open(), "nor do connections that were closed for their age");
     bench.fail(1);
     assert!(bench.is_open(), "and is no answer");
 }
@@ -210,10 +215,12 @@ fn one_call_tries_it_out_while_the_others_wait_and_none_holds_the_place_for_ever
         let (why, wait) = bench.rests(operation).expect("a rest");
         assert!(why == Rest::Unanswered && wait <= WHILE_PROBED, "{wait:?}");
     }
-    // It was dropped, or hangs: the next may try after five seconds.
+    // It was dropped, or hangs: the next may try after five seconds, of sign-ins after as long as the first can hang.
     bench.pass(Duration::from_millis(4_990));
     assert_eq!(bench.rests(Operation::Heartbeat), Some((Rest::Unanswered, Duration::from_millis(10))));
     bench.pass(Duration::from_millis(10));
+    let (_, wait) = bench.rests(Operation::SignIn).expect("a person waits for each");
+    assert!(wait <= WHILE_PROBED, "{wait:?}");
     let second = bench.admit(Operation::Heartbeat).expect("the place is free");
     // Both fail in the end: that is one more rest, not two.
     bench.settle(probe, &Err(Error::Timeout));
@@ -347,5 +354,22 @@ fn a_living_session_is_kept_alive_in_time_whatever_the_outage() {
         assert!(down_for + silence < Duration::from_secs(115), "seed {seed}: the gateway forgets after 120 s");
         let at_most = if hang.is_zero() { 5 + 8 } else { 40 + 16 };
         assert!(in_vain <= at_most, "seed {seed}: {in_vain} calls in {down_for:?}, hang {hang:?}");
+    }
+}
+
+#[test]
+fn sign_ins_try_it_out_one_after_the_other() {
+    for (outcome, times) in [(unreachable(), 5), (refused("000-004"), 3)] {
+        let mut bench = bench();
+        (0..times).for_each(|_| bench.call(Operation::SignIn, &outcome));
+        bench.pass(Duration::from_secs(1));
+        let mut tried = 0;
+        // Each hangs until its deadline.
+        for _ in 0..350 {
+            tried += usize::from(bench.admit(Operation::SignIn).is_ok());
+            bench.pass(Duration::from_millis(100));
+        }
+        assert_eq!(tried, 1, "in 35 s");
+        assert!(bench.admit(Operation::SignIn).is_ok(), "none holds the place for ever");
     }
 }

@@ -10,7 +10,7 @@ use super::{ASK_AGAIN, DeskEffect, Leave, SignIn, answer_sign_in, no_answer};
 use crate::cc::{Guid, Meaning, SignInForm};
 use crate::session::journal::{SessionEvent, SignOutCause};
 use crate::session::state::{
-    Active, DOUBT_COOLING, Effect, Error, MAXTIME, Session, State, Why, backoff, may_have_worked, meaning, upstream,
+    Active, Effect, Error, Session, State, Why, backoff, may_have_worked, meaning, upstream,
 };
 use crate::session::store::{Cooling, Entry, Kind, Trouble};
 use crate::upstream::DeskAnswer;
@@ -72,7 +72,7 @@ impl Session {
             if let Some(before) = before {
                 return self.lives_on(before, now, effects);
             }
-            let doubt_lasts = left + MAXTIME.saturating_sub(DOUBT_COOLING);
+            let doubt_lasts = self.doubt_lasts(now);
             self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts: left, doubt_lasts }));
             return self.cool_until(now + left, left, why, effects);
         }
@@ -84,12 +84,6 @@ impl Session {
         let generation = self.claim.map_or(0, |claim| claim.generation);
         effects.push(Effect::Desk(DeskEffect::SignIn { generation }));
         self.state = State::DeskSigningIn { form, before };
-    }
-
-    /// For how long the gateway may still be at a sign-in that got no answer: another one is forbidden meanwhile.
-    fn in_doubt_for(&self, now: Instant) -> Option<Duration> {
-        let from = now + MAXTIME.saturating_sub(DOUBT_COOLING);
-        self.doubt_until?.checked_duration_since(from).filter(|left| !left.is_zero())
     }
 
     pub(super) fn desk_sign_in_answered(
@@ -141,7 +135,7 @@ impl Session {
         let tag = self.rules.tag_key.tag(&guid);
         effects.push(Effect::Record(SessionEvent::DeskSignedIn { form, guid: tag }));
         self.backoff = backoff(self.jitter.u64(..));
-        (self.doubt_until, self.ghost, self.decides) = (None, None, false);
+        (self.doubt_until, self.answer_due, self.ghost, self.decides) = (None, None, None, false);
         let Some(claim) = self.claim else {
             // The agent went to another process meanwhile, which does not know this session: it would stand in the way.
             answer_sign_in(Err(Error::tenure_ended()), effects);
@@ -184,7 +178,7 @@ impl Session {
         }
         let in_doubt = may_have_worked(error);
         if in_doubt {
-            self.doubt_until = Some(now + MAXTIME);
+            self.begin_doubt(Duration::ZERO, now);
         }
         if let Some(before) = before {
             return self.lives_on(before, now, effects);

@@ -273,8 +273,37 @@ fn an_apps_session_is_kept_by_its_app_alone() {
     assert_eq!(bench.session.wake_at(), Some(bench.now + MAXTIME));
     assert_eq!(bench.step(alive(2)), [""; 0], "of another session");
     assert_eq!(bench.wake(), ["record Lost { cause: Silent }"]);
-    assert!(bench.session.is_done(), "no ghost of it is signed out later");
-    assert_eq!(bench.want(), ["read"]);
+    assert_eq!(bench.want(), ["read"], "no ghost of it is signed out");
+}
+
+#[test]
+fn r18_an_app_whose_polls_reached_the_gateway_unanswered_is_not_thrown_out() {
+    let mut bench = Bench::desk();
+    assert_eq!(bench.wake(), ["record Lost { cause: Silent }"]);
+    let start = bench.now;
+    while bench.now - start < SILENT_DOUBT {
+        assert_eq!(bench.step(asks()), ["desk is refused not_signed_in"], "nothing of the app's goes out any more");
+        assert_eq!(bench.want(), ["read"]);
+        bench.read("a", true);
+        let effects = bench.effects(Event::SignInAnswered(Err(refused("100-002"))));
+        let Some(Effect::Refuse(error)) = effects.last() else { panic!("{effects:?}") };
+        assert_eq!(error.code(), "agent_busy", "its last poll may be what keeps it signed in");
+        bench.now += error.retry_after().expect("a time");
+    }
+    bench.want();
+    bench.read("a", true);
+    assert_eq!(bench.sign_in_fails(refused("100-002")), ["record Forced { by: Own }", "sign in Force"]);
+
+    let mut bench = Bench::desk();
+    bench.wake();
+    assert_eq!(bench.step(asks_to_sign_in(SignInForm::Full)), ["desk signs in"], "the app itself may at once");
+    let mut bench = Bench::desk();
+    bench.wake();
+    let start = bench.now;
+    while !bench.session.is_done() {
+        bench.wake();
+    }
+    assert_eq!(bench.now - start, SILENT_DOUBT);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Sign-ins whose answer did not come, and forced ones that ask for more than the account gives.
 
 use super::*;
+use crate::net;
 
 fn no_answers() -> Vec<Arc<upstream::Error>> {
+    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
     vec![
+        Arc::new(net::Error::Untrusted(alert.into()).into()),
         Arc::new(upstream::Error::Timeout),
         Arc::new(upstream::Error::Closed { source: "reset".into(), stale: true }),
         Arc::new(upstream::Error::Truncated { source: "reset".into() }),

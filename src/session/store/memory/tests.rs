@@ -33,11 +33,15 @@ fn clock(seconds: i64) -> Clock {
 }
 
 fn live() -> Entry {
+    live_of(Kind::Own)
+}
+
+fn live_of(kind: Kind) -> Entry {
     Entry::Live(Live {
         guid: Guid::from_text(GUID).expect("a Guid"),
         rotation: 0,
         form: SignInForm::Platform,
-        kind: Kind::Own,
+        kind,
         decides: false,
         alive_ago: Duration::ZERO,
         issued_ago: Duration::ZERO,
@@ -131,6 +135,7 @@ async fn an_old_session_is_left_out_a_cooling_is_not_and_a_clock_set_back_makes_
     let store = restart(folder.path(), 0);
     write(&store, 1001, live()).await;
     write(&store, 1002, cooling()).await;
+    write(&store, 1003, live_of(Kind::Desk)).await;
     store.flush().await;
     let fence = owned(&store, 1001).await.0;
 
@@ -142,6 +147,9 @@ async fn an_old_session_is_left_out_a_cooling_is_not_and_a_clock_set_back_makes_
     let late = restart(folder.path(), 121);
     assert!(owned(&late, 1001).await.1.is_none());
     assert_eq!(owned(&late, 1002).await.1.expect("left").age, Duration::from_secs(121));
+    // Its app may have kept it alive without an answer that came back.
+    assert_eq!(owned(&late, 1003).await.1.expect("left").age, Duration::from_secs(121));
+    assert!(owned(&restart(folder.path(), 301), 1003).await.1.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -292,3 +292,37 @@ fn what_is_known_of_an_agent_survives_a_seek_for_a_poll() {
     let told = site.settle(told);
     assert_eq!(told[..2], ["refuse store_unavailable", "desk is refused store_unavailable"], "nobody knows yet");
 }
+
+#[test]
+fn r18_who_takes_over_from_one_that_took_an_app_for_silent_throws_nobody_out() {
+    let is_patient = |mut site: Site, found: Event, told: &[&str]| {
+        site.step(Event::Want { rejected: None });
+        assert_eq!(site.step(found), told);
+        site.step(Event::AccountRead(Ok(account("a", true))));
+        site.settle(vec!["write".to_owned()]);
+        let told = site.step(Event::SignInAnswered(Err(refused("100-002"))));
+        told.contains(&"refuse agent_busy".to_owned())
+    };
+    // It was told.
+    let mut site = Site::desk();
+    site.now += MAXTIME;
+    site.tenure.until = Some(site.now + LEASE);
+    let effects = site.session.step(Event::Tick, site.now, site.tenure);
+    let Some(Effect::Store(Out::Write { entry: Entry::Cooling(cooling), .. })) = effects.last() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!((cooling.lasts, cooling.doubt_lasts), (Duration::ZERO, SILENT_DOUBT));
+    let found = || owned(Some(Entry::Cooling(cooling.clone())));
+    assert!(is_patient(Site::new(), found(), &["read"]));
+    let mut site = Site::new();
+    site.step(asks_to_sign_in(SignInForm::Full));
+    assert_eq!(site.step(found())[0], "desk signs in", "the app itself may at once");
+
+    // It ended before that: what is left is older than the gateway keeps a session without a call.
+    for (ago, patient) in [(120, true), (268, true), (270, false)] {
+        let silent = Live { alive_ago: Duration::from_secs(ago - 1), ..live(Kind::Desk, 7) };
+        assert_eq!(is_patient(Site::new(), owned(Some(Entry::Live(silent))), &["read"]), patient, "{ago}");
+        let silent = Live { alive_ago: Duration::from_secs(ago - 1), ..live(Kind::Own, 7) };
+        assert!(!is_patient(Site::new(), owned(Some(Entry::Live(silent))), &["read"]), "ours is nobody's desk");
+    }
+}
