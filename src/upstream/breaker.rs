@@ -217,13 +217,12 @@ impl Verdict {
         match error {
             Error::Timeout | Error::Closed { .. } if is_download => Self::Unknown,
             Error::Status(status) if status.is_server_error() && is_download => Self::Unknown,
-            // An old connection that was closed shows only that it was: the next call finds out by a new one.
-            Error::Closed { stale: true, .. } => Self::Unknown,
-            Error::Unreachable { .. } | Error::Timeout | Error::Closed { .. } => Self::Nobody,
+            Error::Unreachable { .. } | Error::Timeout | Error::Closed { stale: false, .. } => Self::Nobody,
             Error::Status(status) if status.is_server_error() => Self::Nobody,
             Error::Refused { retcode, .. } if retcode.as_str() == SWITCHING_OVER => Self::Switching,
             // Somebody else's certificate: it shows neither that the gateway is there nor that it has gone.
-            Error::Untrusted { .. } | Error::Resting { .. } => Self::Unknown,
+            // Of an old connection that was closed it shows only that: the next call finds out by a new one.
+            Error::Untrusted { .. } | Error::Resting { .. } | Error::Closed { stale: true, .. } => Self::Unknown,
             Error::Truncated { .. } | Error::Protocol(_) | Error::Status(_) | Error::Refused { .. } => Self::Answered,
         }
     }

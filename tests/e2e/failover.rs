@@ -274,3 +274,48 @@ async fn check_online_asks_every_url() {
         assert!(told.contains(&line), "{line:?} is not in\n{told}");
     }
 }
+
+/// Changes a running ccgate's `upstream`, and waits until it counts.
+async fn reload(world: &World, generation: u32, key: &str, value: &Value) {
+    let mut config: Value = serde_json::from_slice(&std::fs::read(world.config_file()).unwrap()).unwrap();
+    config["upstream"][key] = value.clone();
+    let beside = world.config_file().with_extension("new");
+    std::fs::write(&beside, config.to_string()).unwrap();
+    std::fs::rename(beside, world.config_file()).unwrap();
+    let now = || world.metric("ccgate_config_generation");
+    until("the change counts", || async { now().await == Some(f64::from(generation)) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_thrown_off_a_desk_whose_gateway_is_taken_out() {
+    let other = another().await;
+    let account = format!("password: {PASSWORD}\nphone_number: \"40038\"\ntakeover: true\n");
+    let world = World::new().agents([1001, 1002]);
+    let world = world.file("accounts/1001.yaml", &account).file("accounts/1002.yaml", &account).config(|config| {
+        config["sessions"]["pass_through"] = true.into();
+        config["reload"]["interval"] = "100ms".into();
+    });
+    let world = world.sim(|sim| (sim.forbid_idle, sim.poll_wait) = (false, Duration::from_millis(200)));
+    let world = world.without_gateway().await;
+    let urls = [world.sim.url(), other.url()];
+    let world = run(world, &urls, &json!({}), &[&other]).await;
+    // In turn: one of them lives at each.
+    for agent in [1001, 1002] {
+        assert_eq!(App::new(&world, agent).sign_in("").await.retcode(), "0");
+        assert_eq!(get(&world, agent).await.status, 200);
+    }
+    let agent = if other.signed_in(1001).is_some() { 1001 } else { 1002 };
+    let (app, guid) = (App::new(&world, agent), other.guid_of(agent).unwrap());
+    reload(&world, 2, "urls", &json!([world.sim.url()])).await;
+    for _ in 0..3 {
+        let (answer, polled) = (get(&world, agent).await, app.poll().await);
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (502, "upstream_unreachable"));
+        assert_eq!(polled.refused(), (502, "upstream_unreachable".to_owned()));
+    }
+    // Its node is named: it takes no sign-in any more, and its sessions live on.
+    reload(&world, 3, "nodes", &json!({ "AgentGateway1": other.url() })).await;
+    assert_eq!((app.poll().await.retcode(), get(&world, agent).await.status.as_u16()), ("0".to_owned(), 200));
+    assert_eq!(other.guid_of(agent), Some(guid), "the same session as before");
+    assert_eq!((world.sim.counts().forced, other.counts().forced), (0, 0));
+    assert_eq!((world.events("session.lost").len(), world.events("session.forced").len()), (0, 0));
+}

@@ -125,8 +125,8 @@ pub(super) fn may_have_worked(error: &upstream::Error) -> bool {
         upstream::Error::Status(status) => status.is_server_error(),
         // An alert can come behind the request.
         upstream::Error::Untrusted { .. } => !error.is_unsent(),
-        upstream::Error::Unreachable { .. }
-        | upstream::Error::Refused { .. }
-        | upstream::Error::Resting { .. } => false,
+        upstream::Error::Unreachable { .. } | upstream::Error::Refused { .. } | upstream::Error::Resting { .. } => {
+            false
+        }
     }
 }

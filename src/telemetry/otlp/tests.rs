@@ -177,19 +177,19 @@ fn pages(config: Otlp) -> Otlp {
     Otlp { traces: false, ..config }
 }
 
-fn ok(body: &[u8], length: usize) -> Option<Vec<u8>> {
-    Some([format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes(), body].concat())
+fn ok(body: &[u8], length: usize) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes(), body].concat()
 }
 
 #[tokio::test]
 async fn what_a_collector_rejects_of_a_message_is_not_counted_as_sent() {
     let partial = ExportTracePartialSuccess { rejected_spans: 4, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-    let (registry, posts) = told(ok(&answer, answer.len()), traces).await;
+    let (registry, posts) = told(Some(ok(&answer, answer.len())), traces).await;
     assert_eq!((spans(&registry, "sent"), spans(&registry, "failed"), posts), (6, 4, 1));
     let partial = ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: String::new() };
     let answer = ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-    let (registry, _) = told(ok(&answer, answer.len()), pages).await;
+    let (registry, _) = told(Some(ok(&answer, answer.len())), pages).await;
     assert_eq!(count(&registry, "ccgate_otlp_metrics_total", "sent"), 0);
     assert!(count(&registry, "ccgate_otlp_metrics_total", "failed") > 0);
 }
@@ -197,7 +197,7 @@ async fn what_a_collector_rejects_of_a_message_is_not_counted_as_sent() {
 #[tokio::test]
 async fn what_was_taken_is_not_sent_again_though_the_answer_breaks_off() {
     for answer in [ok(b"abc", 100), ok(b"\xff\xff", 2)] {
-        let (registry, posts) = told(answer, traces).await;
+        let (registry, posts) = told(Some(answer), traces).await;
         assert_eq!((spans(&registry, "sent"), spans(&registry, "failed"), posts), (10, 0, 1));
     }
 }

@@ -9,9 +9,7 @@ use tokio::time::Instant;
 use super::{ASK_AGAIN, DeskEffect, Leave, SignIn, answer_sign_in, no_answer};
 use crate::cc::{Guid, Meaning, SignInForm};
 use crate::session::journal::{SessionEvent, SignOutCause};
-use crate::session::state::{
-    Active, Effect, Error, Session, State, Why, backoff, may_have_worked, meaning, upstream,
-};
+use crate::session::state::{Active, Effect, Error, Session, State, Why, backoff, may_have_worked, meaning, upstream};
 use crate::session::store::{Cooling, Entry, Kind, Trouble};
 use crate::upstream::DeskAnswer;
 
