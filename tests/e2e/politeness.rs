@@ -221,9 +221,9 @@ async fn keep_alives_of_10_000_agents_cost_no_connection_while_the_gateway_is_aw
     while !matches!(gateway.heartbeat(agent, &guid).await, Err(upstream::Error::Resting { .. })) {
         failed += 1;
     }
-    // The first may have found its kept connection closed.
+    // The first may have found its kept connection closed, which says nothing of the gateway.
     let in_vain = line.in_vain();
-    assert!(failed == 5 && (4..=5).contains(&in_vain), "{failed}, {in_vain}");
+    assert!((5..=6).contains(&failed) && in_vain == 5, "{failed}, {in_vain}");
     let beats = join_all((2000..12_000).map(|agent| gateway.heartbeat(AgentId::try_from(agent).unwrap(), &guid))).await;
     let rests = beats.iter().filter(|beat| matches!(beat, Err(upstream::Error::Resting { .. }))).count();
     // All but one where the rest has ended meanwhile.
