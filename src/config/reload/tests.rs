@@ -245,3 +245,12 @@ fn what_lies_beside_the_rules_hides_no_change_of_them() {
     site.put("p/a.cedar", &"x".repeat(5 << 20));
     assert_eq!(problems(&site.now(&loaded)), 1);
 }
+
+#[test]
+fn what_is_read_with_each_connection_waits_for_no_start() {
+    let site = Site::new();
+    let loaded = site.load("audit: {ship: {nats: {url_file: u, ca_file: c, subject: s}}}");
+    let waits: Vec<_> = loaded.named().into_iter().filter(Named::waits).map(|named| named.key).collect();
+    assert_eq!(waits, ["audit.signing_key_file"]);
+    assert!(loaded.named().iter().any(|named| named.key == "audit.ship.nats.url_file" && named.start_only));
+}
