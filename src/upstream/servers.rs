@@ -82,8 +82,11 @@ impl Servers {
             return Way { order: vec![server], home: Some(server.authority.clone()) };
         }
         let mut order: Vec<_> = self.all.iter().take(self.entrances).collect();
-        // Also one that a reload has taken out: the word of those that are left is not its word.
-        let home = self.homes.of(guid, now);
+        // Also one that a reload has taken out: the word of those that are left is not its word. Of a session that another
+        // process signed in its node tells as much.
+        let hint = self.homes.hint(guid);
+        let taken_out = |at: &Authority| !order.iter().any(|server| server.authority == *at);
+        let home = self.homes.of(guid, now).or_else(|| hint.clone().filter(taken_out));
         if self.homes.keeps_to_it(guid, now) {
             order.retain(|server| home.as_ref() == Some(&server.authority));
             return Way { order, home };
@@ -91,7 +94,7 @@ impl Servers {
         if let [only] = order[..] {
             return Way { home: home.or_else(|| Some(only.authority.clone())), order };
         }
-        let first = home.clone().or_else(|| self.homes.hint(guid));
+        let first = home.clone().or(hint);
         // Both are stable: those that are alike stay in the order of the configuration.
         order.sort_by_key(|server| first.as_ref() != Some(&server.authority));
         order.sort_by_key(|server| server.breaker.ease(operation, now));

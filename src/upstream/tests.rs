@@ -384,6 +384,9 @@ async fn r18_a_session_whose_url_was_taken_out_is_not_taken_for_lost_by_the_othe
         }
         let (answer, _) = site.in_session(HEX, &says).await;
         assert_eq!(retcode(&answer), Some("100-006"), "of one that nobody knew they may say so");
+        let of_its_node = "11111111-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0";
+        let (answer, _) = site.in_session(of_its_node, &says).await;
+        assert!(matches!(&answer, Err(Error::Unreachable { .. })), "another replica signed it in there: {answer:?}");
         // Named as a node's it stays the session's home.
         let drained = Site { gateway: gateway(&urls, &[("AgentGateway0", A)], metrics), registry };
         drained.gateway.follow(&site.gateway);
