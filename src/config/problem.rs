@@ -141,9 +141,11 @@ pub(super) fn shown_key(key: &str) -> String {
     }
 }
 
-/// Whether a text looks like a URL with user info or a query, a token, or a key.
+/// Whether a text looks like a URL with user info or a query, a token, or a key. The name of a variable has lost its capitals
+/// by then.
 pub(super) fn looks_secret(text: &str) -> bool {
-    ["@", "?", "-----", "eyJ"].iter().any(|mark| text.contains(mark))
+    let text = text.to_ascii_lowercase();
+    ["@", "?", "-----", "eyj"].iter().any(|mark| text.contains(mark))
 }
 
 /// One line of text that moves no cursor.
@@ -163,6 +165,7 @@ mod tests {
             "https://h/?key=hunter2",
             "-----BEGIN PRIVATE KEY-----",
             "eyJhbGciOi",
+            "eyjhbgcioi",
             &"a".repeat(81),
         ] {
             assert!(!shown(secret).contains(secret), "{secret}");
