@@ -1,5 +1,7 @@
 //! Whether a client got what it must get. Knows nothing of when.
 
+use ccgate::sim;
+
 use crate::order::{Expects, Manner, Order};
 use crate::visit::{End, Got};
 
@@ -44,12 +46,24 @@ fn is_whole(order: &Order, got: &Got) -> bool {
 }
 
 fn is_broken(order: &Order, got: &Got) -> bool {
+    // What begins like a failure is held back until it is known to be none; a fault by then has a status.
+    let has_status = matches!(got.status, Some(502 | 504)) && got.code.is_some() && got.end == End::Complete;
+    if has_status && begins_like_a_failure(order) {
+        return true;
+    }
     let status = if order.range.is_some() { 206 } else { 200 };
     got.status == Some(status) && got.end == End::Broken && got.bytes < got.promised(order) && got.entry.is_some()
 }
 
 fn is_refused(got: &Got, status: u16, code: &str) -> bool {
     got.status == Some(status) && got.code.as_deref() == Some(code) && got.end == End::Complete
+}
+
+/// One body of 256, more or less: it could be a result code under a file's content type.
+fn begins_like_a_failure(order: &Order) -> bool {
+    let from = order.range.as_ref().map_or(0, |(first, ..)| *first);
+    let begin = sim::body_bytes(&order.file.key, from, 64, order.file.size);
+    begin.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
 #[cfg(test)]
@@ -124,5 +138,20 @@ mod tests {
         assert_eq!(wrong(&order, &got(200, 50, End::Left), None), None);
         assert!(wrong(&order, &Got { wrong_at: Some(1), ..got(200, 50, End::Left) }, None).is_some());
         assert!(wrong(&order, &got(200, 20, End::Broken), None).is_some());
+    }
+
+    #[test]
+    fn a_fault_at_the_beginning_of_what_looks_like_a_failure_has_a_status() {
+        let file = File { key: "1621413752-2251".into(), size: 362_313 };
+        let part = Order {
+            file,
+            range: Some((247_315, 362_312, "bytes=-114998".to_owned())),
+            ..order(Expects::Broken, Manner::Fast)
+        };
+        assert_eq!(sim::body_bytes("1621413752-2251", 247_315, 1, 362_313), b"{");
+        let refused = Got { code: Some("upstream_timeout".to_owned()), ..got(504, 0, End::Complete) };
+        assert_eq!(wrong(&part, &refused, Some(true)), None);
+        let whole = Order { range: None, ..part };
+        assert!(wrong(&whole, &refused, Some(true)).is_some());
     }
 }
