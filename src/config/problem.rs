@@ -119,26 +119,32 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
-/// Longest value or key that is shown.
+/// Longest value or key that is shown, in characters as it is printed.
 const SHOWN_MAX: usize = 80;
 
 /// A value as a problem may show it: short, on one line, and nothing that looks like a secret (user info or query of
 /// a URL, a token, a key).
 pub(super) fn shown(value: &str) -> String {
-    match value.chars().count() {
+    match short(value) {
         _ if looks_secret(value) => "the value (not shown: it may hold a secret)".to_owned(),
-        length if length > SHOWN_MAX => format!("the value (not shown: {length} characters)"),
-        _ => format!("\"{}\"", escaped(value)),
+        Ok(shown) => format!("\"{shown}\""),
+        Err(length) => format!("the value (not shown: {length} characters)"),
     }
 }
 
 /// A key as a problem may show it: a secret can be pasted where a key belongs.
 pub(super) fn shown_key(key: &str) -> String {
-    match key.chars().count() {
+    match short(key) {
         _ if looks_secret(key) => "(a key that may hold a secret)".to_owned(),
-        length if length > SHOWN_MAX => format!("(a key of {length} characters)"),
-        _ => escaped(key),
+        Ok(shown) => shown,
+        Err(length) => format!("(a key of {length} characters)"),
     }
+}
+
+/// The text as it can be shown, or how long it is where that is too long.
+fn short(text: &str) -> Result<String, usize> {
+    let shown = escaped(text);
+    if shown.chars().count() > SHOWN_MAX { Err(text.chars().count()) } else { Ok(shown) }
 }
 
 /// Whether a text looks like a URL with user info or a query, a token, or a key. The name of a variable has lost its capitals
@@ -178,6 +184,7 @@ mod tests {
     fn r16_a_value_stays_on_its_line() {
         assert_eq!(shown("a\nb\u{1b}[1m\u{2028}"), "\"a\\nb\\u{1b}[1m\\u{2028}\"");
         assert_eq!(shown_key("a\r"), "a\\r");
+        assert_eq!(shown_key(&"\u{18}".repeat(60)), "(a key of 60 characters)");
         assert_eq!(Origin::Variable("CCGATE_A__\u{1b}[2J".into()).to_string(), "CCGATE_A__\\u{1b}[2J");
     }
 }
