@@ -22,7 +22,7 @@ pub struct Sample {
     pub age: Duration,
     /// Resident bytes.
     pub rss: f64,
-    /// Open descriptors.
+    /// Open descriptors, but for one for each session that is kept: that of its poll. Sessions move to whoever has run longest.
     pub fds: f64,
 }
 
@@ -35,14 +35,15 @@ pub async fn take(gates: [Arc<Gate>; 2], begun: Instant, samples: Arc<Mutex<Vec<
         for gate in &gates {
             // One that drains has less and less to do.
             let Some(live) = gate.live().filter(|live| !live.is_leaving && gate.is_ready()) else { continue };
-            let fds = std::fs::read_dir(format!("/proc/{}/fd", live.pid)).unwrap().count();
+            let Some(sessions) = gate.metric("ccgate_sessions{state=\"active\"}").await else { continue };
+            let Ok(fds) = std::fs::read_dir(format!("/proc/{}/fd", live.pid)) else { continue };
             let sample = Sample {
                 gate: gate.number,
                 life: live.life,
                 at: begun.elapsed(),
                 age: live.since.elapsed(),
                 rss: Usage::of(live.pid).rss as f64,
-                fds: fds as f64,
+                fds: fds.count() as f64 - sessions,
             };
             samples.lock().unwrap().push(sample);
         }
