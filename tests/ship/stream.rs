@@ -138,12 +138,15 @@ async fn a_server_that_is_killed_in_mid_stream_loses_nothing_and_gets_nothing_tw
     nats.create_stream().await;
     let mut world = Shipped::start(nats.url_file(""), ClientTls::default());
     let begun = Instant::now();
-    for round in 1..=3 {
+    let (mut rounds, mut kills) = (0, 0);
+    while kills < 3 {
+        rounds += 1;
+        assert!(rounds <= 12, "killed {kills} times in mid-stream");
         world.write(5_000).await;
-        // In mid-stream: some of the round is there, not all of it.
+        // In mid-stream: some of the round is there, not all of it. On a busy machine the kill may come too late for that.
         world.until_shipped(world.durable() - 4_000).await;
         nats.kill();
-        assert!(world.shipped() < world.durable(), "round {round}: killed too late");
+        kills += u32::from(world.shipped() < world.durable());
         world.write(1_000).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         nats.restart().await;
@@ -153,7 +156,7 @@ async fn a_server_that_is_killed_in_mid_stream_loses_nothing_and_gets_nothing_tw
     let records = world.durable();
     let again = world.metric("ccgate_audit_shipped_records_total") - records as f64;
     println!(
-        "{records} records through 3 kills in {:?}; sent in vain or known to the stream: {again}",
+        "{records} records through {kills} kills in {:?}; sent in vain or known to the stream: {again}",
         begun.elapsed()
     );
     assert!(again > 0.0, "nothing was under way when the server was killed");
