@@ -69,7 +69,7 @@ async fn slow_headers() {
 async fn slow_body() {
     let flags = &["-B", "-i", "3", "-s", "8192", "-x", "16", "-t", "PUT", "-f", "application/json"];
     let (name, target, limit) = ("slow body (-B)", sign_in, BODY_TIMEOUT);
-    under(Mode { name, flags, target, file_bytes: 0, rate: "1000", limit, bytes_each: 64 * KIB }).await;
+    under(Mode { name, flags, target, file_bytes: 0, rate: "1000", limit, bytes_each: 80 * KIB }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
