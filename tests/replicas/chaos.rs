@@ -21,7 +21,6 @@ const AGENT: u32 = 1001;
 /// Longer than any lease and any Guid.
 const CUT: Duration = Duration::from_secs(10);
 const REDIS_AWAY: Duration = Duration::from_secs(5);
-const WRITTEN_AGAIN: Duration = Duration::from_secs(2);
 /// Whole downloads that show that a replica serves.
 const ENOUGH: usize = 20;
 
@@ -114,9 +113,6 @@ impl Story {
         self.tell("Redis started again, empty");
         self.fleet.redis.restart_empty();
         self.until_all_serve().await;
-        // What the store did not take is written again after a second. Until then a takeover could find a Guid of before, which
-        // lives for another minute at a gateway, and for 4 s here.
-        tokio::time::sleep(WRITTEN_AGAIN).await;
     }
 
     async fn cut_the_owners_wire(&mut self, how: State) {
