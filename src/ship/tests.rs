@@ -8,7 +8,7 @@ mod opens;
 mod outputs;
 mod sinks;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,10 @@ use crate::ready::Ready;
 use crate::route::{Arrival, Download, RequestId, Source};
 
 const ORIGIN: &str = "ccgate.audit/0123456789abcdef";
+/// For an answer that does not come.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// For one that comes, however slow the machine is.
+const LONG_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the sink does, and what it has been given.
 #[derive(Debug, Default)]
@@ -45,11 +48,15 @@ struct Script {
     taken_left: Option<usize>,
     /// Neither connecting nor handing over ever ends.
     hangs: bool,
+    /// What it waits for an answer; `None`: [`LONG_PATIENCE`].
+    patience: Option<Duration>,
     /// Between two acknowledgements.
     delay: Duration,
     /// When the last one of those that are under way comes.
     due: Option<Instant>,
     connected: usize,
+    /// The ids of all items.
+    ids: HashSet<String>,
     /// All items in the order in which they were handed over.
     items: Vec<Item>,
 }
@@ -78,10 +85,12 @@ impl Fake {
     /// The records as a stream keeps them that knows ids again: the first of each, in the order in which they came.
     fn kept(&self) -> Vec<(u64, String)> {
         let mut kept: Vec<(u64, String)> = Vec::new();
+        let mut places = HashMap::new();
         for item in &self.script().items {
             if let Item::Record { seq, line, .. } = item {
                 let line = String::from_utf8(line.to_vec()).expect("text");
-                match kept.iter().find(|(known, _)| known == seq) {
+                let place = *places.entry(*seq).or_insert(kept.len());
+                match kept.get(place) {
                     Some((_, known)) => assert_eq!(*known, line, "one number, one line"),
                     None => kept.push((*seq, line)),
                 }
@@ -97,7 +106,7 @@ impl Sink for Fake {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE
+        self.script().patience.unwrap_or(LONG_PATIENCE)
     }
 
     fn connect(&mut self) -> BoxFuture<'_, Result<(), Error>> {
@@ -120,7 +129,7 @@ impl Sink for Fake {
             return std::future::ready(Err(Error::Lost)).boxed();
         }
         script.taken_left = script.taken_left.map(|left| left - 1);
-        let known = script.items.iter().any(|known| known.id(ORIGIN) == item.id(ORIGIN));
+        let known = !script.ids.insert(item.id(ORIGIN));
         script.items.push(item.clone());
         let receipt = if known { Receipt::Duplicate } else { Receipt::Kept };
         let kept_back = script.acks_left == Some(0);

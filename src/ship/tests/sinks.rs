@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::ship::WINDOW;
-use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn every_record_is_shipped_once_in_order_over_rotations() {
@@ -25,7 +24,10 @@ async fn every_record_is_shipped_once_in_order_over_rotations() {
 
 #[tokio::test]
 async fn acknowledgements_that_are_dropped_lead_to_a_second_sending_and_to_nothing_missing() {
-    let mut world = World::new(Fake::with(|script| script.acks_left = Some(100)));
+    let mut world = World::new(Fake::with(|script| {
+        script.acks_left = Some(100);
+        script.patience = Some(Duration::from_secs(1));
+    }));
     world.write(1_000).await;
     world.shipped().await;
     world.stop().await;
@@ -53,7 +55,10 @@ async fn a_sink_that_refuses_is_asked_again_and_each_reason_is_shown() {
 
 #[tokio::test]
 async fn a_slow_sink_is_not_lost_while_it_goes_on() {
-    let world = World::new(Fake::with(|script| script.delay = PATIENCE / 4));
+    let world = World::new(Fake::with(|script| {
+        script.delay = Duration::from_millis(100);
+        script.patience = Some(Duration::from_secs(1));
+    }));
     world.write(30).await;
     world.shipped().await;
     assert_eq!(world.fake.script().connected, 1);
@@ -64,11 +69,10 @@ async fn a_slow_sink_is_not_lost_while_it_goes_on() {
 async fn no_more_than_a_window_is_sent_without_acknowledgement() {
     let world = World::new(Fake::with(|script| script.delay = Duration::from_hours(1)));
     world.write(1_000).await;
-    // What is not acknowledged in time is sent again, and is no further record.
-    let records = |world: &World| world.fake.seqs().into_iter().collect::<BTreeSet<_>>().len();
-    world.until("a full window", |world| records(world) == WINDOW).await;
-    tokio::time::sleep(PATIENCE / 2).await;
-    assert_eq!(records(&world), WINDOW, "and no more");
+    let sent = |world: &World| world.fake.script().items.len();
+    world.until("a full window", |world| sent(world) == WINDOW).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(sent(&world), WINDOW, "and no more");
     world.until("the lag is told", |world| world.metric("ccgate_audit_ship_lag_records", "") >= 1_000.0).await;
     world.until("and its age", |world| world.metric("ccgate_audit_ship_lag_seconds", "") > 0.3).await;
     assert_eq!(world.metric("ccgate_audit_ship_last_ack_timestamp_seconds", ""), 0.0);
@@ -113,12 +117,15 @@ async fn what_is_left_is_shipped_at_the_end_and_an_end_without_a_sink_is_bounded
     world.stop().await;
     world.assert_complete();
 
-    let mut world = World::new(Fake::with(|script| script.hangs = true));
+    let mut world = World::new(Fake::with(|script| {
+        script.hangs = true;
+        script.patience = Some(PATIENCE);
+    }));
     world.write(10).await;
     let begun = Instant::now();
     world.stop().await;
     let took = begun.elapsed();
-    assert!((Duration::from_secs(5)..Duration::from_secs(7)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(5)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert!(!world.dir.path().join("ship.cursor").exists());
 }
 
