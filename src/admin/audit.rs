@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::operator::{Asker, Operator};
+use super::places::Body;
 use super::sessions::{admit, json};
 use super::{HEADER_TIMEOUT, not_allowed, text};
 
@@ -57,7 +57,7 @@ pub(super) async fn answer(
     operator: Option<&dyn Operator>,
     asker: &Asker,
     head: &Parts,
-    body: Incoming,
+    body: Body,
     rest: &str,
 ) -> Response<Full<Bytes>> {
     if let Err(why) = admit(asker, head) {
@@ -89,7 +89,7 @@ pub(super) async fn answer(
     }
 }
 
-pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Full<Bytes>>> {
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Response<Full<Bytes>>> {
     let bytes = match tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, REQUEST_BYTES_MAX).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(_too_long_or_broken)) => return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned())),

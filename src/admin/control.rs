@@ -5,12 +5,12 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::audit::read;
 use super::operator::{Asker, Deed, Operator};
+use super::places::Body;
 use super::sessions::{admit, json};
 use super::{not_allowed, text};
 
@@ -78,7 +78,7 @@ pub(super) async fn answer(
     operator: Option<&dyn Operator>,
     asker: &Asker,
     head: &Parts,
-    body: Incoming,
+    body: Body,
 ) -> Response<Full<Bytes>> {
     if let Err(why) = admit(asker, head) {
         tracing::warn!(peer = %asker.peer, why, path = head.uri.path(), "an operator's request was refused");

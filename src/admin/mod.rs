@@ -30,20 +30,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::net::{Accepted, Handshakes};
 use crate::ready::Ready;
-use places::{Places, Visit};
+use places::{Body, Places, Visit};
 
 pub use audit::{AUDIT_PATH, ErasureOrder, Reading, Recorded};
 pub use control::{CONFIG_PATH, ConfigShown, LOG_LEVEL_PATH, LevelOrder, LevelShown, RefusalShown};
 pub use operator::{Asker, Deed, Operator, SessionRow, SignOut};
 pub use sessions::{ADMIN_HEADER, SESSIONS_PATH};
 
-/// Connections of scrapers, probes and people at once; for one more, who has waited longest without asking goes.
+/// Connections of scrapers, probes and people at once; for one more, who has been quiet for longest goes.
 const CONNECTIONS_MAX: usize = 64;
 
 /// For a request's head, for an event's body, and for an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection lives: one that reads or sends nothing must not keep its place from the probes.
+/// How long a connection lives, but for a request that is being answered: one that reads or sends nothing must not keep its
+/// place from the probes.
 const CONNECTION_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Where CC-Gateway may push events to in push mode; they are taken and dropped.
@@ -141,10 +142,15 @@ impl Admin {
             let handshakes = self.handshakes.clone();
             drop(tasks.spawn(async move {
                 let visit = place.visit();
+                let grows_old = async {
+                    tokio::time::sleep(CONNECTION_LIFETIME).await;
+                    visit.shall_leave();
+                    std::future::pending::<()>().await;
+                };
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-                    () = visit.wanted() => {}
+                    () = grows_old => {}
+                    () = visit.leaves() => {}
                     () = serve(state, tls.as_ref(), &handshakes, stream, (peer, &visit)) => {}
                 }
                 drop(place);
@@ -179,9 +185,9 @@ async fn serve(
 }
 
 async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, asker: Asker, visit: &Arc<Visit>) {
-    let service = service_fn(async |request| {
-        let _asking = visit.asks();
-        answer(&state, &asker, request).await
+    let service = service_fn(async |request: Request<Incoming>| {
+        let asking = visit.asks();
+        answer(&state, &asker, request.map(|incoming| asking.body(incoming))).await
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -192,7 +198,7 @@ async fn http(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, as
     }
 }
 
-async fn answer(state: &State, asker: &Asker, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(state: &State, asker: &Asker, request: Request<Body>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let verbose = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
     let get = head.method == Method::GET || head.method == Method::HEAD;
@@ -242,7 +248,7 @@ fn readiness(ready: &Ready, verbose: bool) -> Response<Full<Bytes>> {
 }
 
 /// A pushed event is read, bounded, acknowledged as the gateway's own answers are, and dropped.
-async fn event(body: Incoming) -> Response<Full<Bytes>> {
+async fn event(body: Body) -> Response<Full<Bytes>> {
     match tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, EVENT_BYTES_MAX).collect()).await {
         Ok(Ok(_dropped)) => typed(StatusCode::OK, "application/json", r#"{"retcode":"0","message":""}"#.to_owned()),
         Ok(Err(_too_long_or_broken)) => text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned()),

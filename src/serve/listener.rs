@@ -283,12 +283,12 @@ impl Connections {
         tracing::debug!(%peer, reason = ending.as_str(), %why, "a connection ended");
     }
 
-    /// Waits for the end of the client's certificate, or until other authorities or revocation lists decide who is let in
-    /// (`retired`): who has no good one any more shall not go on asking over a connection of before. Never for a client
-    /// without one.
+    /// Waits for the end of the client's certificate, if it has one, or until other authorities or revocation lists, or any
+    /// at all, decide who is let in (`retired`): who has no good one any more, or needs one now, shall not go on asking over a
+    /// connection of before.
     async fn certificate_ends(&self, peer: &Peer, retired: &CancellationToken) {
         match &peer.certificate {
-            None => std::future::pending().await,
+            None => retired.cancelled().await,
             Some(certificate) => {
                 let left = certificate.not_after().duration_since(self.door.clock.now());
                 let ends = tokio::time::sleep(Duration::try_from(left).unwrap_or_default());

@@ -284,7 +284,8 @@ pub trait Watcher: Send + Sync {
     /// Changes may have been missed: nothing that was borrowed is to be believed.
     fn lost_sight(&self);
 
-    /// The tenure's generation has grown: everything owned is to be written again.
+    /// The tenure's generation has grown, or the store answers again: what is owned and not written under this tenure is to be
+    /// written, and at once.
     fn reconfirm(&self);
 
     /// A borrower was refused with a Guid of this process.

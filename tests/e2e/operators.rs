@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::authority::Authority;
@@ -146,15 +147,20 @@ async fn with_tls_a_certificate_is_needed_and_recorded() {
     assert!(world.shut_down().await);
 }
 
-/// As many as the admin plane takes connect and say nothing.
+/// More than the admin plane takes connect and say nothing, or begin a request and do not finish it.
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_do_not_keep_the_probes_out() {
     let world = World::new().start().await;
-    let mut silent = Vec::new();
-    for _ in 0..80 {
-        silent.push(tokio::net::TcpStream::connect(world.admin()).await.unwrap());
+    let begun = "POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n";
+    for said in ["", "GET /livez HTTP/1.1\r\nHo", begun] {
+        let mut silent = Vec::new();
+        for _ in 0..80 {
+            let mut stream = tokio::net::TcpStream::connect(world.admin()).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            silent.push(stream);
+        }
+        let probe = client::get(world.admin(), "/livez", &[]);
+        let answer = tokio::time::timeout(Duration::from_secs(5), probe).await.expect("an answer in time");
+        assert_eq!(answer.status, 200, "{said}");
     }
-    let probe = client::get(world.admin(), "/livez", &[]);
-    let answer = tokio::time::timeout(Duration::from_secs(5), probe).await.expect("an answer in time");
-    assert_eq!(answer.status, 200);
 }

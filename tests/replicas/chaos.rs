@@ -142,6 +142,7 @@ impl Story {
     async fn until_all_serve(&self) {
         if let Err(wrong) = self.traffic.until_whole(&[0, 1, 2], ENOUGH).await {
             self.tell_all();
+            self.tell_stores().await;
             panic!("not all replicas serve:\n{wrong}");
         }
     }
@@ -159,19 +160,30 @@ impl Story {
         }
     }
 
-    async fn end(self) {
-        let Self { fleet, traffic, told } = self;
-        let (downloads, not_counted) = traffic.stop().await;
-        let counts = fleet.world.sim.counts();
-        let broken = fleet.world.sim.broken_rules();
-        print(&told, &downloads, broken.len());
+    /// How each replica's calls to the store ended since it was started, for the same.
+    async fn tell_stores(&self) {
+        for replica in self.fleet.awake() {
+            println!("calls of {replica} to the store: {:?}", self.fleet.store_calls(replica).await);
+        }
+    }
+
+    async fn end(mut self) {
+        let (downloads, not_counted) = self.traffic.stop().await;
+        let counts = self.fleet.world.sim.counts();
+        let broken = self.fleet.world.sim.broken_rules();
+        let lost = self.fleet.events("session.lost").len();
+        print(&self.told, &downloads, broken.len());
         println!("{not_counted} downloads of replicas that were dead or stopped; {counts:?}");
         println!("broken rules: {broken:#?}");
         let failed: Vec<_> = downloads.iter().filter(|download| !is_allowed(&download.end)).collect();
+        if !broken.is_empty() || !failed.is_empty() || lost > 0 || counts.sign_in_calls > 1 {
+            self.tell_all();
+            self.tell_stores().await;
+        }
         assert_eq!(broken, []);
         assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
         assert_eq!((counts.sign_in_calls, counts.sign_outs), (1, 0));
-        assert_eq!(fleet.events("session.lost").len(), 0);
+        assert_eq!(lost, 0);
         assert!(counts.rotations >= 10, "{counts:?}");
     }
 }

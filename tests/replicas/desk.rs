@@ -47,7 +47,7 @@ async fn an_app_polls_through_any_replica_and_downloads_on_all_use_its_newest_gu
     let (apps, sim) = (apps(&fleet), &fleet.world.sim);
     assert_eq!(apps[0].sign_in("").await.retcode(), "0");
     let mut guids = vec![sim.guid_of(1001).unwrap()];
-    let traffic = Traffic::start(&fleet, 1001);
+    let mut traffic = Traffic::start(&fleet, 1001);
     traffic.until_whole(&[0, 1, 2], 2).await.unwrap();
     assert_eq!(fleet.owner().await, 0);
     for replica in [1, 1, 2, 0, 0, 1, 2] {

@@ -157,6 +157,14 @@ impl Fleet {
         found.map_or(0, |value| value as u64)
     }
 
+    /// How a replica's calls to the store ended, as its metrics tell.
+    pub async fn store_calls(&self, replica: usize) -> Vec<String> {
+        let page = client::get(self.process(replica).admin(), "/metrics", &[]).await;
+        let page = String::from_utf8(page.body.to_vec()).unwrap();
+        let calls = page.lines().filter_map(|line| line.strip_prefix("ccgate_session_store_requests_total"));
+        calls.map(str::to_owned).collect()
+    }
+
     /// The replicas that run and answer.
     pub fn awake(&self) -> Vec<usize> {
         let awake = |replica: &Replica| replica.process.is_some() && !replica.paused;

@@ -31,6 +31,7 @@ mod refused;
 mod secrets;
 mod state_file;
 mod traffic;
+mod unwritten;
 mod wire;
 #[path = "../e2e/world.rs"]
 mod world;

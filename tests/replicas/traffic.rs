@@ -119,7 +119,7 @@ impl Traffic {
     }
 
     /// Ends all workers; every download of a replica that was there all the time, and how many others there were.
-    pub async fn stop(mut self) -> (Vec<Download>, usize) {
+    pub async fn stop(&mut self) -> (Vec<Download>, usize) {
         self.shared.stop.cancel();
         while let Some(ended) = self.workers.join_next().await {
             ended.unwrap();

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::{Effect, Error, Out, Session, State, store};
 use crate::session::journal::SignOutCause;
 use crate::session::store::Entry;
 
-/// How soon a write that the store did not take is tried again.
+/// How soon what the store did not take is tried again, at the most, and how soon the first time: as long as a new Guid is
+/// not written, whoever takes over from a process that dies finds the one before, which dies with the next.
 pub(super) const WRITE_AGAIN: Duration = Duration::from_secs(1);
+const WRITE_AGAIN_FIRST: Duration = Duration::from_millis(50);
 
 /// What the store is still to be told, one after the other. At most a write and a release for each of the few seeks that
 /// can answer while one call to the store is in flight.
@@ -21,9 +24,20 @@ pub(in crate::session) struct Outbox {
     /// What is in flight, and the generation in which it was sent.
     sent: Option<(Out, u64)>,
     retry_at: Option<Instant>,
+    /// Between the tries, since the store took something.
+    pauses: Option<backon::ExponentialBackoff>,
 }
 
 impl Outbox {
+    /// What was sent was not taken: not again before a while.
+    fn not_taken(&mut self, now: Instant, seed: u64) {
+        let pauses = self.pauses.get_or_insert_with(|| {
+            let builder = ExponentialBuilder::default().with_min_delay(WRITE_AGAIN_FIRST).with_max_delay(WRITE_AGAIN);
+            builder.with_factor(2.0).with_jitter().with_jitter_seed(seed).without_max_times().build()
+        });
+        self.retry_at = Some(now + pauses.next().unwrap_or(WRITE_AGAIN).min(WRITE_AGAIN));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.sent.is_none()
     }
@@ -96,6 +110,10 @@ impl Session {
 
     pub(super) fn stored(&mut self, result: Result<(), store::Error>, now: Instant, effects: &mut Vec<Effect>) {
         let Some((out, generation)) = self.outbox.sent.take() else { return };
+        if !matches!(result, Err(store::Error::Unavailable { .. })) {
+            self.outbox.pauses = None;
+        }
+        let seed = self.jitter.u64(..);
         match (result, out) {
             (Ok(()), Out::Write { fence, entry: entry @ (Entry::Live(_) | Entry::SigningIn) }) => {
                 let Some(claim) = self.claim.as_mut().filter(|claim| claim.fence == fence) else { return };
@@ -116,7 +134,7 @@ impl Session {
                 if matches!(entry, Entry::Live(_))
                     || (matches!(entry, Entry::SigningIn) && matches!(self.state, State::Active(_))) =>
             {
-                self.outbox.retry_at = Some(now + WRITE_AGAIN);
+                self.outbox.not_taken(now, seed);
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
@@ -133,7 +151,7 @@ impl Session {
             }
             // Without the release others would wait for as long as this process lives. At the end of it, its tenure ends.
             (Err(store::Error::Unavailable { .. }), out) if !self.stopping => {
-                self.outbox.retry_at = Some(now + WRITE_AGAIN);
+                self.outbox.not_taken(now, seed);
                 self.outbox.queue.push_front(out);
             }
             _ => {}

@@ -261,10 +261,12 @@ impl Redis {
         loop {
             let wait = match self.beat_now().await {
                 Ok(beaten) => {
-                    if std::mem::take(&mut failing) {
+                    let back = std::mem::take(&mut failing);
+                    if back {
                         tracing::info!("the session store is there again");
                     }
-                    if beaten.forgotten {
+                    // What it did not take meanwhile is written at once.
+                    if back || beaten.forgotten {
                         watcher.reconfirm();
                     }
                     let more = beaten.messages.len() as u64 >= MESSAGES_AT_ONCE;

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Volume, until_generation, until_refused, watching};
+use super::{Volume, change, until_generation, until_refused, watching};
 use crate::authority::Authority;
 use crate::world::{CALL, World, call};
 
@@ -133,6 +133,31 @@ async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
     until_generation(&world, 2).await;
     // The same client, which could resume its TLS session.
     assert!(!can_ask(&world, &of_old).await && can_ask(&world, &of_next).await);
+    assert_eq!(kept.status(&target, &token).await, None, "nor does a connection of before go on");
+    assert!(world.shut_down().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_certificate_does_not_go_on_when_one_is_asked_for() {
+    let (server, clients) = (Authority::new(), Authority::new());
+    let (certificate, key) = server.issue();
+    let files = json!({ "cert_file": "tls.crt", "key_file": "tls.key" });
+    let mut world = watching()
+        .file("tls.crt", &certificate)
+        .file("tls.key", &key)
+        .file("clients.pem", &clients.pem())
+        .config(|c| c["server"]["tls"] = files)
+        .without_gateway()
+        .await;
+    world.run_here().await;
+    world.until_ready().await;
+    let (without, with) = (client(&server, None), client(&server, Some(&clients.issue())));
+    let (target, token) = (call(1001, CALL), world.issuer.agent(1001));
+    let mut kept = Kept::open(world.server(), Arc::clone(&without)).await.expect("a connection");
+    assert_eq!(kept.status(&target, &token).await, Some(200));
+    change(&world, |c| c["server"]["tls"]["client_ca_file"] = "clients.pem".into());
+    until_generation(&world, 2).await;
+    assert!(!can_ask(&world, &without).await && can_ask(&world, &with).await);
     assert_eq!(kept.status(&target, &token).await, None, "nor does a connection of before go on");
     assert!(world.shut_down().await);
 }

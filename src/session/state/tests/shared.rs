@@ -436,3 +436,29 @@ fn a_session_that_lives_is_told_in_place_of_its_sign_in() {
     let told = std::iter::repeat_with(|| shared.wake()).take(3).flatten().find(|name| name.starts_with("write"));
     assert_eq!(told.as_deref(), Some("write live"), "and not that it signs in");
 }
+
+/// Whoever takes over from a process that dies finds the Guid that was written last.
+#[test]
+fn a_guid_that_the_store_did_not_take_is_written_again_soon_and_then_less_and_less_often() {
+    let mut shared = Shared::owner();
+    assert_eq!(shared.wake(), ["keep alive 100.0"]);
+    let answer = Event::KeepAliveAnswered { version: version(0), result: Ok(Some(guid(2))) };
+    assert!(shared.step(answer).contains(&"write live".to_owned()));
+    let pause = |shared: &mut Shared| {
+        let since = shared.now;
+        assert!(!shared.step(Event::Stored(Err(away()))).contains(&"write live".to_owned()), "not at once");
+        shared.beat(false);
+        while !shared.wake().contains(&"write live".to_owned()) {}
+        shared.now - since
+    };
+    let pauses: Vec<_> = std::iter::repeat_with(|| pause(&mut shared)).take(20).collect();
+    assert!(pauses[0] <= Duration::from_millis(100), "{pauses:?}");
+    assert!(pauses[..3].iter().sum::<Duration>() <= Duration::from_millis(700), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= WRITE_AGAIN), "{pauses:?}");
+    assert!(pauses[6..].iter().all(|pause| *pause == WRITE_AGAIN), "{pauses:?}");
+    shared.written();
+    let answer = Event::KeepAliveAnswered { version: version(1), result: Ok(Some(guid(3))) };
+    while !shared.wake().contains(&"keep alive 100.1".to_owned()) {}
+    assert!(shared.step(answer).contains(&"write live".to_owned()));
+    assert!(pause(&mut shared) <= Duration::from_millis(100), "soon again");
+}
