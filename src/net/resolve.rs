@@ -103,8 +103,17 @@ mod tests {
                 Ok(ended.recv().is_ok())
             })
         });
-        let given_up = tokio::time::timeout(Duration::from_millis(200), join_all(all)).await;
-        assert!(given_up.is_err() && begun.load(Ordering::Relaxed) == 2, "{begun:?}");
+        let two_begin = async {
+            while begun.load(Ordering::Relaxed) < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            _ = join_all(all) => unreachable!("none can end"),
+            () = two_begin => {}
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
         let next = tokio::time::timeout(Duration::from_millis(50), bounded(&PLACES, || Ok(()))).await;
         assert!(next.is_err(), "both go on");
         drop(end);

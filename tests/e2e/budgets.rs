@@ -84,7 +84,7 @@ async fn recordings_are_limited_and_parts_and_repeats_of_one_are_one() {
 async fn bytes_count_while_they_run_and_a_running_download_is_let_end() {
     let world = limited(json!({ "bytes_per_day": "64KiB" })).start().await;
     let token = world.issuer.agent(1001);
-    world.fault(Kind::SlowBody { piece: 4_096, every: Duration::from_millis(50) }, Scope::Download, 2);
+    world.fault(Kind::SlowBody { piece: 4_096, every: Duration::from_millis(150) }, Scope::Download, 2);
     let (mut one, two) = (
         world.open(&call(1001, "1621413752-1"), &token, &[]).await,
         world.open(&call(1001, "1621413752-2"), &token, &[]).await,

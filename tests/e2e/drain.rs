@@ -57,7 +57,7 @@ async fn r20_sigterm_serves_through_the_delay_and_lets_downloads_end() {
     let told = Instant::now();
     world.signal("TERM");
     until("not ready", || async { readyz(&world).await.0 == 503 }).await;
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
     assert!(readyz(&world).await.1.contains("[-] start not ready: shutting down"), "{}", readyz(&world).await.1);
     let new = world.get(&call(1001, CALL), &world.issuer.agent(1001)).await;
     assert!(told.elapsed() < DELAY, "this machine is too slow for this test: {:?}", told.elapsed());

@@ -132,7 +132,7 @@ async fn a_gateway_that_is_away_for_3_s_under_200_requests_is_asked_seldom_and_f
     join_all(agents.clone().map(|agent| until_served(&world, agent))).await;
     let healed = back.elapsed();
     println!("{in_vain} connections in vain in 3 s for 200 requests; served {healed:?} after it was back");
-    assert!(healed < Duration::from_secs(3), "{healed:?}");
+    assert!(healed < Duration::from_secs(5), "{healed:?}");
     let counts = world.sim.counts();
     assert_eq!((counts.sign_in_calls, counts.sign_ins, counts.forced), (50, 50, 0));
     assert_eq!(world.sim.broken_rules(), []);

@@ -92,11 +92,11 @@ async fn nobody_signs_in_before_somebody_asks_and_an_idle_agent_is_signed_out() 
     let world = world.config(|config| config["sessions"]["idle_sign_out"] = "300ms".into()).start().await;
     assert_eq!(world.sim.counts().requests, 0);
     // A download that lasts many times longer is no idleness.
-    world.fault(Kind::Rate(128 * 1024), Scope::Download, 1);
+    world.fault(Kind::Rate(64 * 1024), Scope::Download, 1);
     let mut open = world.open(&call(1001, CALL), &world.issuer.agent(1001), &[]).await;
     let (start, mut bytes) = (tokio::time::Instant::now(), 0);
     while start.elapsed() < Duration::from_millis(1500) {
-        bytes += open.piece().await.expect("two seconds' worth").expect("whole").len();
+        bytes += open.piece().await.expect("four seconds' worth").expect("whole").len();
     }
     assert!(bytes < 256 * 1024 && world.sim.counts().sign_outs == 0, "{bytes}");
     assert!(open.read(Duration::ZERO).await.whole);

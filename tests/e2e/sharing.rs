@@ -92,7 +92,7 @@ async fn a_restart_of_the_gateway_under_20_downloads_makes_one_sign_in() {
     world.hold_polls();
     assert_eq!(download(&world, 1001, CALL).await, right(CALL));
     // Twenty are under way when it happens, twenty come right after it.
-    world.fault(Kind::Rate(SIZE / 2), Scope::Download, 20);
+    world.fault(Kind::Rate(SIZE / 4), Scope::Download, 20);
     let running: Vec<String> = (0..20).map(|number| format!("1621413752-{number}")).collect();
     let new: Vec<String> = (20..40).map(|number| format!("1621413752-{number}")).collect();
     let old = join_all(running.iter().map(|call_id| download(&world, 1001, call_id)));

@@ -226,7 +226,7 @@ async fn sessions() {
 fn hasty(world: Builder) -> Builder {
     world.config(|config| {
         config["upstream"]["connect_timeout"] = "3s".into();
-        config["upstream"]["response_timeout"] = "100ms".into();
+        config["upstream"]["response_timeout"] = "1s".into();
     })
 }
 

@@ -213,11 +213,11 @@ async fn r21_a_slow_body_that_moves_survives_every_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r21_a_client_that_pauses_is_no_silence_of_the_upstream() {
     let size = 64 * MIB;
-    let world = of(size, Framing::ContentLength).config(|config| config["upstream"]["idle_timeout"] = "500ms".into());
+    let world = of(size, Framing::ContentLength).config(|config| config["upstream"]["idle_timeout"] = "1500ms".into());
     let world = world.start().await;
     let (mut open, entry) = open(&world).await;
     let first = open.piece().await.unwrap().unwrap().len() as u64;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let rest = read(open).await;
     assert_eq!((rest.whole, first + rest.bytes), (true, size));
     let end = world.end_of(&entry).await;

@@ -41,7 +41,7 @@ fn state_file(world: &World) -> PathBuf {
 /// Waits until all is in the state file: it is written a second after the last time at the soonest, so what has not
 /// changed for longer is whole.
 async fn until_written(world: &World) {
-    const LONGER: Duration = Duration::from_millis(1_500);
+    const LONGER: Duration = Duration::from_secs(3);
     let (mut last, mut since) = (Vec::new(), Instant::now());
     while last.is_empty() || since.elapsed() < LONGER {
         let now = std::fs::read(state_file(world)).unwrap_or_default();

@@ -168,7 +168,7 @@ async fn r14_a_deleted_or_replaced_file_is_noticed_while_idle() {
         let begun = Instant::now();
         world.until("a new segment", |world| segments(world.dir.path()).len() > usize::from(replace)).await;
         // Looked at every 250 ms; the rest is for a busy machine.
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
         world.until("ready", |world| world.ready.is_ready()).await;
         entry.close(finished());
         assert_eq!(work(&world).await, 0);

@@ -157,6 +157,7 @@ async fn answering(answer: Option<Vec<u8>>) -> (String, Arc<AtomicUsize>, JoinSe
 
 /// Tells of ten requests and ends: what was counted.
 async fn told(answer: Option<Vec<u8>>, config: impl Fn(Otlp) -> Otlp) -> (Registry, usize) {
+    let answer_comes = answer.is_some();
     let (endpoint, posts, _task) = answering(answer).await;
     let registry = Registry::new();
     let exporting = Exporting::start(&config(self::config(&endpoint)), "x", &registry, &Clock::system());
@@ -165,7 +166,7 @@ async fn told(answer: Option<Vec<u8>>, config: impl Fn(Otlp) -> Otlp) -> (Regist
     if let Some(tracing) = exporting.tracing() {
         (0..10).for_each(|_| tracing.sink.ended(&request(&trace)));
     }
-    exporting.stop(Duration::from_millis(700)).await;
+    exporting.stop(if answer_comes { Duration::from_secs(10) } else { Duration::from_millis(700) }).await;
     (registry, posts.load(Ordering::Relaxed))
 }
 

@@ -115,7 +115,7 @@ async fn who_waits_for_a_session_is_given_none_of_another_gateway() {
     std::fs::write(world.dir().join("upstream-ca.pem"), [world.sim.ca_pem(), other.ca_pem()].concat()).unwrap();
     world.run_here().await;
     world.until_ready().await;
-    world.fault(Kind::DelayHead(Duration::from_secs(4)), Scope::SignIn, 1);
+    world.fault(Kind::DelayHead(Duration::from_secs(8)), Scope::SignIn, 1);
     let token = world.issuer.agent(1001);
     let (second, others, target) = (world.issuer.agent(1002), call(1002, CALL), call(1001, CALL));
     let (busy, waited, ()) = tokio::join!(

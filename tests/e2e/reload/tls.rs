@@ -119,6 +119,8 @@ async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
         .file("tls.crt", &certificate)
         .file("tls.key", &key)
         .file("clients.pem", &old.pem())
+        // So that it is not closed as idle.
+        .config(|c| c["server"]["header_timeout"] = "60s".into())
         .config(|c| c["server"]["tls"] = files)
         .without_gateway()
         .await;
@@ -146,6 +148,8 @@ async fn who_has_no_certificate_does_not_go_on_when_one_is_asked_for() {
         .file("tls.crt", &certificate)
         .file("tls.key", &key)
         .file("clients.pem", &clients.pem())
+        // So that it is not closed as idle.
+        .config(|c| c["server"]["header_timeout"] = "60s".into())
         .config(|c| c["server"]["tls"] = files)
         .without_gateway()
         .await;
