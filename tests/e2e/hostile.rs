@@ -7,6 +7,7 @@ use crate::client;
 use crate::world::{CALL, World, call, recording};
 
 mod limits;
+mod room;
 mod tls;
 pub mod vectors;
 mod wire;
