@@ -273,6 +273,8 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // If it was asked to go before this turn, it stayed, and may be asked again.
+        self.progress.asked.store(false, Ordering::Relaxed);
         let state = if self.good { Progress::ANSWERED } else { Progress::REFUSED };
         self.progress.state.store(state, Ordering::Relaxed);
     }

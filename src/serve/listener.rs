@@ -21,10 +21,9 @@ use super::crowd::Place;
 use super::ending::Ending;
 use super::in_force::{InForce, Manners, Swap};
 use super::observe::{ResponseBody, tell_refused};
-use super::refusal::{Refused, Transport};
+use super::refusal::{Reason, Transport};
 use super::stall::StallGuard;
 use crate::clock::Clock;
-use crate::route::RequestId;
 use crate::{net, room};
 
 /// Header fields of a request.
@@ -186,16 +185,15 @@ impl Connections {
         }
         // By what is in force now, for as long as the connection lives; each request is by what is in force then.
         let manners = self.current.load().manners();
-        // Below TLS, which keeps up to 64 KiB: what counts as progress is what the system takes.
-        let stream = StallGuard::new(stream, manners.demands);
         let Some(tls) = &manners.tls else {
+            let stream = StallGuard::new(stream, manners.demands);
             return self.http(stream, Peer { address: peer, certificate: None }, &place, &manners).await;
         };
         let handshake = tokio::select! {
             // Nothing has been asked yet, so nothing is lost.
             () = self.door.stop.accepting.cancelled() => return self.tell(Ending::Shutdown, peer, &"draining"),
             () = place.wanted() => return self.tell(Ending::MadeRoom, peer, &"in its TLS handshake"),
-            handshake = self.door.handshakes.accept(tls, stream, manners.header_timeout) => handshake,
+            handshake = shake(&self.door.handshakes, tls, stream, &manners) => handshake,
         };
         match handshake {
             Ok(net::Accepted { stream, certificate }) => {
@@ -225,7 +223,10 @@ impl Connections {
         loop {
             tokio::select! {
                 biased;
-                () = self.door.stop.connections.cancelled() => return self.tell(Ending::Shutdown, address, &"broken off"),
+                () = self.door.stop.connections.cancelled() => {
+                    self.refused(address, place);
+                    return self.tell(Ending::Shutdown, address, &"broken off");
+                }
                 () = self.door.stop.accepting.cancelled(), if !draining => {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
@@ -238,6 +239,7 @@ impl Connections {
                 () = place.wanted() => {
                     // It may have asked for something since it was chosen; then it stays.
                     if place.progress().goes() {
+                        self.refused(address, place);
                         return self.tell(Ending::MadeRoom, address, &"it waited longest");
                     }
                 }
@@ -263,19 +265,18 @@ impl Connections {
     /// Counts and tells how the library ended a connection.
     fn ended(&self, ended: hyper::Result<()>, peer: SocketAddr, place: &Place) {
         let Err(error) = ended else { return self.tell(Ending::Closed, peer, &"in order") };
-        let progress = place.progress();
         // A refusal is one though its client was gone before it could be written.
-        let refused = progress.refused().get().map(|refused| Ending::Refused(refused.reason));
-        let mut ending = refused.unwrap_or_else(|| Ending::of(&error, progress.has_begun()));
-        if let Ending::Refused(reason) = ending {
-            // Not told by the transport: the library's own answer went out behind another one.
-            let refused =
-                progress.refused().get_or_init(|| Refused { reason, request_id: RequestId::random(), bytes: 0 });
-            ending = Ending::Refused(refused.reason);
-            self.door.metrics.head_refused(refused.reason.status());
-            tell_refused(refused, peer);
-        }
+        let refused = self.refused(peer, place);
+        let ending = refused.map_or_else(|| Ending::of(&error, place.progress().has_begun()), Ending::Refused);
         self.tell(ending, peer, &error);
+    }
+
+    /// Counts and tells the refusal of a head, if there was one; once, when its connection ends, whatever ends it.
+    fn refused(&self, peer: SocketAddr, place: &Place) -> Option<Reason> {
+        let refused = place.progress().refused().get()?;
+        self.door.metrics.head_refused(refused.reason.status());
+        tell_refused(refused, peer);
+        Some(refused.reason)
     }
 
     fn tell(&self, ending: Ending, peer: SocketAddr, why: &dyn std::fmt::Display) {
@@ -301,6 +302,16 @@ impl Connections {
     }
 }
 
+/// The handshake. The guard stays below TLS, which keeps up to 64 KiB: what counts as progress is what the system takes.
+async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    handshakes: &net::Handshakes,
+    tls: &Arc<rustls::ServerConfig>,
+    stream: S,
+    manners: &Manners,
+) -> Result<net::Accepted<StallGuard<S>>, net::HandshakeError> {
+    handshakes.accept(tls, StallGuard::new(stream, manners.demands), manners.header_timeout).await
+}
+
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connections").field("door", &self.door).finish_non_exhaustive()
@@ -315,3 +326,6 @@ impl<F: Fn()> Drop for OnDrop<F> {
         (self.0)();
     }
 }
+
+#[cfg(test)]
+mod tests;

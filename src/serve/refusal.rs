@@ -66,8 +66,9 @@ impl Reason {
 /// A connection whose library's refusals are ours.
 ///
 /// While no request is with us, whatever the library writes is such a refusal: that is known from the [`Place`], not
-/// guessed from the bytes. In one case it stays empty: when a bad head follows so closely that the answer before it is
-/// not written yet, the library puts its own behind it.
+/// guessed from the bytes. It never stands behind an answer of ours that is not written yet: the library reads the next
+/// head only when all of that is flushed, or earlier once it has read a body to its end, and the answer to a request with
+/// a body is the last one of its connection.
 pub(super) struct Transport<'p, S> {
     io: S,
     place: &'p Place,
@@ -139,9 +140,10 @@ impl Head {
     }
 }
 
-/// The digits of a status line.
+/// The digits of a status line. The library answers in the version of the last good head: a preflight may be HTTP/1.0.
 fn status(written: &[u8]) -> Option<&[u8]> {
-    written.strip_prefix(b"HTTP/1.1 ")?.get(..3)
+    let (_minor, rest) = written.strip_prefix(b"HTTP/1.")?.split_first()?;
+    rest.strip_prefix(b" ")?.get(..3)
 }
 
 /// The rest of the line that starts with `name`.

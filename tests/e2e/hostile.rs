@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::client;
 use crate::world::{CALL, World, call, recording};
 
+mod heads;
 mod limits;
+mod room;
 mod tls;
 pub mod vectors;
 mod wire;

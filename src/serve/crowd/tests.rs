@@ -103,3 +103,27 @@ async fn an_answer_is_not_cut_before_it_is_written_and_a_refusal_may_be() {
     assert!(!places[1].progress.goes(), "it asked for something before it went");
     assert!(places[1].progress.leaves_unread());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_served_goes_alone_however_many_wait() {
+    for (strangers, gone) in [(0, 1), (1, 1), (2, 2), (9, 3)] {
+        let crowd = crowd(9);
+        let places = waiting(&crowd, 3 * ROOM_SHARE).await;
+        for place in &places[strangers..] {
+            place.served();
+        }
+        assert_eq!((crowd.make_room(), asked(&places)), (gone, (0..gone).collect()), "{strangers}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stayed_for_a_request_may_be_asked_again_once_it_is_refused() {
+    let crowd = crowd(9);
+    let places = waiting(&crowd, 1).await;
+    assert_eq!(crowd.make_room(), 1);
+    let turn = places[0].turn(false);
+    assert_eq!((crowd.make_room(), places[0].progress.goes()), (0, false));
+    // Its client reads nothing, so it does not wait again.
+    drop(turn);
+    assert_eq!((crowd.make_room(), places[0].progress.goes()), (1, true));
+}

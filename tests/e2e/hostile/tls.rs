@@ -7,13 +7,14 @@ use ccgate::net::ClientTls;
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::good;
 use super::limits::ended;
 use super::wire::Wire;
-use crate::world::{Builder, World};
+use crate::world::{Builder, World, until};
 
 /// A world behind TLS, with a certificate of its own that its clients know.
 fn behind_tls() -> Builder {
@@ -27,10 +28,13 @@ fn behind_tls() -> Builder {
 }
 
 async fn shake(world: &World, protocols: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
+    shake_on(TcpStream::connect(world.server()).await?, world, protocols).await
+}
+
+async fn shake_on(stream: TcpStream, world: &World, protocols: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
     let trust = ClientTls { ca_file: Some(world.dir().join("server.crt")), ..ClientTls::default() };
     let mut tls = trust.build().unwrap();
     tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let stream = TcpStream::connect(world.server()).await?;
     TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
 }
 
@@ -88,4 +92,52 @@ async fn handshakes_make_room_too() {
     let _ = good.read_to_end(&mut answer).await;
     assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&answer));
     ended(&world, "made_room", 1.0).await;
+}
+
+/// A client with a small buffer that has asked for a recording of so many bytes and read the beginning of the answer.
+async fn asking(size: u64) -> (World, TlsStream<TcpStream>) {
+    let world = behind_tls().config(|config| config["server"]["client_stall_timeout"] = "1s".into());
+    let world = world.sim(|sim| sim.default_size = size).start().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let stream = socket.connect(world.server()).await.unwrap();
+    let mut stream = shake_on(stream, &world, &[]).await.expect("a handshake");
+    stream.write_all(good(&world, "").as_bytes()).await.unwrap();
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).await.expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    (world, stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_ended_behind_tls_too() {
+    let (world, mut stream) = asking(64 << 20).await;
+    // The kernel's buffers and those of TLS fill up; from then on it counts. The default would be a minute.
+    until("the entry's end", || async { !world.events("aborted").is_empty() }).await;
+    assert_eq!(world.events("aborted")[0]["reason"], "client");
+    ended(&world, "client_stall", 1.0).await;
+    let mut rest = Vec::new();
+    assert!(stream.read_to_end(&mut rest).await.is_err(), "no farewell of TLS: what came is known to be a part");
+    assert!(rest.len() < 64 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_on_taking_is_not_ended_behind_tls_either() {
+    const SIZE: u64 = 16 << 20;
+    const RATE: u64 = 4 << 20;
+    let (world, mut stream) = asking(SIZE).await;
+    let begin = tokio::time::Instant::now();
+    let (mut read, mut buffer) = (0, vec![0; 64 * 1024]);
+    // The kernel keeps 4 MiB at the most and opens the socket again when a third of them is free: some times a second.
+    while read < SIZE {
+        let count = stream.read(&mut buffer).await.expect("whole");
+        assert!(count > 0, "ended after {read} bytes");
+        read += count as u64;
+        tokio::time::sleep_until(begin + Duration::from_millis(read * 1000 / RATE)).await;
+    }
+    until("the entry's end", || async { !world.events("finished").is_empty() }).await;
+    let waited = world.events("finished")[0]["delivery"]["duration_us"].as_u64().unwrap();
+    assert!(waited > 2_000_000, "the gateway waited for it longer than one wait may be: {waited} µs");
+    stream.shutdown().await.unwrap();
+    ended(&world, "closed", 1.0).await;
 }
