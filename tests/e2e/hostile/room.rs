@@ -90,16 +90,19 @@ async fn for_one_newcomer_one_goes_of_those_who_were_served() {
     for _ in 0..MANY {
         inside.push(served(&world).await);
     }
-    // On a busy machine who was asked may need longer than the gateway waits before it asks the next.
+    // On a busy machine who was asked may need longer than the gateway waits before it asks the next, and who left may not
+    // have been seen to leave: then nobody has to go.
     let mut fewest = f64::INFINITY;
     for _ in 0..4 {
-        let before = made_room(&world).await;
-        assert!(newcomer(&world).await);
-        let gone = made_room(&world).await - before;
-        assert!(gone >= 1.0, "the house was full");
-        fewest = fewest.min(gone);
         while world.metric("ccgate_http_connections").await < Some(f64::from(MANY)) {
             inside.push(served(&world).await);
+        }
+        let before = made_room(&world).await;
+        assert!(newcomer(&world).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let gone = made_room(&world).await - before;
+        if gone > 0.0 {
+            fewest = fewest.min(gone);
         }
     }
     assert!((fewest - 1.0).abs() < f64::EPSILON, "{fewest}");
