@@ -149,6 +149,8 @@ pub(super) enum State {
         guid: Arc<Guid>,
         why: SignOutCause,
         wanted: bool,
+        /// It is a ghost, which the gateway has forgotten by then.
+        ghost_until: Option<Instant>,
     },
     /// The agent's own app is being signed in.
     DeskSigningIn {

@@ -173,8 +173,8 @@ impl Session {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
                 let unasked = std::mem::take(&mut self.unasked);
-                if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = !unasked;
+                if let State::Leaving { wanted, ghost_until, .. } = &mut self.state {
+                    (*wanted, *ghost_until) = (!unasked, Some(ghost.until));
                 }
             }
             _ if std::mem::take(&mut self.unasked) && !self.wants_desk_sign_in() => self.rest(),
