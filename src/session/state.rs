@@ -276,7 +276,7 @@ impl Session {
             Event::Learned { version, guid } => self.learned(version, guid, now, &mut effects),
             Event::Stored(result) => self.stored(result, now, &mut effects),
             Event::Changed => self.changed(&mut effects),
-            Event::LostSight => self.lost_sight(&mut effects),
+            Event::LostSight => self.lost_sight(now, &mut effects),
             Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
             Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
@@ -368,15 +368,15 @@ impl Session {
         }
     }
 
-    pub(super) fn refuse(&mut self, error: Error, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Refuse(error));
         self.decides = false;
-        self.rest();
+        self.rest(now);
     }
 
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.state = self.at_rest();
-        self.let_go();
+        self.let_go(now);
     }
 
     pub(super) fn at_rest(&self) -> State {
@@ -394,7 +394,7 @@ impl Session {
             State::Seeking { again_at: Some(at), .. } if *at <= now => self.seek_now(effects),
             State::Cooling { until, .. } if *until + FAILURES_KEPT <= now => {
                 self.backoff = backoff(self.jitter.u64(..));
-                self.rest();
+                self.rest(now);
             }
             _ => {}
         }

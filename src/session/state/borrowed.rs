@@ -87,7 +87,7 @@ impl Session {
             }
         };
         if self.stopping {
-            return self.refuse(Error::ShuttingDown, effects);
+            return self.refuse(Error::ShuttingDown, now, effects);
         }
         let Some(left) = entry else { return self.look_again(rejected, now) };
         match left.entry {
@@ -95,14 +95,14 @@ impl Session {
             Some(Entry::Cooling(_) | Entry::Barred { .. }) if self.wants_desk_sign_in() => self.take(fence, effects),
             Some(Entry::Cooling(cooling)) => {
                 let still = cooling.lasts.saturating_sub(left.age);
-                self.refuse(told(&cooling.trouble, still), effects);
+                self.refuse(told(&cooling.trouble, still), now, effects);
             }
-            Some(Entry::Barred { cause, .. }) => self.refuse(Error::AccountRejected { cause }, effects),
+            Some(Entry::Barred { cause, .. }) => self.refuse(Error::AccountRejected { cause }, now, effects),
             Some(Entry::SigningIn) => self.look_again(rejected, now),
             None => {
                 let why = "the agent's record was sealed with another key, or is damaged";
                 let source = store::Error::Unavailable { why, source: None, retry_after: WRITE_AGAIN };
-                self.refuse(Error::Store { source }, effects);
+                self.refuse(Error::Store { source }, now, effects);
             }
         }
     }
@@ -166,7 +166,7 @@ impl Session {
         let State::Borrowed(borrowed) = &mut self.state else { return };
         let idle = borrowed.idle_since.is_some_and(|since| since + LINGER <= now);
         if idle || borrowed.fresh_until(&self.rules) <= now {
-            return self.rest();
+            return self.rest(now);
         }
         if borrowed.look_at <= now {
             borrowed.look_at = now + self.rules.look_every();
@@ -185,9 +185,9 @@ impl Session {
         }
     }
 
-    pub(super) fn lost_sight(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn lost_sight(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match &mut self.state {
-            State::Borrowed(_) => self.rest(),
+            State::Borrowed(_) => self.rest(now),
             State::Seeking { again_at: Some(_), .. } => self.seek_now(effects),
             State::Active(active) => active.dirty |= active.kind == Kind::Desk,
             _ => {}

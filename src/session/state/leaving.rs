@@ -52,11 +52,11 @@ impl Session {
                 if may_have_worked(&error) && until < now + DOUBT_COOLING {
                     self.answer_due = self.answer_due.max(Some(now + DOUBT_COOLING));
                 }
-                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest(now) }
             }
             _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),
-            _ => self.rest(),
+            _ => self.rest(now),
         }
     }
 
@@ -89,7 +89,7 @@ impl Session {
             self.seek(None, effects);
             self.unasked = true;
         } else {
-            self.rest_untried(now);
+            self.rest(now);
         }
     }
 
@@ -135,9 +135,9 @@ impl Session {
                     // Not released: whoever owns the agent next finds what was written of it, and signs it out.
                     Some(_) => {
                         self.claim = None;
-                        self.rest();
+                        self.state = self.at_rest();
                     }
-                    None => self.rest(),
+                    None => self.rest(now),
                 }
             }
         }
@@ -212,7 +212,7 @@ impl Session {
         effects.push(Effect::DropKeepAlive);
         effects.push(Effect::Record(SessionEvent::HandedOver { guid }));
         self.claim = None;
-        self.rest();
+        self.state = self.at_rest();
         if awaited && !self.stopping {
             self.seek(None, effects);
         }
