@@ -36,6 +36,8 @@ pub(in crate::session) struct Active {
     pub(super) poll_takes: Duration,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
+    /// Nobody uses it here, and whether somebody does elsewhere cannot be asked: not to be kept without the store's word.
+    pub(super) unused: bool,
     /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
     /// session. A fresh one each time would help nobody and cut the downloads that run. That the session has died all
     /// the same, its keep-alive finds out.
@@ -91,6 +93,7 @@ impl Active {
             poll_takes: Duration::ZERO,
             // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
             idle_since: Some(now),
+            unused: false,
             decides: false,
             right_missing_told: false,
             pulse: Pulse::Stopped,
@@ -120,7 +123,7 @@ impl Active {
 
     /// Hands the session out, so it is no longer idle.
     pub(super) fn grant(&mut self, tenure: Tenure) -> Effect {
-        self.idle_since = None;
+        (self.idle_since, self.unused) = (None, false);
         self.awaited = false;
         Effect::Grant(self.granted(tenure))
     }
@@ -168,13 +171,14 @@ impl Active {
     }
 
     /// When to keep the session alive without the store's word, as late and as seldom as it can be kept: another process
-    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; it could not be used any more.
+    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; nobody uses it
+    /// here (whoever does elsewhere has taken it over), or it could not be used any more.
     fn spare_at(&self, rules: &Rules, tenure: Tenure) -> Option<Instant> {
         let (ended, lease) = (tenure.until?, rules.lease?);
         let half = self.alive_at + MAXTIME / 2;
         let due = self.rotates_every.map_or(half, |every| half.min(self.issued_at + every + every / 2));
         let at = due.max(ended + 3 * lease).max(self.spare_after.unwrap_or(due));
-        (self.kind == Kind::Own && at < self.usable_until()).then_some(at)
+        (self.kind == Kind::Own && !self.unused && at < self.usable_until()).then_some(at)
     }
 
     pub(super) fn wake_at(&self, rules: &Rules, tenure: Tenure) -> Instant {
@@ -312,8 +316,8 @@ impl Session {
                 let within = self.rules.idle_sign_out;
                 return self.retire(SignOutCause::Idle, Retire::Idle { within }, effects);
             }
-            // Whether somebody else uses it cannot be asked now.
-            active.idle_since = Some(now);
+            // Whether somebody else uses it cannot be asked now, and who has taken it over keeps it alive.
+            (active.idle_since, active.unused) = (Some(now), true);
         }
         let due = match active.pulse {
             Pulse::Waiting { at } if at <= now && !ours => {
