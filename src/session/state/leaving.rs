@@ -192,9 +192,7 @@ impl Session {
                 return self.hand_over(effects);
             }
             Ok(Retired::Unused) => active.dirty = true,
-            Ok(Retired::InUse { ago }) => {
-                (active.idle_since, active.unused) = (Some(now.checked_sub(ago).unwrap_or(now)), false);
-            }
+            Ok(Retired::InUse { ago }) => active.idle_since = Some(now.checked_sub(ago).unwrap_or(now)),
             Err(_) => active.idle_since = Some(now),
         }
         active.pulse = if active.pulse == Pulse::Stopped { Pulse::Stopped } else { Pulse::Waiting { at: now } };

@@ -179,6 +179,11 @@ impl Session {
         let State::Active(active) = &mut self.state else { return };
         active.written_at = Some(now);
         active.doubtful = false;
+        active.left_alone &= !ours;
+        if let Some(cause) = active.gone.take_if(|_| ours) {
+            // It is ours still, so it was our own that is gone.
+            return self.lose_unasked(cause, now, effects);
+        }
         if active.awaited && (ours || now < active.usable_until()) {
             self.grant(effects);
         }

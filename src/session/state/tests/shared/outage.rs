@@ -70,3 +70,85 @@ fn an_idle_session_is_kept_on_where_the_store_comes_back_in_time() {
     shared.written();
     assert_eq!(shared.wake(), ["keep alive 100.0"], "and is asked about when it has been idle again");
 }
+
+/// An owner whose tenure has ended and that makes a sparing keep-alive.
+fn sparing(mut shared: Shared) -> (Shared, Version) {
+    let mut events = vec![Event::Tick];
+    loop {
+        let effects = events.pop().map(|event| shared.effects(event)).unwrap_or_default();
+        for effect in effects {
+            match effect {
+                Effect::KeepAlive { version, .. } if shared.now > shared.tenure.until.expect("a time") => {
+                    return (shared, version);
+                }
+                Effect::KeepAlive { version, .. } => {
+                    shared.now += Duration::from_secs(1);
+                    events.push(Event::KeepAliveAnswered { version, result: Ok(None) });
+                }
+                Effect::Store(_) => events.push(Event::Stored(Err(away()))),
+                _ => {}
+            }
+        }
+        if events.is_empty() {
+            shared.now = shared.session.wake_at().expect("a time").max(shared.now);
+            events.push(Event::Tick);
+        }
+    }
+}
+
+fn superseded() -> Event {
+    Event::Stored(Err(store::Error::Superseded))
+}
+
+/// Were the agent just forgotten here, its record would stand in the store as ours for as long as this process lives.
+#[test]
+fn a_session_that_is_gone_by_then_is_let_go_when_the_store_says_that_it_was_ours() {
+    for (code, lost, next) in [("100-006", "Forgotten", "release"), ("000-003", "Refused", "seek")] {
+        let gone = || {
+            let (mut shared, version) = sparing(Shared::owner());
+            let answer = Event::KeepAliveAnswered { version, result: Err(refused(code)) };
+            assert_eq!(shared.step(answer), ["write live"]);
+            assert_eq!(shared.want(), [""; 0], "the store is being asked");
+            assert_eq!(shared.step(Event::Stored(Err(away()))), ["refuse store_unavailable"], "never used again");
+            shared.beat(true);
+            assert_eq!(shared.step(Event::Reconfirm), ["write live"]);
+            shared
+        };
+        assert_eq!(gone().written(), [format!("record Lost {{ cause: {lost} }}"), next.to_owned()]);
+        assert_eq!(gone().step(superseded()), ["drop keep-alive", "record HandedOver"], "it was another's");
+    }
+}
+
+#[test]
+fn a_new_guid_that_does_not_come_ends_no_session_that_is_ours_still() {
+    let missed = || {
+        let mut shared = Shared::owner();
+        shared.step(Event::Released);
+        for rotation in 0..2 {
+            shared.after(Duration::from_mins(1)).beat(false);
+            let answer = Event::KeepAliveAnswered { version: version(rotation), result: Ok(Some(guid(10 + rotation))) };
+            shared.step(answer);
+            shared.written();
+        }
+        let (mut shared, version) = sparing(shared);
+        shared.step(Event::KeepAliveAnswered { version, result: Ok(None) });
+        // That one was not due to bring one.
+        shared.step(Event::Stored(Err(away())));
+        let (mut shared, version) = sparing(shared);
+        shared.step(Event::KeepAliveAnswered { version, result: Ok(None) });
+        shared.step(Event::Stored(Err(away())));
+        let (beats, lost) = pass(&mut shared, Duration::from_secs(25));
+        assert_eq!((beats.len(), lost), (0, false), "who may follow its Guids is left alone");
+        assert_eq!(shared.want(), ["write live"]);
+        shared
+    };
+    let mut shared = missed();
+    assert_eq!(shared.step(superseded()), ["drop keep-alive", "record HandedOver", "seek"], "somebody does");
+    let mut shared = missed();
+    assert_eq!(shared.step(Event::Stored(Err(away()))), ["refuse store_unavailable"]);
+    shared.beat(true);
+    assert_eq!(shared.step(Event::Reconfirm), ["write live"]);
+    shared.written();
+    assert_eq!(shared.want(), ["grant 100.2"]);
+    assert_eq!(shared.wake(), ["keep alive 100.2"], "nobody does");
+}
