@@ -103,8 +103,10 @@ pub(super) struct Session {
     seeking: Option<u64>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
-    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
+    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows, or who waited has gone.
     unasked: bool,
+    /// Another's session that looks forgotten: its fence, and since when it does.
+    overdue: Option<(u64, Instant)>,
     outbox: Outbox,
     /// Somebody waits for a session to download with.
     wanted: bool,
@@ -189,6 +191,7 @@ impl Session {
             seeking: None,
             seek_again: false,
             unasked: false,
+            overdue: None,
             outbox: Outbox::default(),
             wanted: false,
             desk: Wishes::default(),
@@ -279,6 +282,7 @@ impl Session {
             Event::LostSight => self.lost_sight(now, &mut effects),
             Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
+            Event::Unwanted => self.unwanted(),
             Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
@@ -397,6 +401,13 @@ impl Session {
                 self.rest(now);
             }
             _ => {}
+        }
+    }
+
+    /// A last seek is under way or due: whether the agent is ours must be known.
+    pub(super) fn unwanted(&mut self) {
+        if matches!(self.state, State::Seeking { .. }) && !self.wants_desk() {
+            (self.unasked, self.wanted) = (true, false);
         }
     }
 

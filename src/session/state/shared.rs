@@ -261,6 +261,12 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let ours = self.holds(now);
+        if matches!(self.state, State::Absent | State::Barred) && self.claim.is_none() && !self.stopping {
+            // Nothing of it is known here, and where the store says that it is ours others wait for it: it is let go.
+            self.seek(None, effects);
+            self.unasked = true;
+            return;
+        }
         let State::Active(active) = &mut self.state else { return };
         if version != active.version || active.is_decided(cause) || !ours {
             // It has not seen what was written since, or was not written yet.

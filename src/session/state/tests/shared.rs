@@ -5,6 +5,7 @@ use super::*;
 use crate::session::store::{Live, Trouble};
 
 mod outage;
+mod stranded;
 mod told_on;
 
 const LEASE: Duration = Duration::from_secs(10);

@@ -141,6 +141,11 @@ impl World {
             Inner::Tick { at } => {
                 if self.replicas[slot].tick_at == Some(at) {
                     self.replicas[slot].tick_at = None;
+                    let session = self.replicas[slot].session.as_ref();
+                    let seeks = session.is_some_and(|session| matches!(session.state(), State::Seeking { .. }));
+                    if seeks && self.replicas[slot].waiters.is_empty() {
+                        self.step(slot, Event::Unwanted);
+                    }
                     self.step(slot, Event::Tick);
                 }
             }
@@ -301,10 +306,10 @@ impl World {
 
     pub(super) fn step(&mut self, slot: usize, event: Event) {
         let now = self.instant(self.now);
-        let is_want = matches!(event, Event::Want { .. });
+        let begins = matches!(event, Event::Want { .. } | Event::BorrowerRefused { .. });
         let seed = self.rng.u64(..);
         let replica = &mut self.replicas[slot];
-        if replica.session.is_none() && !is_want {
+        if replica.session.is_none() && (!begins || replica.stopping) {
             return;
         }
         let rules = self.plan.rules.clone();
