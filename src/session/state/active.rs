@@ -36,9 +36,10 @@ pub(in crate::session) struct Active {
     pub(super) poll_takes: Duration,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
-    /// Not to be kept without the store's word: nobody uses it here, and whether somebody does elsewhere cannot be asked, or
-    /// it seems to be another process's.
-    pub(super) left_alone: bool,
+    /// Nobody uses it here, and whether somebody does elsewhere cannot be asked: not to be kept without the store's word.
+    pub(super) unused: bool,
+    /// It seems to be another process's, or gone: not to be kept without the store's word either.
+    pub(super) suspected: bool,
     /// The gateway said that it is gone, when it may have been another process's already.
     pub(super) gone: Option<LossCause>,
     /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
@@ -96,7 +97,8 @@ impl Active {
             poll_takes: Duration::ZERO,
             // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
             idle_since: Some(now),
-            left_alone: false,
+            unused: false,
+            suspected: false,
             gone: None,
             decides: false,
             right_missing_told: false,
@@ -127,7 +129,7 @@ impl Active {
 
     /// Hands the session out, so it is no longer idle.
     pub(super) fn grant(&mut self, tenure: Tenure) -> Effect {
-        (self.idle_since, self.left_alone) = (None, false);
+        (self.idle_since, self.unused) = (None, false);
         self.awaited = false;
         Effect::Grant(self.granted(tenure))
     }
@@ -175,14 +177,14 @@ impl Active {
     }
 
     /// When to keep the session alive without the store's word, as late and as seldom as it can be kept: another process
-    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; it is left
-    /// alone, or could not be used any more.
+    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; nobody uses
+    /// it, it may be another's by now, or could not be used any more.
     fn spare_at(&self, rules: &Rules, tenure: Tenure) -> Option<Instant> {
         let (ended, lease) = (tenure.until?, rules.lease?);
         let half = self.alive_at + MAXTIME / 2;
         let due = self.rotates_every.map_or(half, |every| half.min(self.issued_at + every + every / 2));
         let at = due.max(ended + 3 * lease).max(self.spare_after.unwrap_or(due));
-        (self.kind == Kind::Own && !self.left_alone && at < self.usable_until()).then_some(at)
+        (self.kind == Kind::Own && !self.unused && !self.suspected && at < self.usable_until()).then_some(at)
     }
 
     pub(super) fn wake_at(&self, rules: &Rules, tenure: Tenure) -> Instant {
@@ -219,7 +221,7 @@ impl Active {
     /// there as ours, and others would go by that.
     fn suspect(&mut self, gone: Option<LossCause>) {
         self.gone = self.gone.or(gone);
-        (self.doubtful, self.left_alone, self.dirty) = (true, true, true);
+        (self.doubtful, self.suspected, self.dirty) = (true, true, true);
     }
 
     /// The answer said that the session lives.
@@ -328,7 +330,7 @@ impl Session {
                 return self.retire(SignOutCause::Idle, Retire::Idle { within }, effects);
             }
             // Whether somebody else uses it cannot be asked now, and who has taken it over keeps it alive.
-            (active.idle_since, active.left_alone) = (Some(now), true);
+            (active.idle_since, active.unused) = (Some(now), true);
         }
         let due = match active.pulse {
             Pulse::Waiting { at } if at <= now && !ours => {

@@ -179,8 +179,10 @@ impl Session {
         let State::Active(active) = &mut self.state else { return };
         active.written_at = Some(now);
         active.doubtful = false;
-        active.left_alone &= !ours;
-        if let Some(cause) = active.gone.take_if(|_| ours) {
+        if ours {
+            (active.unused, active.suspected) = (false, false);
+        }
+        if let Some(cause) = active.gone.take() {
             // It is ours still, so it was our own that is gone.
             return self.lose_unasked(cause, now, effects);
         }

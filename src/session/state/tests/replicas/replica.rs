@@ -141,11 +141,7 @@ impl World {
             Inner::Tick { at } => {
                 if self.replicas[slot].tick_at == Some(at) {
                     self.replicas[slot].tick_at = None;
-                    let session = self.replicas[slot].session.as_ref();
-                    let seeks = session.is_some_and(|session| matches!(session.state(), State::Seeking { .. }));
-                    if seeks && self.replicas[slot].waiters.is_empty() {
-                        self.step(slot, Event::Unwanted);
-                    }
+                    self.look_for_waiters(slot);
                     self.step(slot, Event::Tick);
                 }
             }
@@ -175,6 +171,18 @@ impl World {
             Inner::Sends { client } => self.sends(slot, client),
             Inner::Served { client, result } => self.served(slot, client, result),
             Inner::Ends { client } => self.ends(slot, client),
+        }
+    }
+
+    fn look_for_waiters(&mut self, slot: usize) {
+        let now = self.instant(self.now);
+        let replica = &mut self.replicas[slot];
+        if let Some(session) = &mut replica.session
+            && matches!(session.state(), State::Seeking { .. })
+            && replica.waiters.is_empty()
+        {
+            let effects = session.step(Event::Unwanted, now, replica.tenure);
+            effects.into_iter().for_each(|effect| self.perform(slot, effect));
         }
     }
 

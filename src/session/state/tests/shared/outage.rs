@@ -109,6 +109,12 @@ fn a_session_that_is_gone_by_then_is_let_go_when_the_store_says_that_it_was_ours
             let answer = Event::KeepAliveAnswered { version, result: Err(refused(code)) };
             assert_eq!(shared.step(answer), ["write live"]);
             assert_eq!(shared.want(), [""; 0], "the store is being asked");
+            shared
+        };
+        let mut shared = gone();
+        assert_eq!(shared.written(), [format!("record Lost {{ cause: {lost} }}"), "seek".to_owned()], "not handed out");
+        let gone = || {
+            let mut shared = gone();
             assert_eq!(shared.step(Event::Stored(Err(away()))), ["refuse store_unavailable"], "never used again");
             shared.beat(true);
             assert_eq!(shared.step(Event::Reconfirm), ["write live"]);
@@ -144,6 +150,9 @@ fn a_new_guid_that_does_not_come_ends_no_session_that_is_ours_still() {
     };
     let mut shared = missed();
     assert_eq!(shared.step(superseded()), ["drop keep-alive", "record HandedOver", "seek"], "somebody does");
+    let mut shared = missed();
+    assert_eq!(shared.written(), ["grant 100.2"], "nobody had until then");
+    assert_eq!(pass(&mut shared, Duration::from_secs(1)), (Vec::new(), false), "but the tenure has ended");
     let mut shared = missed();
     assert_eq!(shared.step(Event::Stored(Err(away()))), ["refuse store_unavailable"]);
     shared.beat(true);

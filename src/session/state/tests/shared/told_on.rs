@@ -23,6 +23,7 @@ fn told(shared: &mut Shared, mut effects: Vec<Effect>) -> Vec<Entry> {
 
 const DOUBT: Duration = Duration::from_secs(100);
 
+#[allow(clippy::unnecessary_wraps, reason = "as the store hands it out")]
 fn left(entry: Option<Entry>) -> Option<Left> {
     Some(Left { entry, age: Duration::ZERO })
 }
