@@ -182,7 +182,9 @@ impl World {
             && replica.waiters.is_empty()
         {
             let effects = session.step(Event::Unwanted, now, replica.tenure);
-            effects.into_iter().for_each(|effect| self.perform(slot, effect));
+            for effect in effects {
+                self.perform(slot, effect);
+            }
         }
     }
 
