@@ -131,12 +131,25 @@ impl Actor {
                     }
                     Event::Released
                 }
-                () = sleep_until(self.session.wake_at()) => Event::Tick,
+                () = sleep_until(self.session.wake_at()) => {
+                    self.look_for_waiters();
+                    Event::Tick
+                }
             };
             self.take(event);
             // Nobody can send between the look at the queue and the leaving: both happen under one lock.
             if self.session.is_done() && self.sessions.leave(self.agent, &self.commands) {
                 return;
+            }
+        }
+    }
+
+    /// What is sought again and again is so for those who wait.
+    fn look_for_waiters(&mut self) {
+        if matches!(self.session.state(), State::Seeking { .. }) {
+            self.waiters.retain(|waiter| !waiter.is_closed());
+            if self.waiters.is_empty() {
+                self.take(Event::Unwanted);
             }
         }
     }

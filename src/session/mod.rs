@@ -203,7 +203,10 @@ impl Watcher for Watch {
     }
 
     fn rejected(&self, agent: AgentId, version: Version, cause: LossCause) {
-        self.to(agent, Command::BorrowerRefused { version, cause });
+        let Some(shared) = self.0.upgrade() else { return };
+        // Where no actor stands one is started: what nobody here knows of any more is to be let go. Of a queue that is full
+        // the borrower tells once more.
+        let _ = Sessions(shared).enqueue(agent, Command::BorrowerRefused { version, cause });
     }
 }
 

@@ -103,8 +103,10 @@ pub(super) struct Session {
     seeking: Option<u64>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
-    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows.
+    /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows, or who waited has gone.
     unasked: bool,
+    /// Another's session that looks forgotten: its fence, and since when it does.
+    overdue: Option<(u64, Instant)>,
     outbox: Outbox,
     /// Somebody waits for a session to download with.
     wanted: bool,
@@ -149,6 +151,8 @@ pub(super) enum State {
         guid: Arc<Guid>,
         why: SignOutCause,
         wanted: bool,
+        /// It is a ghost, which the gateway has forgotten by then.
+        ghost_until: Option<Instant>,
     },
     /// The agent's own app is being signed in.
     DeskSigningIn {
@@ -187,6 +191,7 @@ impl Session {
             seeking: None,
             seek_again: false,
             unasked: false,
+            overdue: None,
             outbox: Outbox::default(),
             wanted: false,
             desk: Wishes::default(),
@@ -274,9 +279,10 @@ impl Session {
             Event::Learned { version, guid } => self.learned(version, guid, now, &mut effects),
             Event::Stored(result) => self.stored(result, now, &mut effects),
             Event::Changed => self.changed(&mut effects),
-            Event::LostSight => self.lost_sight(&mut effects),
+            Event::LostSight => self.lost_sight(now, &mut effects),
             Event::Reconfirm => self.reconfirm(),
             Event::BorrowerRefused { version, cause } => self.borrower_refused(version, cause, now, &mut effects),
+            Event::Unwanted => self.unwanted(),
             Event::SignOutAsked => self.sign_out_asked(now, &mut effects),
             Event::Released => self.released(now),
             Event::Tick => self.tick(now, &mut effects),
@@ -366,15 +372,15 @@ impl Session {
         }
     }
 
-    pub(super) fn refuse(&mut self, error: Error, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Refuse(error));
         self.decides = false;
-        self.rest();
+        self.rest(now);
     }
 
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.state = self.at_rest();
-        self.let_go();
+        self.let_go(now);
     }
 
     pub(super) fn at_rest(&self) -> State {
@@ -392,9 +398,16 @@ impl Session {
             State::Seeking { again_at: Some(at), .. } if *at <= now => self.seek_now(effects),
             State::Cooling { until, .. } if *until + FAILURES_KEPT <= now => {
                 self.backoff = backoff(self.jitter.u64(..));
-                self.rest();
+                self.rest(now);
             }
             _ => {}
+        }
+    }
+
+    /// A last seek is under way or due: whether the agent is ours must be known.
+    pub(super) fn unwanted(&mut self) {
+        if matches!(self.state, State::Seeking { .. }) && !self.wants_desk() {
+            (self.unasked, self.wanted) = (true, false);
         }
     }
 

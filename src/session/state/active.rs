@@ -36,6 +36,12 @@ pub(in crate::session) struct Active {
     pub(super) poll_takes: Duration,
     /// Since when nobody uses it; `None`: somebody does.
     pub(super) idle_since: Option<Instant>,
+    /// Nobody uses it here, and whether somebody does elsewhere cannot be asked: not to be kept without the store's word.
+    pub(super) unused: bool,
+    /// It seems to be another process's, or gone: not to be kept without the store's word either.
+    pub(super) suspected: bool,
+    /// The gateway said that it is gone, when it may have been another process's already.
+    pub(super) gone: Option<LossCause>,
     /// The fresh session after a `000-003`: for as long as it lives another one is about the right, not about the
     /// session. A fresh one each time would help nobody and cut the downloads that run. That the session has died all
     /// the same, its keep-alive finds out.
@@ -91,6 +97,9 @@ impl Active {
             poll_takes: Duration::ZERO,
             // Whoever wanted it may have gone meanwhile; a grant that is taken stops this clock.
             idle_since: Some(now),
+            unused: false,
+            suspected: false,
+            gone: None,
             decides: false,
             right_missing_told: false,
             pulse: Pulse::Stopped,
@@ -120,7 +129,7 @@ impl Active {
 
     /// Hands the session out, so it is no longer idle.
     pub(super) fn grant(&mut self, tenure: Tenure) -> Effect {
-        self.idle_since = None;
+        (self.idle_since, self.unused) = (None, false);
         self.awaited = false;
         Effect::Grant(self.granted(tenure))
     }
@@ -168,13 +177,14 @@ impl Active {
     }
 
     /// When to keep the session alive without the store's word, as late and as seldom as it can be kept: another process
-    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; it could not be used any more.
+    /// may be at it, and the gateway forbids two keep-alives at once. `None`: never; nobody uses
+    /// it, it may be another's by now, or could not be used any more.
     fn spare_at(&self, rules: &Rules, tenure: Tenure) -> Option<Instant> {
         let (ended, lease) = (tenure.until?, rules.lease?);
         let half = self.alive_at + MAXTIME / 2;
         let due = self.rotates_every.map_or(half, |every| half.min(self.issued_at + every + every / 2));
         let at = due.max(ended + 3 * lease).max(self.spare_after.unwrap_or(due));
-        (self.kind == Kind::Own && at < self.usable_until()).then_some(at)
+        (self.kind == Kind::Own && !self.unused && !self.suspected && at < self.usable_until()).then_some(at)
     }
 
     pub(super) fn wake_at(&self, rules: &Rules, tenure: Tenure) -> Instant {
@@ -205,6 +215,13 @@ impl Active {
         self.version.rotation += 1;
         self.dirty = true;
         Some(SessionEvent::Rotated { count: self.version.rotation, guid: tag })
+    }
+
+    /// It seems to be another process's, or gone. The store is to say which: were it just forgotten here, it would stand
+    /// there as ours, and others would go by that.
+    fn suspect(&mut self, gone: Option<LossCause>) {
+        self.gone = self.gone.or(gone);
+        (self.doubtful, self.suspected, self.dirty) = (true, true, true);
     }
 
     /// The answer said that the session lives.
@@ -259,8 +276,8 @@ impl Session {
                 // Without the store's word a new Guid may be older than what another owner has by now.
                 active.doubtful |= !ours && !sparing && rotated.is_some();
                 if sparing && !ours && due && rotated.is_none() {
-                    // Somebody else takes the new Guids: the session has another owner.
-                    return self.hand_over(effects);
+                    // Somebody else takes the new Guids, or one did not arrive.
+                    active.suspect(None);
                 }
                 effects.extend(rotated.map(Effect::Record));
                 return;
@@ -272,8 +289,8 @@ impl Session {
             _ => None,
         };
         match cause {
-            // What another owner's session says is not about ours.
-            Some(_) if !ours => self.hand_over(effects),
+            // Of another owner's session it says nothing about ours.
+            Some(cause) if !ours => active.suspect(Some(cause).filter(|_| version == active.version)),
             Some(cause) if version == active.version => self.lose_unasked(cause, now, effects),
             // Another answer brought a newer Guid meanwhile: the next keep-alive goes with that.
             Some(_) => {}
@@ -312,8 +329,8 @@ impl Session {
                 let within = self.rules.idle_sign_out;
                 return self.retire(SignOutCause::Idle, Retire::Idle { within }, effects);
             }
-            // Whether somebody else uses it cannot be asked now.
-            active.idle_since = Some(now);
+            // Whether somebody else uses it cannot be asked now, and who has taken it over keeps it alive.
+            (active.idle_since, active.unused) = (Some(now), true);
         }
         let due = match active.pulse {
             Pulse::Waiting { at } if at <= now && !ours => {

@@ -13,6 +13,8 @@ use crate::session::store::{Entry, Kind, Left, Live};
 
 /// How soon an agent is sought again whose owner is about to sign it in or out, if nothing is heard of it before.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long an owner may take to write a session anew that looks forgotten.
+const OVERDUE_FOR: Duration = Duration::from_secs(3);
 /// How often a session that is used here is looked for at the store.
 const LOOK_EVERY: Duration = Duration::from_millis(900);
 /// How long a session that nobody uses here is still followed.
@@ -87,24 +89,60 @@ impl Session {
             }
         };
         if self.stopping {
-            return self.refuse(Error::ShuttingDown, effects);
+            return self.refuse(Error::ShuttingDown, now, effects);
         }
-        let Some(left) = entry else { return self.look_again(rejected, now) };
+        let Some(left) = entry else { return self.wait_for_owner(rejected, now, effects) };
         match left.entry {
+            Some(Entry::Live(live)) if live.kind == Kind::Own && live.alive_ago + left.age >= MAXTIME => {
+                let version = Version { fence, rotation: live.rotation };
+                self.overdue(version, (rejected, before.is_some()), now, effects);
+            }
             Some(Entry::Live(live)) => self.borrow((fence, live), (rejected, before), now, effects),
             Some(Entry::Cooling(_) | Entry::Barred { .. }) if self.wants_desk_sign_in() => self.take(fence, effects),
             Some(Entry::Cooling(cooling)) => {
                 let still = cooling.lasts.saturating_sub(left.age);
-                self.refuse(told(&cooling.trouble, still), effects);
+                self.refuse(told(&cooling.trouble, still), now, effects);
             }
-            Some(Entry::Barred { cause, .. }) => self.refuse(Error::AccountRejected { cause }, effects),
-            Some(Entry::SigningIn) => self.look_again(rejected, now),
+            Some(Entry::Barred { cause, .. }) => self.refuse(Error::AccountRejected { cause }, now, effects),
+            Some(Entry::SigningIn) => self.wait_for_owner(rejected, now, effects),
             None => {
                 let why = "the agent's record was sealed with another key, or is damaged";
                 let source = store::Error::Unavailable { why, source: None, retry_after: WRITE_AGAIN };
-                self.refuse(Error::Store { source }, effects);
+                self.refuse(Error::Store { source }, now, effects);
             }
         }
+    }
+
+    /// The gateway has forgotten a session of which its owner had no answer for so long, unless the owner has only not
+    /// come to write it since the store is back. Whoever does not write it soon is told that it is gone.
+    fn overdue(
+        &mut self,
+        version: Version,
+        (rejected, idle): (Option<Rejected>, bool),
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if idle {
+            return self.rest(now);
+        }
+        let since = match self.overdue {
+            Some((fence, since)) if fence == version.fence && now < since + LINGER => since,
+            _ => now,
+        };
+        self.overdue = Some((version.fence, since));
+        if since + OVERDUE_FOR <= now {
+            self.overdue = None;
+            self.outbox.queue.push_back(Out::Tell { version, cause: LossCause::Forgotten });
+        }
+        self.wait_for_owner(rejected, now, effects);
+    }
+
+    /// The owner is about to do something. Whoever has gone meanwhile is not sought for.
+    fn wait_for_owner(&mut self, rejected: Option<Rejected>, now: Instant, effects: &mut Vec<Effect>) {
+        if self.unasked && !self.wants_desk() {
+            return self.refuse(Error::Timeout, now, effects);
+        }
+        self.look_again(rejected, now);
     }
 
     pub(super) fn look_again(&mut self, rejected: Option<Rejected>, now: Instant) {
@@ -135,7 +173,7 @@ impl Session {
         match refused {
             Some(refused) if !(borrowed.decides && refused.cause == LossCause::Refused) => {
                 self.outbox.queue.push_back(Out::Tell { version, cause: refused.cause });
-                self.look_again(Some(refused), now);
+                self.wait_for_owner(Some(refused), now, effects);
             }
             refused => {
                 if refused.is_some() {
@@ -166,7 +204,7 @@ impl Session {
         let State::Borrowed(borrowed) = &mut self.state else { return };
         let idle = borrowed.idle_since.is_some_and(|since| since + LINGER <= now);
         if idle || borrowed.fresh_until(&self.rules) <= now {
-            return self.rest();
+            return self.rest(now);
         }
         if borrowed.look_at <= now {
             borrowed.look_at = now + self.rules.look_every();
@@ -185,9 +223,9 @@ impl Session {
         }
     }
 
-    pub(super) fn lost_sight(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn lost_sight(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match &mut self.state {
-            State::Borrowed(_) => self.rest(),
+            State::Borrowed(_) => self.rest(now),
             State::Seeking { again_at: Some(_), .. } => self.seek_now(effects),
             State::Active(active) => active.dirty |= active.kind == Kind::Desk,
             _ => {}

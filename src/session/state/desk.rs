@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Active, Effect, Error, Granted, Session, State, Version, Why, upstream};
 use crate::cc::{Guid, Meaning, SignInForm};
 use crate::session::journal::{LossCause, SessionEvent};
-use crate::session::store::{Cooling, Entry, Kind, Trouble};
+use crate::session::store::{Entry, Kind};
 use crate::upstream::DeskAnswer;
 
 mod sign_in;
@@ -356,21 +356,10 @@ impl Session {
     pub(super) fn nothing_for_desk(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let cooling = self.desk.cooling.take();
         self.no_desk(effects);
-        self.rest_untried(now);
+        self.rest(now);
         if let Some((until, why)) = cooling {
             self.state = State::Cooling { until, why };
         }
-    }
-
-    /// Ends the ownership without a try of ours: a bar and a doubt are told on.
-    pub(super) fn rest_untried(&mut self, now: Instant) {
-        let (lasts, doubt_lasts) = (self.in_doubt_for(now).unwrap_or_default(), self.doubt_lasts(now));
-        if let Some((cause, fingerprint)) = self.bar.clone() {
-            self.tell(Entry::Barred { cause, fingerprint });
-        } else if !doubt_lasts.is_zero() {
-            self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts, doubt_lasts }));
-        }
-        self.rest();
     }
 
     fn own_turn(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -379,7 +368,7 @@ impl Session {
         } else if self.wanted && !self.stopping {
             self.seek(None, effects);
         } else {
-            self.rest_untried(now);
+            self.rest(now);
         }
     }
 

@@ -49,6 +49,8 @@ pub(in crate::session) enum Event {
     Reconfirm,
     /// A borrower was refused with the Guid of `version`.
     BorrowerRefused { version: Version, cause: LossCause },
+    /// All who waited for a session have gone.
+    Unwanted,
     /// The operator wants the session signed out.
     SignOutAsked,
     /// The last who used the session is gone.

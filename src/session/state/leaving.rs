@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::active::Pulse;
 use super::desk::Leave;
-use super::failure::{Why, meaning};
-use super::{Effect, Error, Ghost, MAXTIME, SILENT_DOUBT, Session, State, upstream};
+use super::failure::{Why, may_have_worked, meaning};
+use super::{DOUBT_COOLING, Effect, Error, Ghost, MAXTIME, SILENT_DOUBT, Session, State, upstream};
 use crate::cc::{Guid, Meaning};
 use crate::session::journal::{LossCause, SessionEvent, SignOutCause};
 use crate::session::store::{self, Entry, Kind, Retire, Retired};
@@ -17,7 +17,7 @@ impl Session {
         // So that whoever takes over while it is unanswered does not sign in meanwhile.
         self.tell(Entry::SigningIn);
         effects.push(Effect::SignOut { guid: Arc::clone(&guid) });
-        self.state = State::Leaving { guid, why, wanted: false };
+        self.state = State::Leaving { guid, why, wanted: false, ghost_until: None };
     }
 
     pub(super) fn sign_out_answered(
@@ -29,9 +29,9 @@ impl Session {
         if matches!(self.state, State::DeskLeaving { why: Leave::ForSignIn, .. }) {
             return self.gave_way(answer, now, effects);
         }
-        let State::Leaving { guid, why, wanted } = &self.state else { return };
+        let State::Leaving { guid, why, wanted, ghost_until } = &self.state else { return };
         let wanted = (*wanted || self.wants_desk_sign_in()) && !self.stopping;
-        let (guid, why) = (Arc::clone(guid), *why);
+        let (guid, why, ghost_until) = (Arc::clone(guid), *why, *ghost_until);
         let tag = self.rules.tag_key.tag(&guid);
         let gone = match &answer {
             Ok(()) => true,
@@ -44,12 +44,19 @@ impl Session {
         match answer {
             // Refused is answered too: the sign-in will be told what is the matter.
             Err(error) if error.retcode().is_none() => {
-                self.ghost = Some(Ghost { guid, until: now + MAXTIME });
-                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest() }
+                // A ghost is forgotten no later for having been signed out in vain: else it would bar the agent for as long
+                // as its node is gone and somebody asks.
+                let until = ghost_until.unwrap_or(now + MAXTIME);
+                self.ghost = Some(Ghost { guid, until });
+                // The gateway may still be at it, and nobody signs it out once more before the sign-in.
+                if may_have_worked(&error) && until < now + DOUBT_COOLING {
+                    self.answer_due = self.answer_due.max(Some(now + DOUBT_COOLING));
+                }
+                if wanted { self.cool(Why::Upstream(error), now, effects) } else { self.rest(now) }
             }
             _ if wanted && self.claim.is_some() => self.go_on(now, effects),
             _ if wanted => self.seek(None, effects),
-            _ => self.rest(),
+            _ => self.rest(now),
         }
     }
 
@@ -82,7 +89,7 @@ impl Session {
             self.seek(None, effects);
             self.unasked = true;
         } else {
-            self.rest_untried(now);
+            self.rest(now);
         }
     }
 
@@ -128,9 +135,9 @@ impl Session {
                     // Not released: whoever owns the agent next finds what was written of it, and signs it out.
                     Some(_) => {
                         self.claim = None;
-                        self.rest();
+                        self.state = self.at_rest();
                     }
-                    None => self.rest(),
+                    None => self.rest(now),
                 }
             }
         }
@@ -205,7 +212,7 @@ impl Session {
         effects.push(Effect::DropKeepAlive);
         effects.push(Effect::Record(SessionEvent::HandedOver { guid }));
         self.claim = None;
-        self.rest();
+        self.state = self.at_rest();
         if awaited && !self.stopping {
             self.seek(None, effects);
         }

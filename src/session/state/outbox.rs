@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Effect, Error, Out, Session, State, store};
 use crate::session::journal::SignOutCause;
-use crate::session::store::Entry;
+use crate::session::store::{Cooling, Entry, Trouble};
 
 /// How soon what the store did not take is tried again, at the most, and how soon the first time: as long as a new Guid is
 /// not written, whoever takes over from a process that dies finds the one before, which dies with the next.
@@ -69,7 +69,8 @@ impl Outbox {
 impl Session {
     /// Lets others know, after what they are still to be told.
     pub(super) fn tell(&mut self, entry: Entry) {
-        if let Some(claim) = self.claim {
+        if let Some(claim) = &mut self.claim {
+            claim.told_why = entry.stays();
             self.outbox.queue.push_back(Out::Write { fence: claim.fence, entry });
         }
     }
@@ -82,8 +83,17 @@ impl Session {
         }
     }
 
-    /// Ends the ownership.
-    pub(super) fn let_go(&mut self) {
+    /// Ends the ownership. It took from the store what stood there, so a bar and a doubt are told on where nothing has
+    /// come of it: whoever owns the agent next goes by them too.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        if self.claim.is_some_and(|claim| !claim.told_why) {
+            let (lasts, doubt_lasts) = (self.in_doubt_for(now).unwrap_or_default(), self.doubt_lasts(now));
+            if let Some((cause, fingerprint)) = self.bar.clone() {
+                self.tell(Entry::Barred { cause, fingerprint });
+            } else if !doubt_lasts.is_zero() {
+                self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts, doubt_lasts }));
+            }
+        }
         if let Some(claim) = self.claim.take() {
             self.outbox.queue.push_back(Out::Release { fence: claim.fence });
         }
@@ -105,7 +115,13 @@ impl Session {
     pub(super) fn dirty_entry(&mut self, now: Instant) -> Option<Out> {
         let fence = self.claim?.fence;
         let State::Active(active) = &mut self.state else { return None };
-        std::mem::take(&mut active.dirty).then(|| Out::Write { fence, entry: active.entry(now) })
+        if !std::mem::take(&mut active.dirty) {
+            return None;
+        }
+        if let Some(claim) = &mut self.claim {
+            claim.told_why = false;
+        }
+        Some(Out::Write { fence, entry: active.entry(now) })
     }
 
     pub(super) fn stored(&mut self, result: Result<(), store::Error>, now: Instant, effects: &mut Vec<Effect>) {
@@ -163,6 +179,13 @@ impl Session {
         let State::Active(active) = &mut self.state else { return };
         active.written_at = Some(now);
         active.doubtful = false;
+        if ours {
+            (active.unused, active.suspected) = (false, false);
+        }
+        if let Some(cause) = active.gone.take() {
+            // It is ours still, so it was our own that is gone.
+            return self.lose_unasked(cause, now, effects);
+        }
         if active.awaited && (ours || now < active.usable_until()) {
             self.grant(effects);
         }

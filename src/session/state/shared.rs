@@ -20,6 +20,8 @@ pub(in crate::session) struct Claim {
     pub(super) generation: u64,
     /// How many Guids it has had under this fence: where the next session's versions begin.
     pub(super) rotation: u64,
+    /// The store was told last why there is no session, which stays there.
+    pub(super) told_why: bool,
 }
 
 impl Claim {
@@ -57,7 +59,7 @@ impl Session {
         match found {
             Ok(Found::Owned { fence, left }) => {
                 self.floor = self.floor.max(fence);
-                self.claim = Some(Claim { fence, generation, rotation: 0 });
+                self.claim = Some(Claim { fence, generation, rotation: 0, told_why: false });
                 self.owned(left, now, effects);
             }
             Ok(Found::Theirs { fence, entry }) => {
@@ -84,7 +86,7 @@ impl Session {
     /// lost, and then the agent is ours and nobody else can have it.
     pub(super) fn not_sought(&mut self, error: store::Error, now: Instant, effects: &mut Vec<Effect>) {
         if self.rules.lease.is_none() || self.stopping {
-            return self.refuse(Error::Store { source: error }, effects);
+            return self.refuse(Error::Store { source: error }, now, effects);
         }
         effects.push(Effect::Refuse(Error::Store { source: error }));
         self.state = State::Seeking { again_at: Some(now + WRITE_AGAIN), rejected: None };
@@ -100,7 +102,7 @@ impl Session {
         let wanted = matches!(self.state, State::Seeking { .. } | State::Borrowed(_));
         let lives = matches!(&left, Some(Left { entry: Some(Entry::Live(_)), .. }));
         if self.stopping || !(wanted || (lives && matches!(self.state, State::Absent))) {
-            return self.give_back(left, effects);
+            return self.give_back(left, now, effects);
         }
         let rejected = match std::mem::replace(&mut self.state, State::Absent) {
             State::Seeking { rejected, .. } => rejected,
@@ -136,7 +138,7 @@ impl Session {
                     lasts: still,
                     doubt_lasts: doubt,
                 }));
-                self.cool_until(now + still, still, Why::Elsewhere(cooling.trouble), effects);
+                self.cool_for(still, Why::Elsewhere(cooling.trouble), now, effects);
             }
             Some(Entry::Barred { cause, fingerprint }) => {
                 self.bar = Some((cause, fingerprint));
@@ -147,7 +149,7 @@ impl Session {
     }
 
     /// Whoever wanted it has gone. What was left is left again, to whoever seeks next.
-    pub(super) fn give_back(&mut self, left: Option<Left>, effects: &mut Vec<Effect>) {
+    pub(super) fn give_back(&mut self, left: Option<Left>, now: Instant, effects: &mut Vec<Effect>) {
         match left {
             Some(Left { entry: Some(Entry::Live(live)), age }) => {
                 let (alive_ago, issued_ago) = (live.alive_ago + age, live.issued_ago + age);
@@ -155,12 +157,13 @@ impl Session {
                 // Not released, which would forget it: it can be sought when this process has ended.
                 self.claim = None;
             }
+            Some(Left { entry: None | Some(Entry::SigningIn), age }) if age < MAXTIME => self.begin_doubt(age, now),
             Some(Left { entry: Some(entry), .. }) => self.tell(entry),
             _ => {}
         }
-        self.let_go();
+        self.let_go(now);
         if matches!(self.state, State::Seeking { .. }) {
-            self.refuse(Error::ShuttingDown, effects);
+            self.refuse(Error::ShuttingDown, now, effects);
         }
     }
 
@@ -173,11 +176,11 @@ impl Session {
             Some(ghost) if now < ghost.until => {
                 self.leave(ghost.guid, SignOutCause::Lost, effects);
                 let unasked = std::mem::take(&mut self.unasked);
-                if let State::Leaving { wanted, .. } = &mut self.state {
-                    *wanted = !unasked;
+                if let State::Leaving { wanted, ghost_until, .. } = &mut self.state {
+                    (*wanted, *ghost_until) = (!unasked, Some(ghost.until));
                 }
             }
-            _ if std::mem::take(&mut self.unasked) && !self.wants_desk_sign_in() => self.rest(),
+            _ if std::mem::take(&mut self.unasked) && !self.wants_desk_sign_in() => self.rest(now),
             _ => self.go_on(now, effects),
         }
     }
@@ -191,7 +194,7 @@ impl Session {
         }
         let doubt_lasts = self.doubt_lasts(now);
         self.tell(Entry::Cooling(store::Cooling { trouble: store::Trouble::Timeout, lasts: still, doubt_lasts }));
-        self.cool_until(now + still, still, Why::LeftInDoubt, effects);
+        self.cool_for(still, Why::LeftInDoubt, now, effects);
     }
 
     /// A session that the owner before had, and that lives as far as it knew.
@@ -258,6 +261,12 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let ours = self.holds(now);
+        if matches!(self.state, State::Absent | State::Barred) && self.claim.is_none() && !self.stopping {
+            // Nothing of it is known here, and where the store says that it is ours others wait for it: it is let go.
+            self.seek(None, effects);
+            self.unasked = true;
+            return;
+        }
         let State::Active(active) = &mut self.state else { return };
         if version != active.version || active.is_decided(cause) || !ours {
             // It has not seen what was written since, or was not written yet.

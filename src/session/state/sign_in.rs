@@ -50,8 +50,8 @@ impl Session {
         }
         let account = match account {
             Ok(account) if !self.stopping => account,
-            Ok(_) => return self.refuse(Error::ShuttingDown, effects),
-            Err(error) => return self.refuse(error, effects),
+            Ok(_) => return self.refuse(Error::ShuttingDown, now, effects),
+            Err(error) => return self.refuse(error, now, effects),
         };
         if self.wants_desk_sign_in() {
             return self.go_on(now, effects);
@@ -61,16 +61,16 @@ impl Session {
                 let error = Error::AccountRejected { cause: cause.clone() };
                 let entry = Entry::Barred { cause: cause.clone(), fingerprint: *fingerprint };
                 self.tell(entry);
-                self.refuse(error, effects);
+                self.refuse(error, now, effects);
             }
-            _ if !self.holds(now) => self.refuse(Error::tenure_ended(), effects),
+            _ if !self.holds(now) => self.refuse(Error::tenure_ended(), now, effects),
             _ => self.sign_in(Attempt { account, form: self.rules.form }, effects),
         }
     }
 
     pub(super) fn sign_in_not_made(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
         match self.state {
-            State::SigningIn(_) => self.refuse(error, effects),
+            State::SigningIn(_) => self.refuse(error, now, effects),
             State::DeskSigningIn { .. } => self.desk_sign_in_not_made(error, now, effects),
             _ => {}
         }
@@ -97,7 +97,7 @@ impl Session {
         };
         match bar_cause(&error) {
             Some(cause) if !(attempt.asks_for_more(&self.rules) && matches!(cause, BarCause::BadParameters(_))) => {
-                return self.bar(cause, &attempt.account, effects);
+                return self.bar(cause, &attempt.account, now, effects);
             }
             _ => {}
         }
@@ -154,7 +154,7 @@ impl Session {
             return;
         };
         if fresh.must_change_password {
-            self.bar(BarCause::MustChangePassword, &attempt.account, effects);
+            self.bar(BarCause::MustChangePassword, &attempt.account, now, effects);
             return self.leave(guid, SignOutCause::MustChangePassword, effects);
         }
         self.bar = None;
@@ -170,11 +170,11 @@ impl Session {
         self.state = State::Active(Box::new(active));
     }
 
-    pub(super) fn bar(&mut self, cause: BarCause, account: &Account, effects: &mut Vec<Effect>) {
+    pub(super) fn bar(&mut self, cause: BarCause, account: &Account, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Record(SessionEvent::Barred { cause: cause.clone() }));
         self.bar = Some((cause.clone(), account.fingerprint));
         self.tell(Entry::Barred { cause: cause.clone(), fingerprint: account.fingerprint });
-        self.refuse(Error::AccountRejected { cause }, effects);
+        self.refuse(Error::AccountRejected { cause }, now, effects);
     }
 
     pub(super) fn cool(&mut self, why: Why, now: Instant, effects: &mut Vec<Effect>) {
@@ -194,7 +194,7 @@ impl Session {
         if let Some(trouble) = why.trouble() {
             self.tell(Entry::Cooling(Cooling { trouble, lasts: delay, doubt_lasts }));
         }
-        self.cool_until(now + delay, delay, why, effects);
+        self.cool_for(delay, why, now, effects);
     }
 
     /// A sign-in got no answer so long ago.
@@ -219,10 +219,10 @@ impl Session {
         self.answer_due?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    pub(super) fn cool_until(&mut self, until: Instant, left: Duration, why: Why, effects: &mut Vec<Effect>) {
+    pub(super) fn cool_for(&mut self, left: Duration, why: Why, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Refuse(why.refusal(left)));
         self.decides = false;
-        self.rest();
-        self.state = State::Cooling { until, why };
+        self.rest(now);
+        self.state = State::Cooling { until: now + left, why };
     }
 }

@@ -15,6 +15,7 @@ use crate::session::journal::SessionEvent;
 
 mod desk;
 mod doubt;
+mod ghost;
 mod keep_alive;
 mod properties;
 mod records;

@@ -1,6 +1,9 @@
 //! Rules that change while sessions live.
 
 use super::*;
+use crate::session::Watch;
+use crate::session::journal::LossCause;
+use crate::session::store::{self, Entry, Found, Version, Watcher};
 
 /// The rules of a world that begins as all do, with a change.
 fn rules(world: &World, change: impl FnOnce(&mut crate::session::Config)) -> crate::session::Config {
@@ -74,4 +77,19 @@ async fn a_lease_of_another_gateway_is_told_from_one_of_the_gateway_that_was_ask
     let error = after.at("gateway.example:8043").expect_err("it is the other one's from now on");
     assert_eq!((error.code(), error.retry_after()), ("upstream_switching", Some(SECOND)));
     assert!(world.sessions.lease(agent(1001)).await.expect("a lease").at(name).is_ok());
+}
+
+/// Told by the store of a session that nobody here knows of: it is let go, or others would wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_an_agent_without_an_actor_is_looked_into() {
+    let world = World::new();
+    let (store, agent) = (Arc::clone(&world.sessions.0.store), agent(1001));
+    let Ok(Found::Owned { fence, .. }) = store.seek(agent, 0).await else { panic!("there is no other process") };
+    store.write(agent, fence, Entry::SigningIn).await.expect("taken");
+    let watch = Watch(Arc::downgrade(&world.sessions.0));
+    watch.rejected(agent, Version { fence, rotation: 0 }, LossCause::Forgotten);
+    sleep(SECOND).await;
+    assert!(matches!(store.write(agent, fence, Entry::SigningIn).await, Err(store::Error::Superseded)), "let go");
+    assert_eq!(world.gateway.count("sign in Platform"), 0, "nobody waits for a session");
+    assert!(world.sessions.actors().handles.is_empty(), "and the actor has ended");
 }

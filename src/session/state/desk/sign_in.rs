@@ -61,9 +61,9 @@ impl Session {
 
     fn desk_sign_in(&mut self, before: Option<Box<Active>>, now: Instant, effects: &mut Vec<Effect>) {
         if !self.holds(now) {
-            return self.refuse(Error::tenure_ended(), effects);
+            return self.refuse(Error::tenure_ended(), now, effects);
         }
-        let Some(SignIn { form, .. }) = self.desk.sign_in.take() else { return self.rest() };
+        let Some(SignIn { form, .. }) = self.desk.sign_in.take() else { return self.rest(now) };
         if let Some(left) = self.in_doubt_for(now) {
             let why = Why::Upstream(Arc::new(upstream::Error::Timeout));
             answer_sign_in(Err(why.refusal(left)), effects);
@@ -72,7 +72,7 @@ impl Session {
             }
             let doubt_lasts = self.doubt_lasts(now);
             self.tell(Entry::Cooling(Cooling { trouble: Trouble::Timeout, lasts: left, doubt_lasts }));
-            return self.cool_until(now + left, left, why, effects);
+            return self.cool_for(left, why, now, effects);
         }
         if form == SignInForm::Force {
             // The record first: it throws somebody off another desk.
@@ -187,7 +187,7 @@ impl Session {
         } else if in_doubt || self.wanted {
             self.cool(why, now, effects);
         } else {
-            self.rest_untried(now);
+            self.rest(now);
         }
     }
 
@@ -203,7 +203,7 @@ impl Session {
         match before {
             Some(before) => self.lives_on(before, now, effects),
             None if matches!(error, Error::Timeout) => self.own_turn(now, effects),
-            None => self.refuse(error, effects),
+            None => self.refuse(error, now, effects),
         }
     }
 }

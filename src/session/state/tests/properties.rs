@@ -52,7 +52,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (0..3_u64, any::<bool>()).prop_map(|(older, refused)| Move::Reject { older, refused }),
         6 => (0..4_u8, any::<bool>()).prop_map(|(contents, takeover)| Move::Account { contents, takeover }),
         8 => (0..10_u8).prop_map(Move::SignIn),
-        4 => (0..3_u8).prop_map(Move::SignOut),
+        4 => (0..4_u8).prop_map(Move::SignOut),
         6 => (0..2_u64, 0..7_u8).prop_map(|(older, answer)| Move::KeepAlive { older, answer }),
         2 => (0..2_u64, 0..50_u64).prop_map(|(older, guid)| Move::Learned { older, guid }),
         2 => Just(Move::Released),
@@ -97,6 +97,8 @@ struct World {
     newest: Option<Version>,
     /// Until when a session of ours lives upstream, as far as anybody can know; `None`: none does.
     live_until: Option<Instant>,
+    /// Until when the gateway may still be at a sign-out of ours that was not answered.
+    sign_out_due: Option<Instant>,
     stopped: bool,
     guids: u64,
 }
@@ -120,6 +122,7 @@ impl World {
             forced_recorded: false,
             newest: None,
             live_until: None,
+            sign_out_due: None,
             stopped: false,
             guids: 100,
         }
@@ -148,7 +151,8 @@ impl World {
             Move::SignOut(answer) => Event::SignOutAnswered(match answer {
                 0 => Ok(()),
                 1 => Err(refused("100-006")),
-                _ => Err(unreachable()),
+                2 => Err(unreachable()),
+                _ => Err(Arc::new(upstream::Error::Timeout)),
             }),
             Move::KeepAlive { older, answer } => {
                 let Some(version) = self.older(*older).filter(|_| self.pulse) else { return };
@@ -277,12 +281,16 @@ impl World {
             Event::Want { .. } => self.waiters += 1,
             Event::SignOutAnswered(Err(error)) if !matches!(**error, upstream::Error::Refused { .. }) && !self.desk => {
                 self.call = None;
-                self.live_until = Some(self.bench.now + MAXTIME);
+                // One that was lost before is forgotten no later for it.
+                self.live_until = self.live_until.map(|until| until.min(self.bench.now + MAXTIME));
+                if matches!(**error, upstream::Error::Timeout) {
+                    self.sign_out_due = Some(self.bench.now + DOUBT_COOLING);
+                }
             }
             Event::AccountRead(_)
             | Event::SignInAnswered(_)
-            | Event::SignOutAnswered(_)
             | Event::Desk(DeskEvent::SignInAnswered(_) | DeskEvent::SignOutAnswered(_)) => self.call = None,
+            Event::SignOutAnswered(_) => (self.call, self.sign_out_due) = (None, None),
             Event::Stop => self.stopped = true,
             _ => {}
         }
@@ -336,6 +344,8 @@ impl World {
     fn may_sign_in(&self) {
         let lives = self.live_until.is_some_and(|until| self.bench.now < until);
         assert!(!lives, "a session of ours that lives is signed out first");
+        let leaving = self.sign_out_due.is_some_and(|until| self.bench.now < until);
+        assert!(!leaving, "the gateway may still be at a sign-out");
         let unanswered = self.doubt_until.is_some_and(|until| self.bench.now + MAXTIME < until + DOUBT_COOLING);
         assert!(!unanswered, "the gateway may still be at the sign-in before");
     }

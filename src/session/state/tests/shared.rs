@@ -4,6 +4,10 @@
 use super::*;
 use crate::session::store::{Live, Trouble};
 
+mod outage;
+mod stranded;
+mod told_on;
+
 const LEASE: Duration = Duration::from_secs(10);
 /// Of what the store gives away first.
 const FENCE: u64 = 100;

@@ -141,6 +141,7 @@ impl World {
             Inner::Tick { at } => {
                 if self.replicas[slot].tick_at == Some(at) {
                     self.replicas[slot].tick_at = None;
+                    self.look_for_waiters(slot);
                     self.step(slot, Event::Tick);
                 }
             }
@@ -170,6 +171,20 @@ impl World {
             Inner::Sends { client } => self.sends(slot, client),
             Inner::Served { client, result } => self.served(slot, client, result),
             Inner::Ends { client } => self.ends(slot, client),
+        }
+    }
+
+    fn look_for_waiters(&mut self, slot: usize) {
+        let now = self.instant(self.now);
+        let replica = &mut self.replicas[slot];
+        if let Some(session) = &mut replica.session
+            && matches!(session.state(), State::Seeking { .. })
+            && replica.waiters.is_empty()
+        {
+            let effects = session.step(Event::Unwanted, now, replica.tenure);
+            for effect in effects {
+                self.perform(slot, effect);
+            }
         }
     }
 
@@ -301,10 +316,10 @@ impl World {
 
     pub(super) fn step(&mut self, slot: usize, event: Event) {
         let now = self.instant(self.now);
-        let is_want = matches!(event, Event::Want { .. });
+        let begins = matches!(event, Event::Want { .. } | Event::BorrowerRefused { .. });
         let seed = self.rng.u64(..);
         let replica = &mut self.replicas[slot];
-        if replica.session.is_none() && !is_want {
+        if replica.session.is_none() && (!begins || replica.stopping) {
             return;
         }
         let rules = self.plan.rules.clone();
