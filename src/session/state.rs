@@ -101,6 +101,8 @@ pub(super) struct Session {
     floor: u64,
     /// A seek is in flight: the generation of the tenure when it was made.
     seeking: Option<u64>,
+    /// When the last seek was made. Its answer is as old as that: a process may have been stopped before it came to it.
+    sought_at: Option<Instant>,
     /// Something changed while a seek was in flight.
     seek_again: bool,
     /// Nobody waits for what is sought: it is for signing out a ghost that nobody else knows, or who waited has gone.
@@ -189,6 +191,7 @@ impl Session {
             claim: None,
             floor: 0,
             seeking: None,
+            sought_at: None,
             seek_again: false,
             unasked: false,
             overdue: None,
@@ -293,6 +296,9 @@ impl Session {
         self.note_answered(&effects);
         self.serve_desk(now, &mut effects);
         self.note_answered(&effects);
+        if effects.iter().any(|effect| matches!(effect, Effect::Seek { .. } | Effect::Take { .. })) {
+            self.sought_at = Some(now);
+        }
         self.send(now, &mut effects);
         effects
     }

@@ -29,7 +29,7 @@ pub(in crate::session) struct Borrowed {
     kind: Kind,
     decides: bool,
     right_missing_told: bool,
-    /// When the store said so.
+    /// When the store was asked for it.
     seen_at: Instant,
     /// When it is asked next.
     look_at: Instant,
@@ -165,7 +165,7 @@ impl Session {
             kind: live.kind,
             decides: live.decides,
             right_missing_told: before.as_ref().is_some_and(|before| before.right_missing_told),
-            seen_at: now,
+            seen_at: self.sought_at.unwrap_or(now),
             look_at: now + self.rules.look_every(),
             idle_since: before.as_ref().map_or(Some(now), |before| before.idle_since),
         };

@@ -85,3 +85,14 @@ fn an_agent_is_not_sought_for_those_who_have_gone() {
     shared.step(Event::Unwanted);
     assert_eq!(shared.theirs(FENCE, live(5, 0)), ["refuse upstream_timeout", "tell 100.0 forgotten"]);
 }
+
+/// Whoever was stopped while the answer lay there has an old one.
+#[test]
+fn an_answer_of_the_store_is_as_old_as_its_question() {
+    let mut shared = Shared::new();
+    shared.want();
+    let (asked, late) = (shared.now, Duration::from_secs(8));
+    shared.after(late);
+    let effects = shared.effects(Event::Sought(Ok(Found::Theirs { fence: FENCE, entry: live(5, 0) })));
+    assert_eq!(granted(&effects).expect("a session").fresh_until, Some(asked + LEASE));
+}
