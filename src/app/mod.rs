@@ -133,7 +133,7 @@ impl App {
         let first = parts.in_force(config, &ground)?;
         let (counts, handshakes) = (Arc::clone(&ground.metrics.serve), handshakes.of(net::Plane::Server));
         let door = serve::Door { handshakes, clock: ground.clock.clone(), metrics: counts, stop: stop.clone() };
-        let server = Server::bind(config.server.listen, first, door).await?;
+        let server = Server::bind(config.server.listen, first, door)?;
         let (version, hash, since) = (env!("CARGO_PKG_VERSION"), contents.hash(), ground.clock.now());
         ground.audit.note(audit::Event::Started { version, config_hash: hash.to_owned() });
         ground.metrics.process.in_force(hash, 1, since.as_second(), &parts.ends);

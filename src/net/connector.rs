@@ -20,6 +20,10 @@ use super::line::Line;
 use super::resolve::Names;
 use super::stream::{Carrier, Stream};
 
+/// What the system takes in of an answer before it is read, in bytes; it grants twice that for its own needs. Left to itself it
+/// takes several MiB ahead of a client that is slow, for each of its downloads.
+const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
+
 /// Makes connections for the client's pool. A name is looked up anew for each.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -59,6 +63,7 @@ impl Connector {
         let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_recv_buffer_size(Some(RECEIVE_BUFFER_BYTES));
         // A peer that vanished without a word is noticed by the kernel, too.
         tcp.set_keepalive(Some(Duration::from_secs(30)));
         // Shared out evenly among the addresses of a name, so that one that swallows everything leaves time for the next.

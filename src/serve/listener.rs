@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,14 @@ use super::refusal::{Reason, Transport};
 use super::stall::StallGuard;
 use crate::clock::Clock;
 use crate::{net, room};
+
+/// What the system keeps for a client that has not taken it yet, in bytes; it grants twice that for its own needs. Left to itself
+/// it keeps 4 MiB and more, which a slow client makes us fetch and never reads, and of which the system has not enough for
+/// thousands. Over 50 ms to a client it allows for 5 MiB a second.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+
+/// How many connections the system keeps that are not accepted yet, as the standard library has it.
+const BACKLOG: u32 = 1_024;
 
 /// Header fields of a request.
 const HEADERS_MAX: usize = 64;
@@ -95,10 +103,14 @@ pub enum Error {
 }
 
 impl Server {
-    /// Binds the listener. Nothing is accepted before [`Server::run`].
-    pub async fn bind(listen: SocketAddr, first: InForce, door: Door) -> Result<Self, Error> {
+    /// Binds the listener, inside a runtime. Nothing is accepted before [`Server::run`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`].
+    pub fn bind(listen: SocketAddr, first: InForce, door: Door) -> Result<Self, Error> {
         let bind = |source| Error::Bind { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let listener = bind_to(listen).map_err(bind)?;
         Ok(Self {
             address: listener.local_addr().map_err(bind)?,
             listener,
@@ -316,6 +328,16 @@ impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connections").field("door", &self.door).finish_non_exhaustive()
     }
+}
+
+/// Listens; what is set here holds for each connection that is accepted.
+fn bind_to(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart finds the port free though connections of the process before are not quite over.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Runs a closure when it is dropped, a panic included.

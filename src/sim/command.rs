@@ -89,6 +89,7 @@ impl Args {
             ranges: self.ranges,
             sign_in_delay: self.sign_in_delay,
             default_size: self.size.as_u64(),
+            send_buffer: None,
             ..Config::default()
         }
     }

@@ -53,6 +53,9 @@ pub struct Config {
     pub sign_in_delay: Duration,
     /// Size in bytes of every recording that was not added with its own.
     pub default_size: u64,
+    /// What the system keeps of an answer that has not been taken yet, in bytes; None: as much as it likes. A gateway on
+    /// another machine takes none of the memory that the system has for the connections of this one.
+    pub send_buffer: Option<u32>,
     /// `timeRemaining`: days until the password expires; None: never.
     pub password_days: Option<u16>,
     /// `isForceChange`.
@@ -90,6 +93,7 @@ impl Default for Config {
             lockout_after: 5,
             sign_in_delay: Duration::ZERO,
             default_size: 64 * 1024,
+            send_buffer: None,
             password_days: None,
             must_change: false,
             full_sign_in_only: false,

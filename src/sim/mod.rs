@@ -28,7 +28,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
@@ -108,14 +108,15 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts one, with a new CA. It listens when this returns.
+    #[expect(clippy::unused_async, reason = "as it is elsewhere to bind: whoever starts it is written for waiting")]
     pub async fn start(config: Config) -> Result<Self, Error> {
         if let Some(control) = config.control.filter(|control| !control.ip().is_loopback()) {
             return Err(Error::ControlNotLoopback(control));
         }
         let identity = tls::identity(&config).map_err(Error::Tls)?;
-        let (listener, address) = listen(config.listen).await?;
+        let (listener, address) = listen(config.listen, config.send_buffer)?;
         let control = match config.control {
-            Some(control) => Some(listen(control).await?),
+            Some(control) => Some(listen(control, None)?),
             None => None,
         };
         let world = Arc::new(World::new(config));
@@ -264,9 +265,16 @@ impl Drop for Simulator {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+fn listen(address: SocketAddr, send_buffer: Option<u32>) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))?;
+        socket.bind(address)?;
+        socket.listen(1_024)
+    };
+    let listener = bind().map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -95,6 +95,9 @@ async fn under(mode: Mode) {
         // One caller that takes every download place is a matter of budgets, not of the edge.
         config["server"]["max_downloads"] = 3_000.into();
     });
+    // It stands for a gateway on another machine. Left to itself, what the system keeps of its answers takes the memory that
+    // all connections of this machine share, and packets of the good clients are dropped.
+    let world = world.sim(|sim| sim.send_buffer = Some(64 * 1024));
     let mut world = world.env("CCGATE_LOG_FILTER", "info,ccgate::access=off").start_process().await;
     world.sim.add_file("good", 64 * KIB);
     world.sim.add_file("attacked", mode.file_bytes);
