@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ccgate::sim::Kind;
 
-use crate::order::Expects::{self, Broken, File, Half, Refused};
+use crate::order::Expects::{self, Broken, File, FileOrRefused, Half, Refused};
 
 /// The answer that a fault is to spoil.
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +56,9 @@ fn of(number: u32, shape: Shape, random: &mut fastrand::Rng) -> (Kind, Expects) 
         21 => (Kind::TransferEncoding(text("identity")), PROTOCOL),
         22 => (Kind::CloseDelimited, PROTOCOL),
         23 => (Kind::Switching101, PROTOCOL),
-        // Asked for again over another connection.
-        24 => (Kind::Reset, File),
+        // Asked for again over another connection, where this one had carried requests before: of a new one nobody can say
+        // that it was closed for its age.
+        24 => (Kind::Reset, FileOrRefused(502, "upstream_unreachable")),
         25 => (Kind::GarbageHead, PROTOCOL),
         26 => (Kind::JsonAsFile(text("104-005")), Refused(404, "recording_not_found")),
         27 => (Kind::HtmlPage, PROTOCOL),

@@ -24,6 +24,7 @@ pub fn wrong(order: &Order, got: &Got, closed: Option<bool>) -> Option<String> {
         Expects::File | Expects::Half => is_whole(order, got),
         Expects::Refused(status, code) => is_refused(got, status, code),
         Expects::Broken => is_broken(order, got),
+        Expects::FileOrRefused(status, code) => is_whole(order, got) || is_refused(got, status, code),
         Expects::FileOrTrouble => is_whole(order, got) || problem(&TROUBLE),
         Expects::FileIfOpen => match closed {
             Some(true) => is_refused(got, 403, "closed_today"),

@@ -60,6 +60,8 @@ pub enum Expects {
     Broken,
     /// Half of it, which the site says is all: nobody can know better.
     Half,
+    /// Every byte, or this status and code.
+    FileOrRefused(u16, &'static str),
     /// Every byte, or that there is no session.
     FileOrTrouble,
     /// Every byte, or what the policy says at the time.
