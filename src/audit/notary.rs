@@ -37,10 +37,11 @@ pub(super) struct Notary {
     unsynced: VecDeque<TileId>,
     /// The first leaf of the tiles of which a sync failed. It is not tried again: the next start makes them anew.
     doubted: Option<u64>,
-    /// The unfinished tiles of the last checkpoint.
+    /// Unfinished tiles that may be on the disk. None is forgotten before it is removed: a loss of power can leave it wrong,
+    /// and a start that needs its leaves would believe it.
     partial: Vec<TileId>,
-    /// Whether this process has written them.
-    partial_written: bool,
+    /// Those of them that this process has written, and as durable as they are to be.
+    written: Vec<TileId>,
     /// The last number whose leaf is in the tiles alone, as its record is removed or gone: such tiles are durable before
     /// anything builds on it, since nothing could make them anew.
     only_in_tiles: u64,
@@ -81,7 +82,7 @@ impl Notary {
             unsynced: unsynced.into(),
             doubted: None,
             partial,
-            partial_written: false,
+            written: Vec::new(),
             only_in_tiles,
             unlisted,
             signed,
@@ -188,7 +189,7 @@ impl Notary {
     pub(super) fn keep_leaves(&mut self, storage: &mut impl Storage, last: u64) -> io::Result<bool> {
         if last > self.only_in_tiles {
             self.only_in_tiles = last;
-            self.partial_written = false;
+            self.written.clear();
         }
         if self.only_in_tiles == 0 {
             return Ok(true);
@@ -212,18 +213,31 @@ impl Notary {
             self.waiting.pop_front();
         }
         let tiles = self.tree.partial_tiles();
-        for tile in tiles.iter().filter(|tile| !(self.partial_written && self.partial.contains(&tile.id))) {
-            put(storage, &tile.id.path(), &tile.encode(), self.is_needed(tile.id))?;
+        for tile in &tiles {
+            if !self.partial.contains(&tile.id) {
+                self.partial.push(tile.id);
+            }
+            if !self.written.contains(&tile.id) {
+                put(storage, &tile.id.path(), &tile.encode(), self.is_needed(tile.id))?;
+                self.written.push(tile.id);
+            }
         }
-        self.partial_written = true;
-        let before = std::mem::replace(&mut self.partial, tiles.iter().map(|tile| tile.id).collect());
-        for old in before.iter().filter(|old| !self.partial.contains(old)) {
+        self.remove_old_partial(storage, &tiles)
+    }
+
+    /// Removes all unfinished tiles but these.
+    fn remove_old_partial(&mut self, storage: &mut impl Storage, tiles: &[Tile]) -> io::Result<()> {
+        let is_old = |id: &TileId| tiles.iter().all(|tile| tile.id != *id);
+        while let Some(place) = self.partial.iter().position(is_old) {
+            let Some(old) = self.partial.get(place).copied() else { break };
             // A grown one serves in its place, and so does the full one, which has no folder beside it.
-            let grown = self.partial.iter().any(|id| (id.level, id.index) == (old.level, old.index));
+            let grown = tiles.iter().any(|tile| (tile.id.level, tile.id.index) == (old.level, old.index));
             let path = old.path();
             let left = if grown { path.as_path() } else { path.parent().unwrap_or(&path) };
             storage.remove(left)?;
+            self.partial.swap_remove(place);
         }
+        self.written.retain(|id| !is_old(id));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::super::faulty::Form;
 use super::super::keys::Keys;
 use super::super::line::Ledger;
-use super::super::notary::Notary;
+use super::super::notary::{Beginning, Notary};
 use super::super::recover::recover;
 use super::super::status::Status;
 use super::super::writer::Writer;
@@ -217,6 +217,37 @@ async fn nothing_but_a_gap_record_follows_a_batch_that_failed() {
     let seen = events(&lines);
     assert_eq!(seen[seen.len() - 3..], ["audit.gap", "reloaded", "audit.pruned"]);
     sound(dir.path(), "a pruning after a gap");
+}
+
+/// The unfinished tiles of leaves that are on the disk.
+fn unfinished(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir.join("tile/0/000.p")).expect("a folder");
+    let names = names.filter_map(|entry| entry.expect("an entry").file_name().into_string().ok());
+    // A draft is nobody's.
+    names.filter(|name| !name.ends_with(".tmp")).collect()
+}
+
+#[tokio::test]
+async fn no_unfinished_tile_outlives_the_next_whatever_call_fails() {
+    for form in [Form::FailHalfway, Form::FailButPersist, Form::Errno(Errno::IO)] {
+        for first in 1.. {
+            let dir = Arc::new(in_memory());
+            let keys = Keys::read(&config(dir.path())).expect("keys");
+            let plan = Plan::new(form, first, 1);
+            let mut storage = Faulty { disk: Disk::open(dir.path()).expect("a disk"), plan: Arc::clone(&plan) };
+            let mut notary = Notary::new(Arc::clone(&keys.signer), Beginning::default());
+            // One that fails is tried again with one leaf more, but the last.
+            for size in [1, 2, 3, 4, 5, 5] {
+                notary.extend(size, b"{}\n");
+                let _ = notary.sign(&mut storage, Clock::system().now(), None);
+            }
+            assert_eq!(unfinished(dir.path()), ["5"], "{form:?} at {first}");
+            if plan.is_unused() {
+                assert!(first > 5 * 5, "a tile, a note and a list are more calls than {first}");
+                break;
+            }
+        }
+    }
 }
 
 /// The records that count: those whose numbers a gap record calls void do not, nor those that the next segment has passed.
