@@ -161,11 +161,12 @@ impl Visit {
 
     fn waits_for_body(&self, waits: bool) {
         let mut doing = self.doing();
-        if waits && !std::mem::replace(&mut doing.waits_for_body, true) {
+        let begins = waits && !doing.waits_for_body;
+        doing.waits_for_body = waits;
+        if begins {
             doing.quiet_since = Instant::now();
             self.changed.notify_one();
         }
-        doing.waits_for_body = waits;
     }
 
     fn doing(&self) -> MutexGuard<'_, Doing> {

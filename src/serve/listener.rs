@@ -31,7 +31,8 @@ use crate::{net, room};
 /// thousands. Over 50 ms to a client it allows for 5 MiB a second.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// How many connections the system keeps that are not accepted yet, as the standard library has it.
+/// How many connections the system keeps that are not accepted yet, within its own bound (`net.core.somaxconn`, as a rule
+/// 4,096): a crowd that comes at once, as after a restart, is not made to wait a second for its next try.
 const BACKLOG: u32 = 1_024;
 
 /// Header fields of a request.

@@ -108,7 +108,7 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts one, with a new CA. It listens when this returns.
-    #[expect(clippy::unused_async, reason = "as it is elsewhere to bind: whoever starts it is written for waiting")]
+    #[expect(clippy::unused_async, reason = "to bind waits for nothing here; the signature leaves it free to")]
     pub async fn start(config: Config) -> Result<Self, Error> {
         if let Some(control) = config.control.filter(|control| !control.ip().is_loopback()) {
             return Err(Error::ControlNotLoopback(control));

@@ -109,6 +109,11 @@ mod tests {
         assert!(!is_wrong(Expects::Refused(403, "code"), &got(403, 0, End::Complete)));
         assert!(is_wrong(Expects::Refused(403, "other"), &got(403, 0, End::Complete)));
         assert!(is_wrong(Expects::Refused(403, "code"), &whole));
+        let either = Expects::FileOrRefused(502, "code");
+        assert!(!is_wrong(either, &whole) && !is_wrong(either, &got(502, 0, End::Complete)));
+        for other in [got(200, 99, End::Broken), got(503, 0, End::Complete), got(502, 0, End::Broken)] {
+            assert!(is_wrong(either, &other), "{other:?}");
+        }
         assert!(
             !is_wrong(Expects::FileOrTrouble, &whole) && !is_wrong(Expects::FileOrTrouble, &got(409, 0, End::Complete))
         );

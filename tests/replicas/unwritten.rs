@@ -10,9 +10,11 @@ use crate::fleet::Fleet;
 use crate::wire::State;
 use crate::world::{World, call, until};
 
-/// Between two Guids, and how long the older one is still taken: so short that it is dead when the next owner polls.
+/// Between two Guids.
 const INTERVAL: Duration = Duration::from_secs(4);
+/// Shortly before the next one.
 const ALMOST: Duration = Duration::from_millis(3_900);
+/// How long the older one is taken: so short that it is dead when the next owner polls.
 const STILL_TAKEN: Duration = Duration::from_secs(3);
 /// How soon a Guid is to be in Redis once Redis answers again: the pause after three failures in a row, and some more.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);

@@ -129,7 +129,6 @@ impl Session {
         if !matches!(result, Err(store::Error::Unavailable { .. })) {
             self.outbox.pauses = None;
         }
-        let seed = self.jitter.u64(..);
         match (result, out) {
             (Ok(()), Out::Write { fence, entry: entry @ (Entry::Live(_) | Entry::SigningIn) }) => {
                 let Some(claim) = self.claim.as_mut().filter(|claim| claim.fence == fence) else { return };
@@ -150,7 +149,7 @@ impl Session {
                 if matches!(entry, Entry::Live(_))
                     || (matches!(entry, Entry::SigningIn) && matches!(self.state, State::Active(_))) =>
             {
-                self.outbox.not_taken(now, seed);
+                self.outbox.not_taken(now, self.jitter.u64(..));
                 let State::Active(active) = &mut self.state else { return };
                 if self.claim.is_some_and(|claim| claim.fence == fence) {
                     active.dirty = true;
@@ -167,7 +166,7 @@ impl Session {
             }
             // Without the release others would wait for as long as this process lives. At the end of it, its tenure ends.
             (Err(store::Error::Unavailable { .. }), out) if !self.stopping => {
-                self.outbox.not_taken(now, seed);
+                self.outbox.not_taken(now, self.jitter.u64(..));
                 self.outbox.queue.push_front(out);
             }
             _ => {}

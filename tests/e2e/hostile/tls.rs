@@ -128,7 +128,7 @@ async fn a_client_that_goes_on_taking_is_not_ended_behind_tls_either() {
     let (world, mut stream) = asking(SIZE).await;
     let begin = tokio::time::Instant::now();
     let (mut read, mut buffer) = (0, vec![0; 64 * 1024]);
-    // The kernel keeps 4 MiB at the most and opens the socket again when a third of them is free: some times a second.
+    // The kernel keeps half a MiB and opens the socket again when a third of it is free: some times a second.
     while read < SIZE {
         let count = stream.read(&mut buffer).await.expect("whole");
         assert!(count > 0, "ended after {read} bytes");

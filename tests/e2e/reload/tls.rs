@@ -11,7 +11,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -110,22 +110,28 @@ async fn a_certificate_is_renewed_while_a_connection_is_open_and_a_download_runs
     assert!(world.shut_down().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
-    let (server, old, next) = (Authority::new(), Authority::new(), Authority::new());
+/// A world that serves TLS as `files` say, of which `clients.pem` is an authority for clients.
+async fn over_tls(server: &Authority, clients: &Authority, files: Value) -> World {
     let (certificate, key) = server.issue();
-    let files = json!({ "cert_file": "tls.crt", "key_file": "tls.key", "client_ca_file": "clients.pem" });
     let mut world = watching()
         .file("tls.crt", &certificate)
         .file("tls.key", &key)
-        .file("clients.pem", &old.pem())
-        // So that it is not closed as idle.
+        .file("clients.pem", &clients.pem())
+        // So that no connection is closed as idle.
         .config(|c| c["server"]["header_timeout"] = "60s".into())
         .config(|c| c["server"]["tls"] = files)
         .without_gateway()
         .await;
     world.run_here().await;
     world.until_ready().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
+    let (server, old, next) = (Authority::new(), Authority::new(), Authority::new());
+    let files = json!({ "cert_file": "tls.crt", "key_file": "tls.key", "client_ca_file": "clients.pem" });
+    let mut world = over_tls(&server, &old, files).await;
     let (of_old, of_next) = (client(&server, Some(&old.issue())), client(&server, Some(&next.issue())));
     assert!(can_ask(&world, &of_old).await && !can_ask(&world, &of_next).await);
     let (target, token) = (call(1001, CALL), world.issuer.agent(1001));
@@ -142,19 +148,8 @@ async fn clients_of_an_authority_that_is_gone_do_not_come_in_any_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_certificate_does_not_go_on_when_one_is_asked_for() {
     let (server, clients) = (Authority::new(), Authority::new());
-    let (certificate, key) = server.issue();
     let files = json!({ "cert_file": "tls.crt", "key_file": "tls.key" });
-    let mut world = watching()
-        .file("tls.crt", &certificate)
-        .file("tls.key", &key)
-        .file("clients.pem", &clients.pem())
-        // So that it is not closed as idle.
-        .config(|c| c["server"]["header_timeout"] = "60s".into())
-        .config(|c| c["server"]["tls"] = files)
-        .without_gateway()
-        .await;
-    world.run_here().await;
-    world.until_ready().await;
+    let mut world = over_tls(&server, &clients, files).await;
     let (without, with) = (client(&server, None), client(&server, Some(&clients.issue())));
     let (target, token) = (call(1001, CALL), world.issuer.agent(1001));
     let mut kept = Kept::open(world.server(), Arc::clone(&without)).await.expect("a connection");
