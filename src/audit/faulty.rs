@@ -1,11 +1,13 @@
 //! A storage that fails on purpose, over a real one. Only for tests.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::segment::{Damage, Disk, Storage};
+use super::start_error::StartError;
 
 /// What the failing call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) enum Form {
 /// What was done to the disk.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
+    /// A life has begun, which had found these files, or mended what it found to be these.
+    Begin(BTreeMap<PathBuf, Vec<u8>>),
     Rotate(u64),
     Append(Vec<u8>),
     /// Whether the writer was told that it went well.
@@ -115,9 +119,9 @@ impl Plan {
         *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
     }
 
-    fn note(&self, op: Op) {
+    fn note(&self, op: impl FnOnce() -> Op) {
         if let Some(tape) = self.tape.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            tape.push(op);
+            tape.push(op());
         }
     }
 
@@ -134,16 +138,26 @@ impl Plan {
 /// A disk that follows a plan.
 #[derive(Debug)]
 pub(super) struct Faulty {
-    pub(super) disk: Disk,
-    pub(super) plan: Arc<Plan>,
+    disk: Disk,
+    plan: Arc<Plan>,
+    /// The directory, until something is done to it.
+    untouched: Option<PathBuf>,
 }
 
 impl Faulty {
+    /// Takes the directory.
+    pub(super) fn open(dir: &Path, plan: Arc<Plan>) -> Result<Self, StartError> {
+        Ok(Self { disk: Disk::open(dir)?, plan, untouched: Some(dir.to_owned()) })
+    }
+
     /// Does something whole or in part, or not at all. It says what it does once it did it.
     fn run(&mut self, mut work: impl FnMut(&mut Disk, bool) -> io::Result<Op>) -> io::Result<()> {
+        if let Some(dir) = self.untouched.take() {
+            self.plan.note(|| Op::Begin(files_below(&dir)));
+        }
         if !self.plan.fails() {
             let op = work(&mut self.disk, true)?;
-            self.plan.note(op);
+            self.plan.note(|| op);
             return Ok(());
         }
         let (whole, error) = match self.plan.form {
@@ -154,11 +168,28 @@ impl Faulty {
             Form::Panic => panic!("a planned panic in the storage"),
         };
         match work(&mut self.disk, whole)? {
-            Op::Sync(_) => self.plan.note(Op::Sync(false)),
-            op => self.plan.note(op),
+            Op::Sync(_) => self.plan.note(|| Op::Sync(false)),
+            op => self.plan.note(|| op),
         }
         Err(error.into())
     }
+}
+
+/// All files below a directory, by their path from there.
+pub(super) fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut files, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(dir).expect("below it").to_owned();
+                files.insert(name, std::fs::read(path).expect("bytes"));
+            }
+        }
+    }
+    files
 }
 
 /// All of it, or the first half.

@@ -22,7 +22,6 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::faulty::{Faulty, Plan};
-use super::segment::Disk;
 use super::{
     Class, Config, Delivery, Digest, End, Ended, Error, Log, Metrics, OpenEntry, Outcome, SessionUse, StartError,
     UpstreamAnswer, Why,
@@ -61,7 +60,7 @@ impl World {
     fn start(dir: Arc<TempDir>, config: Config, plan: Arc<Plan>) -> Result<Self, StartError> {
         let (registry, ready) = (Registry::new(), Ready::new());
         let metrics = Metrics::register(&registry).expect("metrics");
-        let storage = Faulty { disk: Disk::open(&config.dir)?, plan: Arc::clone(&plan) };
+        let storage = Faulty::open(&config.dir, Arc::clone(&plan))?;
         let log = Log::start_with(storage, &config, Clock::system(), ready.register("audit"), metrics)?;
         Ok(Self { dir, config, registry, ready, log, plan })
     }

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::super::faulty::{Form, Op};
+use super::super::faulty::{Form, Op, files_below};
 use super::storm::{Run, counted};
 use super::*;
 use crate::trail::verify::verify;
@@ -85,6 +85,10 @@ impl Inode {
     }
 }
 
+fn is_segment(path: &Path) -> bool {
+    path.to_str().and_then(first_seq).is_some()
+}
+
 /// A change of names.
 #[derive(Debug, Clone)]
 enum Change {
@@ -108,23 +112,23 @@ impl Model {
     /// The files of a directory, all durable.
     fn of(dir: &Path) -> Self {
         let mut model = Self::default();
-        model.take(dir, Path::new(""));
+        model.begin(&files_below(dir));
         model.inodes.iter_mut().for_each(|inode| inode.durable = inode.bytes.len());
-        model.durable = model.changes.len();
         model
     }
 
-    fn take(&mut self, dir: &Path, below: &Path) {
-        for entry in fs::read_dir(dir.join(below)).expect("a directory") {
-            let entry = entry.expect("an entry");
-            let path = below.join(entry.file_name());
-            if entry.file_type().expect("a type").is_dir() {
-                self.take(dir, &path);
-            } else {
-                let bytes = fs::read(entry.path()).expect("bytes");
-                *self.made(path) = Inode { bytes, durable: 0 };
+    /// A life has begun with these files. What it mended of those before is durable, and so are all names and all segments.
+    fn begin(&mut self, files: &BTreeMap<PathBuf, Vec<u8>>) {
+        self.current = None;
+        let gone = self.names(self.changes.len()).into_keys().filter(|path| !files.contains_key(path));
+        self.changes.extend(gone.map(Change::Remove).collect::<Vec<_>>());
+        for (path, bytes) in files {
+            let inode = self.inode(path);
+            if inode.bytes != *bytes || is_segment(path) {
+                *inode = Inode { bytes: bytes.clone(), durable: bytes.len() };
             }
         }
+        self.durable = self.changes.len();
     }
 
     fn made(&mut self, path: PathBuf) -> &mut Inode {
@@ -164,6 +168,7 @@ impl Model {
     /// Does a call, of whose bytes only the first `part` are written.
     fn run(&mut self, op: &Op, part: usize) {
         match op {
+            Op::Begin(files) => self.begin(files),
             Op::Rotate(first) => {
                 // What the one before has beyond its last sync is cut off, and one without any is removed.
                 match self.current.take() {
@@ -255,8 +260,7 @@ fn has_all(tape: &[Op]) {
     let count = |is: fn(&Op) -> bool| tape.iter().filter(|op| is(op)).count();
     assert!(count(|op| matches!(op, Op::Rotate(_))) >= 2, "a rotation");
     assert!(count(|op| matches!(op, Op::Splice(..))) >= 4, "checkpoints");
-    let segment = |path: &Path| path.to_str().is_some_and(|name| name.starts_with("audit-"));
-    let removed = tape.iter().filter(|op| matches!(op, Op::Remove(path) if segment(path)));
+    let removed = tape.iter().filter(|op| matches!(op, Op::Remove(path) if is_segment(path)));
     assert_eq!(removed.count(), 2, "a pruning");
 }
 

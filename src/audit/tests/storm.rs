@@ -192,7 +192,7 @@ fn writer(before: &Path, failing: usize) -> (Arc<TempDir>, Writer<Faulty>, Statu
     let plan = Plan::new(Form::Errno(Errno::TIMEDOUT), failing, 1);
     let keys = Keys::read(&config).expect("keys");
     let mut recovered = recover(&config.dir, &keys, false).expect("a log");
-    let storage = Faulty { disk: Disk::open(dir.path()).expect("a disk"), plan: Arc::clone(&plan) };
+    let storage = Faulty::open(dir.path(), Arc::clone(&plan)).expect("a disk");
     let ledger = Ledger::new(Metrics::register(&Registry::new()).expect("metrics"));
     let notary = Notary::new(Arc::clone(&keys.signer), recovered.take_beginning());
     let mut writer = Writer::new(storage, &config, notary, recovered.next_seq, ledger);
@@ -234,7 +234,7 @@ async fn no_unfinished_tile_outlives_the_next_whatever_call_fails() {
             let dir = Arc::new(in_memory());
             let keys = Keys::read(&config(dir.path())).expect("keys");
             let plan = Plan::new(form, first, 1);
-            let mut storage = Faulty { disk: Disk::open(dir.path()).expect("a disk"), plan: Arc::clone(&plan) };
+            let mut storage = Faulty::open(dir.path(), Arc::clone(&plan)).expect("a disk");
             let mut notary = Notary::new(Arc::clone(&keys.signer), Beginning::default());
             // One that fails is tried again with one leaf more, but the last.
             for size in [1, 2, 3, 4, 5, 5] {
