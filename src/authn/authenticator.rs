@@ -267,8 +267,10 @@ impl Authenticator {
         lifetime.check(self.clock.now(), self.tolerance)?;
         issuer.check_audience(&token)?;
         let facts = facts(&issuer.name, &issuer.claims, &token.registered, &token.payload);
-        let caller = Caller::new(facts.map_err(Error::Claims)?);
+        let (identity, of_token) = facts.map_err(Error::Claims)?;
         let binding = binding::of(&token.payload).map_err(Error::Binding)?;
+        // Nothing can refuse the token any more: what is not verified reaches no memory.
+        let caller = Caller::new(self.verified.person(identity), of_token);
         let entry = Arc::new(Entry { caller, issuer: position, key_id: token.key_id, key_print, lifetime, binding });
         self.verified.insert(digest, Arc::clone(&entry));
         Ok(entry)
@@ -304,6 +306,11 @@ impl Authenticator {
     #[cfg(test)]
     pub(super) fn remembered(&self) -> u64 {
         self.verified.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered_persons(&self) -> u64 {
+        self.verified.persons()
     }
 }
 

@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::bearer::sha256;
-use super::caller::{Facts, Inspects};
+use super::caller::{Inspects, OfToken};
+use super::person::Identity;
 use super::token::Registered;
 use super::{ClaimFault, Claims, Error, JsonPointer};
 use crate::cc::AgentId;
@@ -74,13 +75,13 @@ impl Lifetime {
     }
 }
 
-/// What a genuine token of this issuer says.
+/// What a genuine token of this issuer says: of who somebody is, and beside that.
 pub(super) fn facts(
     issuer: &Arc<str>,
     claims: &Claims,
     registered: &Registered,
     payload: &Value,
-) -> Result<Facts, ClaimFault> {
+) -> Result<(Identity, OfToken), ClaimFault> {
     let at = |pointer: &JsonPointer| payload.pointer(pointer.as_str());
     let reason =
         |pointer: &Option<JsonPointer>, name| pointer.as_ref().and_then(at).map(|value| line(value, name)).transpose();
@@ -90,7 +91,7 @@ pub(super) fn facts(
     if registered.client_id.as_deref().is_some_and(|id| !printable(id, IDENTITY_CHARS_MAX)) {
         return Err(ClaimFault::Text("client_id"));
     }
-    Ok(Facts {
+    let identity = Identity {
         issuer: Arc::clone(issuer),
         subject: registered.subject.clone(),
         client_id: registered.client_id.clone(),
@@ -98,11 +99,14 @@ pub(super) fn facts(
         roles: at(&claims.roles).map_or(Some(BTreeSet::new()), names).ok_or(ClaimFault::Roles)?,
         inspects: at(&claims.inspects).map_or(Some(Inspects::default()), inspects).ok_or(ClaimFault::Inspects)?,
         teams: at(&claims.teams).map_or(Some(BTreeSet::new()), names).ok_or(ClaimFault::Teams)?,
+    };
+    let token = OfToken {
         purpose: reason(&claims.purpose, "purpose")?,
         ticket: reason(&claims.ticket, "ticket")?,
         token_tag: registered.token_id.as_deref().and_then(|id| tag(issuer, id)),
         expires: registered.expires,
-    })
+    };
+    Ok((identity, token))
 }
 
 /// A JSON string that is an agent id; a number or a padded text is none.

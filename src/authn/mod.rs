@@ -24,6 +24,7 @@ mod jwks;
 mod key;
 mod keys;
 mod metrics;
+mod person;
 mod pointer;
 mod refresh;
 mod source;

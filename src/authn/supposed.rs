@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::binding;
 use super::claims::facts;
+use super::person::Person;
 use super::token::Registered;
 use super::{Caller, Config, Error, Malformed, Untrusted, json};
 
@@ -31,7 +32,9 @@ pub(crate) fn supposed_caller(config: &Config, claims: &[u8]) -> Result<Caller, 
     let facts = facts(&name, &issuer.claims, &registered, &payload);
     // Supposed to be shown, as the signature is supposed to be good; what nobody could prove is refused all the same.
     binding::of(&payload).map_err(Error::Binding)?;
-    Ok(Caller::new(facts.map_err(Error::Claims)?))
+    let (identity, token) = facts.map_err(Error::Claims)?;
+    // Remembered by nobody: a supposed person is never one of the data plane's.
+    Ok(Caller::new(Arc::new(Person::new(Arc::new(identity))), token))
 }
 
 /// Puts in what decides nothing here and would only have to be typed.

@@ -10,6 +10,7 @@ mod http;
 mod issuer;
 mod jwks;
 mod next;
+mod persons;
 mod refresh;
 mod script;
 mod start;
