@@ -1,5 +1,6 @@
 //! The decision as a value. [`Authorized`] has private fields: whoever holds one holds a yes of the policy.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -190,6 +191,13 @@ impl RuleId {
 
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Found by its text, as the engine names it. Both compare and hash alike.
+impl Borrow<str> for RuleId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -126,7 +126,7 @@ fn what(what: &What<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
     let day = what.recorded_on.map_or_else(|| "on an unknown day".to_owned(), |day| format!("on {day}{age}"));
     let vdn = what.vdn.map(|vdn| format!(", VDN {vdn}")).unwrap_or_default();
     vec![
-        ("what", format!("{} {}", what.kind.as_str(), what.reference)),
+        ("what", format!("{} {}", what.kind.as_str(), what.reference())),
         ("", format!("in the session of agent {}; recorded {day}{vdn}", what.session_agent)),
     ]
 }

@@ -13,9 +13,11 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 
 use super::authorized::Request;
+use super::known::{Principal, is_plain};
+use super::reads::{Reads, Word};
 use super::teams::Teams;
 use crate::authn::Caller;
-use crate::cc::{AgentId, CallId, Kind, Operation, Owner};
+use crate::cc::{AgentId, CallId, FileRef, Kind, Operation, Owner};
 use crate::route::{Arrival, Download, Purpose, Ticket};
 
 /// Who, what and under which circumstances.
@@ -42,9 +44,10 @@ pub(super) struct Who<'a> {
 /// The resource.
 #[derive(Debug, Clone)]
 pub(super) struct What<'a> {
+    /// For the reference, which is written only where somebody reads it.
+    file: &'a FileRef,
     pub(super) kind: Kind,
     pub(super) operation: Operation,
-    pub(super) reference: String,
     pub(super) owner: Owner,
     /// A team that the owner is thought to be in, beside those of the entities file; for explanations only.
     pub(super) owner_also_in: Option<String>,
@@ -115,9 +118,9 @@ impl<'a> What<'a> {
     fn of(download: &'a Download) -> Self {
         let file = download.file();
         Self {
+            file,
             kind: file.kind(),
             operation: file.operation(),
-            reference: file.reference(),
             owner: file.owner(),
             owner_also_in: None,
             session_agent: download.agent(),
@@ -125,6 +128,11 @@ impl<'a> What<'a> {
             recorded_on: file.recorded_on(),
             call_id: file.call_id().map(CallId::as_str),
         }
+    }
+
+    /// The canonical reference.
+    pub(super) fn reference(&self) -> String {
+        self.file.reference()
     }
 
     /// The owner, where it is an agent.
@@ -173,21 +181,30 @@ impl Vocabulary {
 
     /// Puts the facts as a request and the entities that it names.
     pub(super) fn question(&self, facts: &Facts<'_>, teams: &Teams) -> Result<Question, Unspeakable> {
-        let principal = self.principal(&facts.who)?;
-        let resource = self.resource(&facts.what, facts.when.now)?;
-        let context = Context::from_pairs(context(&facts.when)).map_err(unspeakable)?;
-        let (who, what) = (principal.uid(), resource.uid());
-        let agents = self.agents(facts, teams);
-        let request = cedar_policy::Request::new(who, self.download.clone(), what, context, None);
-        Ok(Question {
-            request: request.map_err(unspeakable)?,
-            entities: Entities::from_entities([principal, resource].into_iter().chain(agents), None)
-                .map_err(unspeakable)?,
-        })
+        self.question_by(&self.principal(&facts.who)?, facts, teams, Reads::ALL)
     }
 
-    /// The caller. It depends on the token alone, not on what is asked for.
-    pub(super) fn principal(&self, who: &Who<'_>) -> Result<Entity, Unspeakable> {
+    /// The same, of a caller who was put before and without the costly facts that no rule looks at.
+    pub(super) fn question_by(
+        &self,
+        principal: &Principal,
+        facts: &Facts<'_>,
+        teams: &Teams,
+        reads: Reads,
+    ) -> Result<Question, Unspeakable> {
+        let resource = self.resource(&facts.what, facts.when.now, reads)?;
+        let context = Context::from_pairs(context(&facts.when, reads)).map_err(unspeakable)?;
+        let (who, what) = (principal.uid.clone(), resource.uid());
+        let request = cedar_policy::Request::new(who, self.download.clone(), what, context, None);
+        // A clone of them shares the caller.
+        let mut entities = principal.entities.clone();
+        let others = std::iter::once(resource).chain(self.agents(facts, teams));
+        entities = entities.add_entities(others, None).map_err(unspeakable)?;
+        Ok(Question { request: request.map_err(unspeakable)?, entities })
+    }
+
+    /// The caller. It depends on the person alone, not on what is asked for.
+    pub(super) fn principal(&self, who: &Who<'_>) -> Result<Principal, Unspeakable> {
         let mut attributes = Attributes::default();
         attributes.put("issuer", Value::new_string(who.issuer.to_owned()));
         attributes.put("subject", Value::new_string(who.subject.to_owned()));
@@ -199,23 +216,28 @@ impl Vocabulary {
         let teams = who.teams.iter().map(|team| Value::new_entity_uid(uid(&self.team, team)));
         attributes.put("teams", Value::new_set(teams));
         // An issuer is a URL, which holds no space: no two callers have one id.
-        attributes.entity(uid(&self.caller, &format!("{} {}", who.issuer, who.subject)))
+        let uid = uid(&self.caller, &format!("{} {}", who.issuer, who.subject));
+        let entity = attributes.entity(uid.clone())?;
+        Ok(Principal { uid, entities: Entities::from_entities([entity], None).map_err(unspeakable)? })
     }
 
-    fn resource(&self, what: &What<'_>, now: Timestamp) -> Result<Entity, Unspeakable> {
+    fn resource(&self, what: &What<'_>, now: Timestamp, reads: Reads) -> Result<Entity, Unspeakable> {
+        let reference = what.reference();
+        let (day, age) = (reads.has(Word::RecordedOn), reads.has(Word::AgeDays));
         let mut attributes = Attributes::default();
         attributes.put("kind", Value::new_entity_uid(uid(&self.kind, what.kind.as_str())));
         attributes.put("operation", Value::new_entity_uid(uid(&self.operation, what.operation.as_str())));
-        attributes.put("reference", Value::new_string(what.reference.clone()));
+        attributes.put("reference", Value::new_string(reference.clone()));
         attributes.put_some("owner", what.owner_agent().map(|agent| self.agent(agent)));
         attributes.put("belongs_to_nobody", Value::new_bool(what.owner == Owner::Nobody));
         attributes.put("owner_unknown", Value::new_bool(what.owner == Owner::Unknown));
         attributes.put("session_agent", self.agent(what.session_agent));
         attributes.put_some("vdn", what.vdn.map(|vdn| Value::new_long(i64::from(vdn))));
-        attributes.put_some("recorded_on", what.recorded_on.map(|day| Value::new_datetime(day.to_string())));
-        attributes.put_some("age_days", what.age_days(now).map(Value::new_long));
+        attributes
+            .put_some("recorded_on", what.recorded_on.filter(|_| day).map(|day| Value::new_datetime(day.to_string())));
+        attributes.put_some("age_days", age.then(|| what.age_days(now)).flatten().map(Value::new_long));
         attributes.put_some("call_id", what.call_id.map(|id| Value::new_string(id.to_owned())));
-        attributes.entity(uid(&self.recording, &what.reference))
+        attributes.entity(uid(&self.recording, &reference))
     }
 
     /// The agents whose teams a rule can ask for, each once. An agent in no team need not be told: it has no parents.
@@ -237,12 +259,15 @@ impl Vocabulary {
     }
 }
 
-fn context(when: &Circumstances<'_>) -> Vec<(String, Value)> {
+/// Time and place are texts to the engine, which it parses: they are left out where no rule can miss them.
+fn context(when: &Circumstances<'_>, reads: Reads) -> Vec<(String, Value)> {
     let mut attributes = Attributes::default();
     attributes.put_some("purpose", when.purpose.map(|text| Value::new_string(text.to_owned())));
     attributes.put_some("ticket", when.ticket.map(|text| Value::new_string(text.to_owned())));
-    attributes.put("now", Value::new_datetime(format!("{:.3}", when.now)));
-    attributes.put("peer", Value::new_ip(when.peer.to_string()));
+    // A time that the engine refuses stands there for every policy, so that it refuses.
+    let now = reads.has(Word::Now) || !is_plain(when.now);
+    attributes.put_some("now", now.then(|| Value::new_datetime(format!("{:.3}", when.now))));
+    attributes.put_some("peer", reads.has(Word::Peer).then(|| Value::new_ip(when.peer.to_string())));
     attributes.0
 }
 

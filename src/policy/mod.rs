@@ -14,7 +14,9 @@ mod authorized;
 mod error;
 mod explain;
 mod facts;
+mod known;
 mod metrics;
+mod reads;
 mod rules;
 mod seat;
 mod shape;
@@ -31,7 +33,8 @@ pub use authorized::{Authorized, Denied, Reason, RuleId};
 use cedar_policy::Authorizer;
 pub use error::{Cause, Error, Position, Problem};
 pub use explain::Explanation;
-use facts::{Facts, Vocabulary};
+use facts::{Facts, Question, Unspeakable, Vocabulary};
+use known::{Asked, Known};
 pub use metrics::Metrics;
 use rules::{Rule, Rules};
 pub use seat::{NotYourSeat, Seated};
@@ -110,7 +113,7 @@ impl Policy {
     /// Decides. `arrival.at` is the time, `arrival.source.address()` the place.
     pub fn authorize(&self, caller: Caller, download: Download, arrival: Arrival) -> Result<Authorized, Denied> {
         let request = Request::new(caller, download, arrival);
-        let verdict = self.decide(&Facts::of(&request));
+        let verdict = self.verdict(&request);
         let hash = Arc::clone(&self.hash);
         match verdict {
             Verdict::Permitted(by) => Ok(Authorized::new(request, by.id.clone(), hash)),
@@ -154,8 +157,45 @@ impl Policy {
         }
     }
 
+    /// Decides about a request, by what is remembered of its person where that says the same.
+    fn verdict(&self, request: &Request) -> Verdict<'_> {
+        let facts = Facts::of(request);
+        let known = match self.known(&request.caller, &facts) {
+            Ok(known) => known,
+            Err(error) => return self.answer(Err(error)),
+        };
+        let reads = self.rules.reads;
+        let asked = Asked::of(&facts, reads);
+        let before = asked.as_ref().and_then(|asked| known.permitted(asked));
+        if let Some(rule) = before.and_then(|id| self.rules.by_id.get(&id)) {
+            return Verdict::Permitted(rule);
+        }
+        let verdict = self.answer(self.words.question_by(&known.principal, &facts, &self.teams, reads));
+        if let (Verdict::Permitted(rule), Some(asked)) = (&verdict, asked) {
+            known.remember(asked, &rule.id);
+        }
+        verdict
+    }
+
+    /// What this policy remembers of a caller's person. What another one does is replaced: after a reload nothing of before
+    /// counts. Requests that still see the policy before may put theirs back; that costs time and changes no decision.
+    fn known(&self, caller: &Caller, facts: &Facts<'_>) -> Result<Arc<Known>, Unspeakable> {
+        let memory = caller.person().memory();
+        if let Some(known) = memory.get::<Known>().filter(|known| known.is_of(&self.hash)) {
+            return Ok(known);
+        }
+        let known = Arc::new(Known::new(&self.hash, self.words.principal(&facts.who)?));
+        memory.put(Arc::clone(&known));
+        Ok(known)
+    }
+
+    /// Decides about facts that may be nobody's, of all that there is to know and of nothing that is remembered.
     fn decide(&self, facts: &Facts<'_>) -> Verdict<'_> {
-        match self.words.question(facts, &self.teams) {
+        self.answer(self.words.question(facts, &self.teams))
+    }
+
+    fn answer(&self, question: Result<Question, Unspeakable>) -> Verdict<'_> {
+        match question {
             Ok(question) => {
                 let answer = self.authorizer.is_authorized(&question.request, &self.rules.set, &question.entities);
                 Verdict::of(&answer, &self.rules)

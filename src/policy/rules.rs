@@ -9,6 +9,7 @@ use miette::Diagnostic;
 
 use super::authorized::{Reason, RuleId};
 use super::error::{Cause, Position, Problem};
+use super::reads::Reads;
 use super::shape;
 use super::source::Source;
 
@@ -22,7 +23,9 @@ pub(super) const RULES_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) set: PolicySet,
-    pub(super) by_id: HashMap<PolicyId, Rule>,
+    pub(super) by_id: HashMap<RuleId, Rule>,
+    /// What any of them looks at.
+    pub(super) reads: Reads,
 }
 
 /// What a refusal, a record and a person get to know of a rule.
@@ -41,7 +44,7 @@ pub(super) struct Rule {
 impl Rules {
     /// Reads and validates all files; every problem of every file comes back at once.
     pub(super) fn parse(sources: &[Source]) -> Result<Self, Vec<Problem>> {
-        let mut rules = Self { set: PolicySet::new(), by_id: HashMap::new() };
+        let mut rules = Self { set: PolicySet::new(), by_id: HashMap::new(), reads: Reads::ALL };
         let mut problems = Vec::new();
         for source in sources {
             rules.read(source, &mut problems);
@@ -51,7 +54,12 @@ impl Rules {
             problems.push(Problem::of_file(&names(sources), Cause::NoRules));
         }
         rules.validate(sources, &mut problems);
-        if problems.is_empty() { Ok(rules) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { reads: Reads::of(&rules.set), ..rules }) } else { Err(problems) }
+    }
+
+    /// The rule that the engine means.
+    pub(super) fn get(&self, id: &PolicyId) -> Option<&Rule> {
+        self.by_id.get::<str>(id.as_ref())
     }
 
     fn read(&mut self, source: &Source, problems: &mut Vec<Problem>) {
@@ -97,24 +105,25 @@ impl Rules {
         });
         let Some(name) = name else { return Err(causes) };
         let id = PolicyId::new(name);
-        if let Some(other) = self.by_id.get(&id) {
+        if let Some(other) = self.get(&id) {
             causes.push(Cause::NameTaken { name: name.to_owned(), file: Arc::clone(&other.file) });
             return Err(causes);
         }
         if self.by_id.len() == RULES_MAX {
             return Err(vec![Cause::TooMany { what: "rules", max: RULES_MAX }]);
         }
+        let name = RuleId::new(name);
         let rule = Rule {
-            id: RuleId::new(name),
+            id: name.clone(),
             file: Arc::clone(&source.name),
             position: offset.map(|offset| Position::of(&source.text, offset)),
             effect: policy.effect(),
             reason,
             doc: policy.annotation("doc").map(str::to_owned),
         };
-        let named = policy.new_id(id.clone());
+        let named = policy.new_id(id);
         self.set.add(named).map_err(|error| vec![Cause::Syntax { message: error.to_string() }])?;
-        self.by_id.insert(id, rule);
+        self.by_id.insert(name, rule);
         if causes.is_empty() { Ok(()) } else { Err(causes) }
     }
 
@@ -132,7 +141,7 @@ impl Rules {
             let message = tell(found);
             let message = message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&message).to_owned();
             let cause = Cause::Invalid { rule: id.to_string(), message };
-            let file = self.by_id.get(id).map(|rule| &rule.file);
+            let file = self.get(id).map(|rule| &rule.file);
             problems.push(match sources.iter().find(|source| Some(&source.name) == file) {
                 Some(source) => at(source, found, cause),
                 None => Problem::of_file(&names(sources), cause),

@@ -4,6 +4,7 @@ mod examples;
 mod explaining;
 mod loading;
 mod properties;
+mod remembering;
 
 use crate::authn::Inspects;
 use crate::cc::{AgentId, FileRef};

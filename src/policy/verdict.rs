@@ -21,7 +21,7 @@ impl<'a> Verdict<'a> {
     /// Reads an answer. An error is looked for before the decision: the engine decides without the rules that failed.
     pub(super) fn of(answer: &Response, rules: &'a Rules) -> Self {
         let diagnostics = answer.diagnostics();
-        let rule = |id: &PolicyId| rules.by_id.get(id);
+        let rule = |id: &PolicyId| rules.get(id);
         // Only the names: an error's message can hold values of the request.
         let failed = diagnostics.errors().map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id());
         if diagnostics.errors().next().is_some() {

@@ -16,7 +16,7 @@ fn agent() -> impl Strategy<Value = AgentId> {
     prop::sample::select(AGENTS.to_vec()).prop_map(|number| AgentId::try_from(number).expect("an agent"))
 }
 
-fn any_caller() -> impl Strategy<Value = Caller> {
+pub(super) fn any_caller() -> impl Strategy<Value = Caller> {
     let roles = prop::sample::subsequence(vec!["inspector", "agent", "Inspector", "a \"quoted\\ role", ""], 0..=3);
     let teams = prop::sample::subsequence(vec!["sales", "support", "4978", "é"], 0..=3);
     let inspects = (prop::bool::weighted(0.2), prop::collection::btree_set(agent(), 0..3));
@@ -30,7 +30,7 @@ fn any_caller() -> impl Strategy<Value = Caller> {
     )
 }
 
-fn any_download() -> impl Strategy<Value = Download> {
+pub(super) fn any_download() -> impl Strategy<Value = Download> {
     let path =
         (agent(), "[A-Za-z]", 0..100_u32, 0..4_u8, prop::sample::select(vec!["00000101", "20210519", "99991231"]))
             .prop_map(|(agent, drive, vdn, shape, day)| match shape {
@@ -51,7 +51,7 @@ fn any_download() -> impl Strategy<Value = Download> {
     (agent(), what, purpose).prop_map(|(session, what, purpose)| Download::for_test(session, file(&what), purpose))
 }
 
-fn any_arrival() -> impl Strategy<Value = Arrival> {
+pub(super) fn any_arrival() -> impl Strategy<Value = Arrival> {
     let time = prop::sample::select(vec![
         "1970-01-01T00:00:00.0000001Z",
         "2021-05-19T23:59:59.999999Z",
