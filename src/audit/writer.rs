@@ -9,6 +9,7 @@
 //! ```
 
 mod begin;
+mod gather;
 mod message;
 mod upkeep;
 
@@ -23,6 +24,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use gather::{Gather, Inbox, Next};
 use message::{Batch, Queued};
 pub(super) use message::{Erasing, Line, Message, Opening, Refused};
 
@@ -119,19 +121,52 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Runs until the stop message, or until nobody can send any more.
-    pub(super) fn run(mut self, mut messages: UnboundedReceiver<Message>, status: &Status) {
+    pub(super) fn run(mut self, messages: UnboundedReceiver<Message>, status: &Status) {
+        let mut inbox = Inbox::new(messages);
+        let mut gather = Gather::default();
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut wait = None;
         loop {
-            if messages.blocking_recv_many(&mut batch, BATCH_MAX) == 0 {
+            let received = inbox.receive(&mut batch, BATCH_MAX, wait.take());
+            if received == Some(0) {
                 // No stop record: nobody asked for an orderly end.
                 return self.guarded(status, |writer| writer.flush(status));
             }
-            let (ticked, stop) = self.take(&mut batch);
+            let (mut ticked, mut stop) = self.take(&mut batch);
+            if !ticked && stop.is_none() {
+                match self.next(&mut gather) {
+                    Next::Keep(patience) if received.is_some() => {
+                        wait = Some(patience);
+                        continue;
+                    }
+                    Next::Join(company) => {
+                        std::thread::sleep(company);
+                        inbox.rest(&mut batch, BATCH_MAX);
+                        (ticked, stop) = self.take(&mut batch);
+                    }
+                    Next::Keep(_) | Next::Write => {}
+                }
+            }
+            gather.written(self.waiting());
             self.guarded(status, |writer| writer.round(ticked, status));
             if let Some(reply) = stop {
-                return self.stop(messages, status, reply);
+                return self.stop(inbox.into_inner(), status, reply);
             }
         }
+    }
+
+    /// A log that is broken, or has something to tell or to erase, does not wait for company.
+    fn next(&self, gather: &mut Gather) -> Next {
+        if matches!(self.health, Health::Broken(_)) || !self.erasing.is_empty() || self.ledger.untold() > 0 {
+            return Next::Write;
+        }
+        let waiting = self.waiting();
+        gather.next(waiting, self.queue.len().saturating_sub(waiting), Instant::now())
+    }
+
+    /// How many wait for what is queued.
+    fn waiting(&self) -> usize {
+        self.queue.iter().filter(|queued| queued.is_awaited()).count()
     }
 
     /// Queues a batch of messages. Returns whether a tick was among them, and who waits for the end.

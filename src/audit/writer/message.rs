@@ -82,6 +82,14 @@ impl Queued {
             Self::Line(line) => &line.draft,
         }
     }
+
+    /// Whether somebody waits until it is durable.
+    pub(super) const fn is_awaited(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Line(line) => line.durable.is_some(),
+        }
+    }
 }
 
 /// What is written at once.
