@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::connector::{ConnectError, Connector};
 use super::line::{self, Line, Lines};
 use super::resolve::{Names, Resolve, SystemResolver};
+use super::stream::PIECE_FAST;
 use super::tls::trust_nobody;
 use super::{ClientTls, TlsError, Untrusted};
 
@@ -46,10 +47,6 @@ const UNWRITTEN_MAX: u32 = 3;
 
 /// Header fields taken in a response head; more is a broken answer.
 const RESPONSE_HEADERS_MAX: usize = 64;
-
-/// Largest read buffer, and so the largest piece of a body, in bytes. It bounds the memory of a stream whose client is
-/// slow: one piece waits here and one in the server's write buffer.
-const READ_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
 /// How to reach a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +169,8 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
             .http1_max_headers(RESPONSE_HEADERS_MAX)
-            .http1_max_buf_size(READ_BUFFER_BYTES_MAX)
+            // A bound only: the stream gives out less to whoever is slow, and hyper's buffer shrinks with what comes.
+            .http1_max_buf_size(PIECE_FAST)
             .build(connector);
         let (connect_timeout, lines) = (config.connect_timeout, Arc::default());
         let deadline = connect_timeout.saturating_add(config.response_timeout);

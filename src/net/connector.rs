@@ -10,15 +10,13 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use super::line::Line;
 use super::resolve::Names;
-use super::stream::{Carrier, Stream};
+use super::stream::{Stream, Tls};
 
 /// What the system takes in of an answer before it is read, in bytes; it grants twice that for its own needs. Left to itself it
 /// takes several MiB ahead of a client that is slow, for each of its downloads.
@@ -28,7 +26,7 @@ const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector<Names>,
-    tls: TlsConnector,
+    tls: Arc<rustls::ClientConfig>,
     name: Option<ServerName<'static>>,
     timeout: Duration,
     /// How many servers share the time.
@@ -69,7 +67,7 @@ impl Connector {
         // Shared out evenly among the addresses of a name, so that one that swallows everything leaves time for the next.
         // IPv6 and IPv4 are tried side by side where the first is slow (RFC 8305).
         tcp.set_connect_timeout(Some(timeout));
-        Self { tcp, tls: TlsConnector::from(tls), name, timeout, servers: 1, age_max }
+        Self { tcp, tls, name, timeout, servers: 1, age_max }
     }
 
     /// The time is shared among so many servers: all addresses of a name are tried in one's share, for by then whoever waits
@@ -78,27 +76,27 @@ impl Connector {
         Self { servers: servers.max(1), ..self }
     }
 
-    async fn connect(mut self, uri: Uri) -> Result<TokioIo<Stream>, ConnectError> {
+    async fn connect(mut self, uri: Uri) -> Result<Stream, ConnectError> {
         let secure = is_secure(&uri)?;
         let host = bare_host(&uri).to_owned();
         let is_name = host.parse::<IpAddr>().is_err();
         if is_name {
             self.tcp.set_connect_timeout(Some(self.timeout / self.servers));
         }
-        let tcp = self.tcp.call(uri).await.map_err(|error| ConnectError::Tcp(Box::new(error)))?.into_inner();
+        let mut tcp = self.tcp.call(uri).await.map_err(|error| ConnectError::Tcp(Box::new(error)))?.into_inner();
         // An address leads where it led before. A name may not, and pools must not all begin anew at once.
         let age_max = self.age_max.mul_f64(1.0 - 0.2 * fastrand::f64());
         let expires = is_name.then(|| Instant::now() + age_max);
-        let carrier = if secure {
+        let tls = if secure {
             let name = match self.name {
                 Some(name) => name,
                 None => ServerName::try_from(host).map_err(|_| ConnectError::Url)?,
             };
-            Carrier::Tls(Box::new(self.tls.connect(name, tcp).await.map_err(tls_error)?))
+            Some(Tls::handshake(self.tls, name, &mut tcp).await.map_err(tls_error)?)
         } else {
-            Carrier::Plain(tcp)
+            None
         };
-        Ok(TokioIo::new(Stream::new(carrier, Arc::new(Line::new(expires)))))
+        Ok(Stream::new(tcp, tls, Arc::new(Line::new(expires))))
     }
 }
 
@@ -126,7 +124,7 @@ fn is_secure(uri: &Uri) -> Result<bool, ConnectError> {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
+    type Response = Stream;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
