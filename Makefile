@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz soak image advisories peers attack
+.PHONY: help demo test lint release bench parts fuzz soak image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -19,7 +19,13 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 	@ci/lint
 	@ci/deny
 
-bench: ## Benchmarks, in the release profile
+release: ## The binary that is shipped, built with a profile of a run under load: target/release-shipped/ccgate
+	@ci/release
+
+bench: ## ccgate beside HAProxy and nginx in one run (BENCH_SCENARIOS="tiny small", BENCH_ROUNDS=3)
+	@ci/bench
+
+parts: ## What the parts cost: token, policy, audit log, relay (Criterion)
 	@cargo bench --locked --bench '*'
 
 fuzz: ## Fuzz every parser (FUZZ_SECONDS=600 each; builds with the address sanitizer)

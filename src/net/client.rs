@@ -1,11 +1,14 @@
 //! An HTTP/1.1 client with a bounded pool, own deadlines for connecting and for the response head, and no redirects.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,8 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioTimer;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
 use super::connector::{ConnectError, Connector};
@@ -220,15 +222,15 @@ impl Client {
     ) -> Option<Result<Response<Incoming>, Error>> {
         self.lines.sweep(Instant::now());
         let server = request.uri().authority().cloned();
-        let flooded = count_interim(&mut request);
+        let interim = count_interim(&mut request);
         let connection = capture_connection(&mut request);
-        let answer = tokio::select! {
-            answer = self.inner.request(request) => answer,
-            () = flooded.cancelled() => {
+        let answer = match answered(self.inner.request(request), &connection, &interim, connect).await {
+            Ok(answer) => answer,
+            Err(Unanswered::Flooded) => {
                 line::give_up(&connection);
                 return Some(Err(Error::Interim));
             }
-            () = unconnected(&connection, connect) => {
+            Err(Unanswered::Unconnected) => {
                 return Some(Err(Error::Unreachable(Box::new(GivenUp::Slow(connect)))));
             }
         };
@@ -242,7 +244,7 @@ impl Client {
                 return Some(Err(error));
             }
             // It may have come together with what was before it.
-            Ok(_) if flooded.is_cancelled() => {
+            Ok(_) if interim.is_flooded() => {
                 line::give_up(&connection);
                 return Some(Err(Error::Interim));
             }
@@ -324,24 +326,68 @@ fn line_of(connection: &CaptureConnection) -> Option<Arc<Line>> {
     extensions.remove()
 }
 
-/// Cancelled when there are too many interim answers: hyper passes over any number of them.
-fn count_interim(request: &mut Request<Full<Bytes>>) -> CancellationToken {
-    let (flooded, seen) = (CancellationToken::new(), AtomicU32::new(0));
-    let told = flooded.clone();
-    hyper::ext::on_informational(request, move |_interim| {
-        if seen.fetch_add(1, Ordering::Relaxed) >= INTERIM_MAX {
-            told.cancel();
-        }
-    });
-    flooded
+/// How many interim answers have come: hyper passes over any number of them.
+#[derive(Default)]
+struct Interim {
+    seen: AtomicU32,
+    waker: AtomicWaker,
 }
 
-/// Returns when there is no connection after so long; never, where there is one.
-async fn unconnected(connection: &CaptureConnection, patience: Duration) {
-    tokio::time::sleep(patience).await;
-    if connection.connection_metadata().is_some() {
-        std::future::pending::<()>().await;
+impl Interim {
+    fn is_flooded(&self) -> bool {
+        self.seen.load(Ordering::Acquire) > INTERIM_MAX
     }
+}
+
+fn count_interim(request: &mut Request<Full<Bytes>>) -> Arc<Interim> {
+    let interim = Arc::new(Interim::default());
+    let told = Arc::clone(&interim);
+    hyper::ext::on_informational(request, move |_interim| {
+        if told.seen.fetch_add(1, Ordering::AcqRel) >= INTERIM_MAX {
+            told.waker.wake();
+        }
+    });
+    interim
+}
+
+/// Why no answer is waited for any longer.
+enum Unanswered {
+    Flooded,
+    Unconnected,
+}
+
+/// Waits for the answer's head; not for a flood of interim ones, nor longer than `patience` for a connection. Over a kept
+/// connection no timer is set for that.
+async fn answered<F: Future>(
+    request: F,
+    connection: &CaptureConnection,
+    interim: &Interim,
+    patience: Duration,
+) -> Result<F::Output, Unanswered> {
+    let (mut request, begun) = (pin!(request), Instant::now());
+    let mut unconnected = pin!(None::<Sleep>);
+    poll_fn(|cx| {
+        // Registered before the count is looked at, so that none is missed.
+        interim.waker.register(cx.waker());
+        if let Poll::Ready(answer) = request.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        if interim.is_flooded() {
+            return Poll::Ready(Err(Unanswered::Flooded));
+        }
+        if connection.connection_metadata().is_some() {
+            return Poll::Pending;
+        }
+        if unconnected.is_none() {
+            unconnected.set(Some(tokio::time::sleep_until(begun + patience)));
+        }
+        unconnected
+            .as_mut()
+            .as_pin_mut()
+            .map_or(Poll::Pending, |timer| timer.poll(cx))
+            .map(|()| Err(Unanswered::Unconnected))
+    })
+    .await
 }
 
 fn classify(error: legacy::Error, line: Option<&Line>) -> Error {

@@ -44,13 +44,19 @@ pub struct RelayBody {
     /// Bytes still to come by `Content-Range`, where there is one.
     promised: Option<u64>,
     idle_timeout: Duration,
-    /// Armed only while the upstream is awaited: a client that reads slowly is no silence of the upstream.
-    idle: Pin<Box<Sleep>>,
-    waiting: bool,
     stop: CancellationToken,
-    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Made when the upstream is awaited for the first time: most short bodies never wait.
+    waiting: Option<Waiting>,
+    /// The upstream is awaited now: a client that reads slowly is no silence of the upstream.
+    awaited: bool,
     ledger: Option<Ledger>,
     outcome: Option<&'static str>,
+}
+
+/// What ends a wait for the upstream.
+struct Waiting {
+    idle: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 struct Source {
@@ -93,10 +99,9 @@ impl RelayBody {
             remaining: file.length,
             promised: file.promised,
             idle_timeout: relay.idle_timeout,
-            idle: Box::pin(tokio::time::sleep(relay.idle_timeout)),
-            waiting: false,
             stop: relay.stop.clone(),
-            stopped: Box::pin(relay.stop.clone().cancelled_owned()),
+            waiting: None,
+            awaited: false,
             ledger: Some(ledger),
             outcome: None,
         };
@@ -129,6 +134,22 @@ impl RelayBody {
                 return Poll::Ready(Some(Ok(piece)));
             }
         }
+    }
+
+    /// Why the upstream is awaited no longer.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let waiting = self.waiting.get_or_insert_with(|| Waiting {
+            idle: Box::pin(tokio::time::sleep(self.idle_timeout)),
+            stopped: Box::pin(self.stop.clone().cancelled_owned()),
+        });
+        if !self.awaited {
+            self.awaited = true;
+            waiting.idle.as_mut().reset(Instant::now() + self.idle_timeout);
+        }
+        if waiting.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Broken::Shutdown);
+        }
+        waiting.idle.as_mut().poll(cx).map(|()| Broken::Idle)
     }
 
     /// Hands one piece over: counted and hashed here, nowhere else.
@@ -206,7 +227,7 @@ impl Body for RelayBody {
         if body.ledger.is_none() {
             return Poll::Ready(None);
         }
-        if body.stopped.as_mut().poll(cx).is_ready() {
+        if body.stop.is_cancelled() {
             return Poll::Ready(Some(Err(body.break_off(Broken::Shutdown))));
         }
         match body.poll_source(cx) {
@@ -215,7 +236,7 @@ impl Body for RelayBody {
                 Poll::Ready(Some(Err(body.break_off(Broken::Truncated))))
             }
             Poll::Ready(Some(Ok(piece))) => {
-                body.waiting = false;
+                body.awaited = false;
                 Poll::Ready(Some(Ok(body.hand_over(piece))))
             }
             Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(body.break_off(broken)))),
@@ -226,12 +247,8 @@ impl Body for RelayBody {
             }
             Poll::Ready(None) => Poll::Ready(Some(Err(body.break_off(Broken::Truncated)))),
             Poll::Pending => {
-                if !body.waiting {
-                    body.waiting = true;
-                    body.idle.as_mut().reset(Instant::now() + body.idle_timeout);
-                }
-                ready!(body.idle.as_mut().poll(cx));
-                Poll::Ready(Some(Err(body.break_off(Broken::Idle))))
+                let broken = ready!(body.poll_waiting(cx));
+                Poll::Ready(Some(Err(body.break_off(broken))))
             }
         }
     }

@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
@@ -84,6 +88,16 @@ pub struct Door {
     pub metrics: Arc<Metrics>,
     /// When to stop what.
     pub stop: Stop,
+}
+
+/// What a connection is told from outside.
+enum Order {
+    /// It ends now.
+    BreakOff,
+    /// It ends after the request under way.
+    Finish,
+    /// Somebody else needs its place.
+    MakeRoom,
 }
 
 /// The listener can't be set up.
@@ -219,8 +233,6 @@ impl Connections {
 
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, place: &Place, manners: &Manners) {
         let address = peer.address;
-        let certificate_ends = self.certificate_ends(&peer, &manners.retired);
-        tokio::pin!(certificate_ends);
         let io = TokioIo::new(Transport::new(stream, place));
         let service =
             service_fn(|request| async { Ok::<_, std::convert::Infallible>(self.answer(request, &peer, place).await) });
@@ -232,32 +244,50 @@ impl Connections {
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);
         tokio::pin!(connection);
-        let mut draining = false;
+        let mut orders = self.orders(&peer, place, &manners.retired);
         loop {
-            tokio::select! {
+            // The set polls what was woken, and nothing else: most of the connection's own wake-ups are none of its concern.
+            let order = tokio::select! {
                 biased;
-                () = self.door.stop.connections.cancelled() => {
+                Some(order) = orders.next() => order,
+                ended = connection.as_mut() => return self.ended(ended, address, place),
+            };
+            match order {
+                Order::BreakOff => {
                     self.refused(address, place);
                     return self.tell(Ending::Shutdown, address, &"broken off");
                 }
-                () = self.door.stop.accepting.cancelled(), if !draining => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = &mut certificate_ends, if !draining => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                ended = connection.as_mut() => return self.ended(ended, address, place),
-                () = place.wanted() => {
+                // Said twice, it is the same.
+                Order::Finish => connection.as_mut().graceful_shutdown(),
+                Order::MakeRoom => {
                     // It may have asked for something since it was chosen; then it stays.
+                    if let Poll::Ready(ended) = futures_util::poll!(connection.as_mut()) {
+                        return self.ended(ended, address, place);
+                    }
                     if place.progress().goes() {
                         self.refused(address, place);
                         return self.tell(Ending::MadeRoom, address, &"it waited longest");
                     }
+                    orders.push(Box::pin(place.wanted().map(|()| Order::MakeRoom)));
                 }
             }
         }
+    }
+
+    /// What a connection can be told from outside.
+    fn orders<'c>(
+        &'c self,
+        peer: &'c Peer,
+        place: &'c Place,
+        retired: &'c CancellationToken,
+    ) -> FuturesUnordered<BoxFuture<'c, Order>> {
+        let stop = &self.door.stop;
+        let orders = FuturesUnordered::new();
+        orders.push(stop.connections.cancelled().map(|()| Order::BreakOff).boxed());
+        orders.push(stop.accepting.cancelled().map(|()| Order::Finish).boxed());
+        orders.push(self.certificate_ends(peer, retired).map(|()| Order::Finish).boxed());
+        orders.push(place.wanted().map(|()| Order::MakeRoom).boxed());
+        orders
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: &Peer, place: &Place) -> Response<ResponseBody> {
