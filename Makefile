@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz soak image advisories peers attack
+.PHONY: help demo test lint bench parts release fuzz soak image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -19,8 +19,14 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 	@ci/lint
 	@ci/deny
 
-bench: ## Benchmarks, in the release profile
+bench: ## ccgate beside HAProxy and nginx, kept in benches/results (BENCH_SCENARIOS, BENCH_ROUNDS, BENCH_SECONDS)
+	@ci/bench
+
+parts: ## What the parts of a request cost, and what the audit log does, in the release profile
 	@cargo bench --locked --bench '*'
+
+release: ## The program as it is shipped, optimised for a measured load; prints where it is
+	@ci/release
 
 fuzz: ## Fuzz every parser (FUZZ_SECONDS=600 each; builds with the address sanitizer)
 	@ci/fuzz

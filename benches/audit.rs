@@ -1,7 +1,7 @@
 //! What the audit log does: durable records a second, how long an opener waits, memory, the time of a start and of a
 //! verification.
 //!
-//! `make bench` runs it. It writes to the target directory, or to the one that `AUDIT_BENCH_DIR` names, and says what file
+//! `make parts` runs it. It writes to the target directory, or to the one that `AUDIT_BENCH_DIR` names, and says what file
 //! system that is: figures of a file system in memory say nothing. `AUDIT_BENCH_RUNS` (5) and `AUDIT_BENCH_RECORDS`
 //! (1,000,000) make it shorter.
 

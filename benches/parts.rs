@@ -1,6 +1,6 @@
 //! What the parts of one request cost, each alone: reading its head, recognising a token seen before, the decision.
 //!
-//! `make bench` runs it. The figures are of the machine that it runs on and say nothing about a transfer.
+//! `make parts` runs it. The figures are of the machine that it runs on and say nothing about a transfer.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark fails by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "the issuer of the tests is included as it is")]
