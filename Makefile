@@ -1,6 +1,6 @@
 # One command each. CI runs the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint release bench parts fuzz soak image advisories peers attack
+.PHONY: help demo test lint bench parts release fuzz soak image advisories peers attack
 
 # Arguments of the demo, such as ARGS=--once.
 ARGS ?=
@@ -19,14 +19,14 @@ lint: ## Format, clippy with warnings denied, docs, licences and bans
 	@ci/lint
 	@ci/deny
 
-release: ## The binary that is shipped, built with a profile of a run under load: target/release-shipped/ccgate
-	@ci/release
-
-bench: ## ccgate beside HAProxy and nginx in one run (BENCH_SCENARIOS="tiny small", BENCH_ROUNDS=3)
+bench: ## ccgate beside HAProxy and nginx, kept in benches/results (BENCH_SCENARIOS, BENCH_ROUNDS, BENCH_SECONDS)
 	@ci/bench
 
-parts: ## What the parts cost: token, policy, audit log, relay (Criterion)
+parts: ## What the parts of a request cost, and what the audit log does, in the release profile
 	@cargo bench --locked --bench '*'
+
+release: ## The program as it is shipped, optimised for a measured load; prints where it is
+	@ci/release
 
 fuzz: ## Fuzz every parser (FUZZ_SECONDS=600 each; builds with the address sanitizer)
 	@ci/fuzz

@@ -1,30 +1,44 @@
 #!/usr/bin/env bash
-# ccgate as the benchmark's candidate: a configuration from the harness' BENCH_ variables, then ccgate in this process' place.
+# ccgate as the candidate of the benchmark harness: writes a configuration from the BENCH_ variables and becomes ccgate.
+# `ci/bench` runs it, on a copy of the harness whose recordings are named without a dot: with one they are no call ids, and
+# ccgate refuses them.
 #
-# Everything is on: policy (the built-in rules), durable audit log, signed checkpoints, verification of the upstream. As the
-# peers, it writes no access lines (`log.level: warn`).
+#   CANDIDATE_BIN     the program; default: the one of `ci/release`, else that of `cargo build --release`
+#   CANDIDATE_AUDIT   where the audit folder goes; default: target/bench. On a real disk: a log in memory costs nothing
+#   CANDIDATE_DIGEST  none (default: no peer hashes what it passes on), sha256 or blake3
+#   CANDIDATE_LOG     level of the program's own log; default: info, as it is shipped. An access line for each request goes to
+#                     standard error, which the harness keeps in memory; `warn` is what the peers do (no access log)
+#   CANDIDATE_POLICY  a folder of *.cedar in place of the built-in rules
 #
-#   CANDIDATE_BIN     the binary; without it that of `ci/release`
-#   CANDIDATE_AUDIT   folder of the audit logs, on a disk: in memory an fdatasync costs nothing. Emptied each time
-#   CANDIDATE_DIGEST  audit.digest: none (default), sha256 or blake3
+# All else is as shipped: every token is checked, the policy decides, the record is durable before the first byte is asked for,
+# and the agent's session comes from a sign-in at the harness' upstream. The harness pins ccgate to one core; tokio
+# counts the cores that it may run on, so there is one worker thread. Whoever wants another number sets TOKIO_WORKER_THREADS.
 set -euo pipefail
 
-root=$(cd "$(dirname "$0")/.." && pwd)
-binary=${CANDIDATE_BIN:-$root/target/release-shipped/ccgate}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$target/shipped/ccgate
+[ -x "$bin" ] || bin=$target/release/ccgate
+bin=${CANDIDATE_BIN:-$bin}
+audit=${CANDIDATE_AUDIT:-$target/bench}/audit
 work=$BENCH_DIR/ccgate
-audit=${CANDIDATE_AUDIT:-$root/target/bench-audit}
 
-rm -rf "$work" "$audit/log"
-mkdir -p "$work/accounts" "$audit/log"
+# The harness starts one candidate at a time. The folder of the last one is left by it, for nobody comes back after exec.
+rm -rf "$audit" "$work"
+mkdir -p "$audit" "$work/accounts"
+if [ "$(stat --file-system --format %T "$audit")" = tmpfs ]; then
+  printf '%s is in memory: an audit record there costs nothing, and the figures say so\n' "$audit" >&2
+fi
+
+openssl genpkey -algorithm ed25519 -out "$work/audit.key" 2>/dev/null
 printf 'password: %s\n' "$BENCH_AGENT_PASSWORD" >"$work/accounts/$BENCH_AGENT_ID.yaml"
-chmod 600 "$work/accounts/$BENCH_AGENT_ID.yaml"
-[ -e "$BENCH_DIR/ccgate-audit.key" ] || openssl genpkey -algorithm ed25519 -out "$BENCH_DIR/ccgate-audit.key"
-
+policy='{}'
+[ -z "${CANDIDATE_POLICY-}" ] || policy="{ dir: '$CANDIDATE_POLICY' }"
 cat >"$work/ccgate.yaml" <<YAML
 version: 1
 server:
   listen: $BENCH_LISTEN
-  drain: {delay: 0s, timeout: 5s}
+  drain: { delay: 0s, timeout: 1s }
 admin:
   listen: 127.0.0.1:0
 upstream:
@@ -36,15 +50,15 @@ auth:
       audiences: [$BENCH_AUDIENCE]
       algorithms: [ES256, RS256]
       jwks_file: $BENCH_JWKS_FILE
-      claims: {agent: /sub}
+      claims: { agent: /sub }
 sessions:
-  accounts_dir: $work/accounts
+  accounts_dir: accounts
+policy: $policy
 audit:
-  dir: $audit/log
-  signing_key_file: $BENCH_DIR/ccgate-audit.key
+  dir: $audit
+  signing_key_file: audit.key
   digest: ${CANDIDATE_DIGEST:-none}
 log:
-  level: warn
+  level: ${CANDIDATE_LOG:-info}
 YAML
-
-exec "$binary" run --config "$work/ccgate.yaml"
+exec "$bin" run --config "$work/ccgate.yaml"
