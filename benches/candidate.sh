@@ -6,11 +6,11 @@
 #   CANDIDATE_BIN     the program; default: the one of `ci/release`, else that of `cargo build --release`
 #   CANDIDATE_AUDIT   where the audit folder goes; default: target/bench. On a real disk: a log in memory costs nothing
 #   CANDIDATE_DIGEST  none (default: no peer hashes what it passes on), sha256 or blake3
-#   CANDIDATE_LOG     level of the program's own log; default: info, as it is shipped. An access line for each request goes to
-#                     standard error, which the harness keeps in memory; `warn` is what the peers do (no access log)
+#   CANDIDATE_LOG     level of the program's own log; default: warn, for no peer writes access lines either. With info, as it is
+#                     shipped, each request has one on standard error
 #   CANDIDATE_POLICY  a folder of *.cedar in place of the built-in rules
 #
-# All else is as shipped: every token is checked, the policy decides, the record is durable before the first byte is asked for,
+# The rest is as shipped: every token is checked, the policy decides, the record is durable before the first byte is asked for,
 # and the agent's session comes from a sign-in at the harness' upstream. The harness pins ccgate to one core; tokio
 # counts the cores that it may run on, so there is one worker thread. Whoever wants another number sets TOKIO_WORKER_THREADS.
 set -euo pipefail
@@ -59,6 +59,6 @@ audit:
   signing_key_file: audit.key
   digest: ${CANDIDATE_DIGEST:-none}
 log:
-  level: ${CANDIDATE_LOG:-info}
+  level: ${CANDIDATE_LOG:-warn}
 YAML
 exec "$bin" run --config "$work/ccgate.yaml"
