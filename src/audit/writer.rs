@@ -147,8 +147,9 @@ impl<S: Storage> Writer<S> {
                     Next::Keep(_) | Next::Write => {}
                 }
             }
-            gather.written(self.waiting());
+            let waited = self.waiting() > 0;
             self.guarded(status, |writer| writer.round(ticked, status));
+            gather.written(waited, Instant::now());
             if let Some(reply) = stop {
                 return self.stop(inbox.into_inner(), status, reply);
             }
@@ -161,7 +162,8 @@ impl<S: Storage> Writer<S> {
             return Next::Write;
         }
         let waiting = self.waiting();
-        gather.next(waiting, self.queue.len().saturating_sub(waiting), Instant::now())
+        let kept = self.queue.len().saturating_sub(waiting);
+        gather.next(waiting, kept, self.open.len().saturating_add(waiting).saturating_sub(kept), Instant::now())
     }
 
     /// How many wait for what is queued.

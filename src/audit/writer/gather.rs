@@ -14,12 +14,16 @@ use tokio::time::Instant;
 
 use super::message::Message;
 
-/// How long somebody who waits is kept waiting for the others, where there were others a moment ago. Less than what the
-/// `fdatasync` of a busy disk takes.
+/// How long somebody who waits is kept waiting for the others, where there is a crowd. Less than what the `fdatasync` of a
+/// busy disk takes.
 const COMPANY: Duration = Duration::from_millis(1);
 
-/// How many must have waited together the last time: with fewer, there is little to win.
-const CROWD: usize = 3;
+/// How many downloads make a crowd: with fewer, there is little to win.
+const CROWD: usize = 4;
+
+/// How short ago the last one must have come: a hundred that run for minutes are no crowd. How many waited together says
+/// nothing: on a single core the writer wakes for each.
+const RECENT: Duration = Duration::from_millis(5);
 
 /// How long a record that nobody waits for, such as a download's end, stays unwritten at most. A crash in that time leaves the
 /// entry to the next start, which gives it the end `unknown`, as one that comes before its end is queued.
@@ -31,8 +35,8 @@ const KEPT_MAX: usize = 128;
 /// What is known of the crowd, and since when something is kept.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
-    /// How many waited for the last batch.
-    together: usize,
+    /// When somebody waited the last time.
+    waited: Option<Instant>,
     /// When the oldest record that is kept has to be written.
     due: Option<Instant>,
 }
@@ -49,19 +53,21 @@ pub(super) enum Next {
 }
 
 impl Gather {
-    /// `waiting` wait for their records to be durable; `kept` records have nobody who waits. `now` is the time.
-    pub(super) fn next(&mut self, waiting: usize, kept: usize, now: Instant) -> Next {
+    /// `waiting` wait for their records to be durable; `kept` records have nobody who waits; `running` downloads have an entry
+    /// or want one, and have no end in hand. `now` is the time.
+    pub(super) fn next(&mut self, waiting: usize, kept: usize, running: usize, now: Instant) -> Next {
         if waiting > 0 {
-            return if self.together >= CROWD { Next::Join(COMPANY) } else { Next::Write };
+            let recent = self.waited.is_some_and(|waited| now.saturating_duration_since(waited) <= RECENT);
+            return if recent && running >= CROWD { Next::Join(COMPANY) } else { Next::Write };
         }
         let due = *self.due.get_or_insert(now + PATIENCE);
         if kept == 0 || kept >= KEPT_MAX || due <= now { Next::Write } else { Next::Keep(due - now) }
     }
 
-    /// So many of those who waited have their answer, and nothing is kept any more.
-    pub(super) const fn written(&mut self, waited: usize) {
-        if waited > 0 {
-            self.together = waited;
+    /// All is written; `waited`: for somebody.
+    pub(super) const fn written(&mut self, waited: bool, now: Instant) {
+        if waited {
+            self.waited = Some(now);
         }
         self.due = None;
     }
@@ -143,29 +149,26 @@ mod tests {
     #[test]
     fn who_waits_alone_is_served_at_once_and_a_crowd_together() {
         let (mut gather, now) = (Gather::default(), Instant::now());
-        assert_eq!(gather.next(1, 0, now), Next::Write);
-        gather.written(1);
-        assert_eq!(gather.next(1, 5, now), Next::Write);
-        gather.written(CROWD);
-        assert_eq!(gather.next(1, 0, now), Next::Join(COMPANY));
-        // Ends alone say nothing of how many wait.
-        gather.written(0);
-        assert_eq!(gather.next(1, 0, now), Next::Join(COMPANY));
-        gather.written(1);
-        assert_eq!(gather.next(1, 0, now), Next::Write, "the crowd is gone");
+        assert_eq!(gather.next(1, 0, CROWD, now), Next::Write, "nobody came before");
+        gather.written(true, now);
+        assert_eq!(gather.next(1, 1, 1, now), Next::Write, "one after the other");
+        assert_eq!(gather.next(1, 0, CROWD, now + RECENT), Next::Join(COMPANY));
+        gather.written(false, now + 2 * RECENT);
+        let later = now + RECENT + Duration::from_millis(1);
+        assert_eq!(gather.next(1, 0, 100, later), Next::Write, "they run and nobody comes");
     }
 
     #[test]
     fn what_nobody_waits_for_is_written_in_time_whatever_comes() {
         let (mut gather, now) = (Gather::default(), Instant::now());
-        assert_eq!(gather.next(0, 1, now), Next::Keep(PATIENCE));
+        assert_eq!(gather.next(0, 1, 9, now), Next::Keep(PATIENCE));
         // Later ones do not put it off.
         let later = now + PATIENCE / 2;
-        assert_eq!(gather.next(0, 2, later), Next::Keep(PATIENCE / 2));
-        assert_eq!(gather.next(0, KEPT_MAX, later), Next::Write, "there is a bound");
-        assert_eq!(gather.next(0, 3, now + PATIENCE), Next::Write);
-        gather.written(0);
-        assert_eq!(gather.next(0, 1, now + PATIENCE), Next::Keep(PATIENCE), "the next one has its own time");
+        assert_eq!(gather.next(0, 2, 9, later), Next::Keep(PATIENCE / 2));
+        assert_eq!(gather.next(0, KEPT_MAX, 9, later), Next::Write, "there is a bound");
+        assert_eq!(gather.next(0, 3, 9, now + PATIENCE), Next::Write);
+        gather.written(false, now);
+        assert_eq!(gather.next(0, 1, 9, now + PATIENCE), Next::Keep(PATIENCE), "the next one has its own time");
     }
 
     #[test]
