@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Reservation;
 use crate::cc::{AgentId, GuidTag};
 use crate::policy::Authorized;
+use crate::random;
 use crate::room::Place;
 use crate::route::Download;
 
@@ -81,10 +82,8 @@ pub(super) struct Live {
 
 impl EntryId {
     pub(super) fn random(now: Timestamp) -> Result<Self, Unspecified> {
-        let mut bytes = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut bytes)?;
         let millis = u128::from(u64::try_from(now.as_millisecond()).unwrap_or(0));
-        Ok(Self(millis << 80 | u128::from_be_bytes(bytes) >> 48))
+        Ok(Self(millis << 80 | u128::from_be_bytes(random::bytes()?) >> 48))
     }
 
     /// Reads an id from a record.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::metrics::{Fate, Kind, Metrics};
+use crate::random;
 
 /// Longest line, in bytes without the line feed: what a transparency log's entry bundle can hold (uint16 length).
 pub(super) const LINE_BYTES_MAX: usize = 65_535;
@@ -152,19 +153,13 @@ fn lost(event: &'static str, ledger: &Ledger) {
 /// for, as a record's fields have few values.
 #[derive(Debug, Default)]
 pub(super) struct Salts {
-    pool: Vec<u128>,
+    pool: random::Pool,
 }
 
 impl Salts {
     /// The next salt. It fails with the system's generator.
     pub(super) fn next(&mut self) -> Result<u128, Unspecified> {
-        if let Some(salt) = self.pool.pop() {
-            return Ok(salt);
-        }
-        let mut block = [0_u8; 4096];
-        aws_lc_rs::rand::fill(&mut block)?;
-        self.pool.extend(block.as_chunks::<16>().0.iter().map(|bytes| u128::from_be_bytes(*bytes)));
-        self.pool.pop().ok_or(Unspecified)
+        self.pool.bytes().map(u128::from_be_bytes)
     }
 }
 

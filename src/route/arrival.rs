@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::trace::random_uuid;
 use super::{ClientCertificate, TraceParent};
 
 /// The circumstances of one request. They go into the decision and into every record of its entry.
@@ -55,7 +56,7 @@ impl RequestId {
 
     /// A new random id.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
+        Self(random_uuid().simple().to_string())
     }
 
     /// The id.

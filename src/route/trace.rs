@@ -1,6 +1,10 @@
 //! The trace that a request belongs to (W3C Trace Context, <https://www.w3.org/TR/trace-context/>), and its own place in it. It
 //! holds nothing of who asks for what.
 
+use uuid::{Builder, Uuid};
+
+use crate::random;
+
 /// A trace as version 00 of `traceparent` has it (section 3.2), and the ids of the spans that this request is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {
@@ -39,11 +43,11 @@ impl TraceParent {
 
     /// A trace that begins here; `sampled`: whether it is recorded.
     pub fn begin(sampled: bool) -> Self {
-        Self::here(uuid::Uuid::new_v4().simple().to_string(), 0, sampled)
+        Self::here(random_uuid().simple().to_string(), 0, sampled)
     }
 
     fn here(trace: String, parent: u64, sampled: bool) -> Self {
-        let (span, call) = uuid::Uuid::new_v4().as_u64_pair();
+        let (span, call) = random_uuid().as_u64_pair();
         Self { trace, parent, span: span | 1, call: call | 1, sampled }
     }
 
@@ -77,6 +81,11 @@ impl TraceParent {
     pub fn child(&self) -> String {
         format!("00-{}-{:016x}-{:02x}", self.trace, self.call, u8::from(self.sampled))
     }
+}
+
+/// A random UUID (RFC 9562, version 4). Where the pool has none the library asks the system itself.
+pub(super) fn random_uuid() -> Uuid {
+    random::bytes().map_or_else(|_unspecified| Uuid::new_v4(), |bytes| Builder::from_random_bytes(bytes).into_uuid())
 }
 
 #[cfg(test)]
