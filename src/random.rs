@@ -92,7 +92,7 @@ mod tests {
             Ok(())
         };
         let mut seen = HashSet::new();
-        for _ in 0..BLOCK / 10 + 1 {
+        for _ in 0..=BLOCK / 10 {
             let piece: [u8; 10] = pool.draw(&mut fill).expect("bytes");
             for two in piece.chunks_exact(2) {
                 assert!(seen.insert(two.to_owned()), "{two:?} once more");

@@ -1,12 +1,13 @@
 //! The house rules as tables: who may import whom, what a module must never name, how a file must look. No logic.
 
 /// The line: a module imports only from its left.
-pub(crate) const LINE: [&str; 25] = [
+pub(crate) const LINE: [&str; 26] = [
     "cc",
     "clock",
     "random",
     "ready",
     "room",
+    "series",
     "yaml",
     "net",
     "tlog",
@@ -33,15 +34,16 @@ pub(crate) const LINE: [&str; 25] = [
 pub(crate) const APART: [&str; 1] = ["sim"];
 
 /// Pure vocabulary without a word of the vendor: every module to their right may use it.
-pub(crate) const FOR_ALL: [&str; 4] = ["clock", "random", "ready", "room"];
+pub(crate) const FOR_ALL: [&str; 5] = ["clock", "random", "ready", "room", "series"];
 
 /// What each module may import beside [`FOR_ALL`].
-pub(crate) const IMPORTS: [(&str, Allowed); 26] = [
+pub(crate) const IMPORTS: [(&str, Allowed); 27] = [
     ("cc", Allowed::These(&[])),
     ("clock", Allowed::These(&[])),
     ("random", Allowed::These(&[])),
     ("ready", Allowed::These(&[])),
     ("room", Allowed::These(&[])),
+    ("series", Allowed::These(&[])),
     ("yaml", Allowed::These(&[])),
     ("net", Allowed::These(&[])),
     ("tlog", Allowed::These(&[])),
