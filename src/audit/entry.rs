@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::budget::Reservation;
 use crate::cc::{AgentId, GuidTag};
@@ -94,7 +95,8 @@ impl EntryId {
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        // As those of a UUID are printed: much faster than `{:032x}`.
+        fmt::Display::fmt(&Uuid::from_u128(self.0).simple(), f)
     }
 }
 
