@@ -1,6 +1,9 @@
 //! The trace that a request belongs to (W3C Trace Context, <https://www.w3.org/TR/trace-context/>), and its own place in it. It
 //! holds nothing of who asks for what.
 
+use std::sync::Arc;
+
+use uuid::fmt::Simple;
 use uuid::{Builder, Uuid};
 
 use crate::random;
@@ -9,7 +12,7 @@ use crate::random;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {
     /// 32 hex digits.
-    trace: String,
+    trace: Arc<str>,
     /// The caller's span; 0 where the trace began here.
     parent: u64,
     /// This request.
@@ -38,15 +41,15 @@ impl TraceParent {
             return None;
         }
         let (parent, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
-        Some(Self::here(trace.to_owned(), parent, flags & SAMPLED != 0))
+        Some(Self::here(trace.into(), parent, flags & SAMPLED != 0))
     }
 
     /// A trace that begins here; `sampled`: whether it is recorded.
     pub fn begin(sampled: bool) -> Self {
-        Self::here(random_uuid().simple().to_string(), 0, sampled)
+        Self::here(simple(random_uuid()), 0, sampled)
     }
 
-    fn here(trace: String, parent: u64, sampled: bool) -> Self {
+    fn here(trace: Arc<str>, parent: u64, sampled: bool) -> Self {
         let (span, call) = random_uuid().as_u64_pair();
         Self { trace, parent, span: span | 1, call: call | 1, sampled }
     }
@@ -86,6 +89,11 @@ impl TraceParent {
 /// A random UUID (RFC 9562, version 4). Where the pool has none the library asks the system itself.
 pub(super) fn random_uuid() -> Uuid {
     random::bytes().map_or_else(|_unspecified| Uuid::new_v4(), |bytes| Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// A UUID's 32 hex digits.
+pub(super) fn simple(id: Uuid) -> Arc<str> {
+    Arc::from(&*id.simple().encode_lower(&mut [0; Simple::LENGTH]))
 }
 
 #[cfg(test)]
