@@ -35,7 +35,12 @@ impl Clock {
 
     /// The time of day, in microseconds.
     pub fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.at(Instant::now())
+    }
+
+    /// The time of day at a moment since the clock was made, in microseconds: saves a look at the system's clock.
+    pub fn at(&self, moment: Instant) -> Timestamp {
+        let elapsed = i64::try_from(moment.saturating_duration_since(self.start).as_micros()).unwrap_or(i64::MAX);
         let micros = self.anchor.load(Ordering::Relaxed).saturating_add(elapsed);
         Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
     }
@@ -60,6 +65,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(90_500)).await;
         assert_eq!(clock.now().as_millisecond(), 90_500);
         assert_eq!(clock.clone().now(), clock.now());
+        assert_eq!(clock.at(Instant::now() - Duration::from_millis(500)).as_millisecond(), 90_000);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@
 //! The modules stand in one line and each imports only from its left; `tests/architecture.rs` holds it:
 //!
 //! ```text
-//! cc clock ready room yaml net | tlog trail | route authn policy budget | audit ship | upstream session | relay | serve admin | config telemetry app cli
+//! cc clock random ready room series yaml net | tlog trail | route authn policy budget | audit ship | upstream session | relay | serve admin | config telemetry app cli
 //! ```
 
 pub mod admin;
@@ -27,10 +27,12 @@ pub mod config;
 pub mod demo;
 pub mod net;
 pub mod policy;
+pub mod random;
 pub mod ready;
 pub mod relay;
 pub mod room;
 pub mod route;
+pub mod series;
 pub mod serve;
 pub mod session;
 pub mod ship;

@@ -8,8 +8,10 @@ use aws_lc_rs::error::Unspecified;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::ser::Formatter;
+use uuid::Uuid;
 
 use super::metrics::{Fate, Kind, Metrics};
+use crate::random;
 
 /// Longest line, in bytes without the line feed: what a transparency log's entry bundle can hold (uint16 length).
 pub(super) const LINE_BYTES_MAX: usize = 65_535;
@@ -106,8 +108,9 @@ impl Draft {
 
     /// Appends the line.
     pub(super) fn write(&self, seq: u64, salt: u128, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let (at, event) = (self.at, self.event);
-        write!(buffer, r#"{{"v":1,"seq":{seq},"ts":"{at:.6}","salt":"{salt:032x}","event":"{event}""#)?;
+        // 32 hex digits, as those of a UUID are printed: much faster than `{:032x}`.
+        let (at, event, salt) = (self.at, self.event, Uuid::from_u128(salt).simple());
+        write!(buffer, r#"{{"v":1,"seq":{seq},"ts":"{at:.6}","salt":"{salt}","event":"{event}""#)?;
         match self.body.strip_prefix(b"{") {
             Some(fields) if fields != b"}" => {
                 buffer.push(b',');
@@ -152,19 +155,13 @@ fn lost(event: &'static str, ledger: &Ledger) {
 /// for, as a record's fields have few values.
 #[derive(Debug, Default)]
 pub(super) struct Salts {
-    pool: Vec<u128>,
+    pool: random::Pool,
 }
 
 impl Salts {
     /// The next salt. It fails with the system's generator.
     pub(super) fn next(&mut self) -> Result<u128, Unspecified> {
-        if let Some(salt) = self.pool.pop() {
-            return Ok(salt);
-        }
-        let mut block = [0_u8; 4096];
-        aws_lc_rs::rand::fill(&mut block)?;
-        self.pool.extend(block.as_chunks::<16>().0.iter().map(|bytes| u128::from_be_bytes(*bytes)));
-        self.pool.pop().ok_or(Unspecified)
+        self.pool.bytes().map(u128::from_be_bytes)
     }
 }
 
@@ -174,7 +171,8 @@ struct OneLine;
 
 impl Formatter for OneLine {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.bytes().all(|byte| byte < 0x7f) {
+        // All of them are looked at, so that many are at once.
+        if fragment.bytes().fold(0, u8::max) < 0x7f {
             return writer.write_all(fragment.as_bytes());
         }
         for piece in fragment.split_inclusive(is_unsafe) {

@@ -349,7 +349,8 @@ impl Shared {
         live: Live,
         deadline: Instant,
     ) -> Result<OpenEntry, Why> {
-        let at = self.clock.now();
+        let begun = Instant::now();
+        let at = self.clock.at(begun);
         let Ok(id) = EntryId::random(at) else {
             self.unavailable(&authorized);
             return Err(Why::Broken);
@@ -362,14 +363,14 @@ impl Shared {
             reservation,
             session,
             attempts: 0,
-            begun: Instant::now(),
+            begun,
             taken: false,
             asking: None,
             timed_out: Arc::clone(&timed_out),
             pseudonyms: self.pseudonyms.clone(),
         };
         // Its texts are cut so that it fits: nothing but a defect of ours makes no draft of it.
-        let Some(draft) = self.draft("authorized", &Asked::authorized(&facts)) else {
+        let Some(draft) = self.draft_at(at, "authorized", &Asked::authorized(&facts)) else {
             self.unavailable(&facts.authorized);
             return Err(Why::Broken);
         };
@@ -442,7 +443,11 @@ impl Shared {
     }
 
     fn draft(&self, event: &'static str, fields: &impl serde::Serialize) -> Option<Draft> {
-        Draft::or_lost(event, self.clock.now(), fields, &self.ledger)
+        self.draft_at(self.clock.now(), event, fields)
+    }
+
+    fn draft_at(&self, at: jiff::Timestamp, event: &'static str, fields: &impl serde::Serialize) -> Option<Draft> {
+        Draft::or_lost(event, at, fields, &self.ledger)
     }
 
     /// A line that cannot be sent is dropped with the error, and so counts itself as lost.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
+
+use crate::series::Counters;
 
 /// The log's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    records: IntCounterVec,
+    records: Counters<2>,
     write_duration: Histogram,
     pub(super) open_entries: IntGauge,
     records_lost: IntCounter,
@@ -53,7 +55,7 @@ impl Metrics {
         let write = HistogramOpts::new("ccgate_audit_write_duration_seconds", "Time to make one batch durable.")
             .buckets(vec![0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let metrics = Self {
-            records: IntCounterVec::new(records, &["event", "outcome"])?,
+            records: Counters::register(registry, records, ["event", "outcome"])?,
             write_duration: Histogram::with_opts(write)?,
             open_entries: IntGauge::new("ccgate_audit_open_entries", "Durable entries without a durable end.")?,
             records_lost: IntCounter::new("ccgate_audit_records_lost_total", "Audit records that are gone.")?,
@@ -76,8 +78,7 @@ impl Metrics {
         registry.register(Box::new(metrics.writable.clone()))?;
         registry.register(Box::new(metrics.entries_max.clone()))?;
         // A series that exists from the start can be alerted on before the first event.
-        metrics.records.with_label_values(&[Kind::Authorized.as_str(), Fate::Refused.as_str()]).inc_by(0);
-        registry.register(Box::new(metrics.records.clone()))?;
+        metrics.records.show([Kind::Authorized.as_str(), Fate::Refused.as_str()]);
         registry.register(Box::new(metrics.write_duration.clone()))?;
         registry.register(Box::new(metrics.open_entries.clone()))?;
         registry.register(Box::new(metrics.records_lost.clone()))?;
@@ -86,7 +87,7 @@ impl Metrics {
     }
 
     pub(super) fn record(&self, kind: Kind, fate: Fate) {
-        self.records.with_label_values(&[kind.as_str(), fate.as_str()]).inc();
+        self.records.inc([kind.as_str(), fate.as_str()]);
         if fate == Fate::Lost {
             self.records_lost.inc();
         }

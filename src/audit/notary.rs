@@ -118,7 +118,13 @@ impl Notary {
             self.push(void_leaf(self.size().saturating_add(1)));
         }
         let known = usize::try_from(self.size().saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).skip(known) {
+        let mut begin = 0;
+        let pieces = memchr::memchr_iter(b'\n', lines).chain([lines.len()]).map(|end| {
+            let line = lines.get(begin..end).unwrap_or_default();
+            begin = end + 1;
+            line
+        });
+        for line in pieces.filter(|line| !line.is_empty()).skip(known) {
             self.push(leaf_hash(line));
         }
     }

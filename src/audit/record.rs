@@ -363,7 +363,10 @@ fn subject<'a>(
 /// Which recording, as records name it. It is never cut: its grammar bounds it to some 300 characters.
 fn reference(download: &Download, pseudonyms: Option<&Pseudonyms>) -> String {
     let reference = download.file().reference();
-    pseudonyms.map_or_else(|| reference.clone(), |pseudonyms| pseudonyms.reference(&reference))
+    match pseudonyms {
+        Some(pseudonyms) => pseudonyms.reference(&reference),
+        None => reference,
+    }
 }
 
 struct OwnerText(Owner);

@@ -1,11 +1,13 @@
 //! What is counted of tokens and keys. No label ever comes from a token.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+use crate::series::Counters;
 
 /// The counters of this module. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    decisions: IntCounterVec,
+    decisions: Counters<2>,
     keys: IntGaugeVec,
     last_success: IntGaugeVec,
 }
@@ -22,16 +24,16 @@ pub enum Decision {
 impl Metrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let decisions = IntCounterVec::new(
+        let decisions = Counters::register(
+            registry,
             Opts::new("ccgate_auth_decisions_total", "Decisions about tokens and downloads."),
-            &["decision", "reason"],
+            ["decision", "reason"],
         )?;
         let keys = IntGaugeVec::new(Opts::new("ccgate_jwks_keys", "Usable keys of an issuer."), &["issuer"])?;
         let last_success = IntGaugeVec::new(
             Opts::new("ccgate_jwks_last_success_timestamp_seconds", "When an issuer's keys were last confirmed."),
             &["issuer"],
         )?;
-        registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(keys.clone()))?;
         registry.register(Box::new(last_success.clone()))?;
         Ok(Self { decisions, keys, last_success })
@@ -43,7 +45,7 @@ impl Metrics {
             Decision::Allow => "allow",
             Decision::Deny => "deny",
         };
-        self.decisions.with_label_values(&[decision, reason]).inc();
+        self.decisions.inc([decision, reason]);
     }
 
     /// From now on there are these issuers, and no others.

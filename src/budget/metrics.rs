@@ -1,13 +1,14 @@
 //! What budgets count. Label values come from the enums of `limits`; none names a person.
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntGauge, Opts, Registry};
 
 use super::limits::{Budget, Limit};
+use crate::series::Counters;
 
 /// The counters of budgets. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    decisions: IntCounterVec,
+    decisions: Counters<2>,
     subjects: IntGauge,
 }
 
@@ -21,32 +22,31 @@ impl Metrics {
             "ccgate_budget_decisions_total",
             "Downloads that budgets let through (allow) or refused (refuse), and budgets that are nearly used up (alert).",
         );
-        let decisions = IntCounterVec::new(decisions, &["limit", "decision"])?;
+        let decisions = Counters::register(registry, decisions, ["limit", "decision"])?;
         let subjects = IntGauge::new("ccgate_budget_subjects", "Persons whose use is remembered.")?;
-        registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(subjects.clone()))?;
         let metrics = Self { decisions, subjects };
         // Series that exist from the start can be alerted on before the first event.
-        metrics.decisions.with_label_values(&[NO_LIMIT, "allow"]).inc_by(0);
+        metrics.decisions.show([NO_LIMIT, "allow"]);
         for limit in Limit::ALL {
-            metrics.decisions.with_label_values(&[limit.as_str(), "refuse"]).inc_by(0);
+            metrics.decisions.show([limit.as_str(), "refuse"]);
         }
         for budget in Budget::ALL {
-            metrics.decisions.with_label_values(&[budget.as_str(), "alert"]).inc_by(0);
+            metrics.decisions.show([budget.as_str(), "alert"]);
         }
         Ok(metrics)
     }
 
     pub(super) fn allowed(&self) {
-        self.decisions.with_label_values(&[NO_LIMIT, "allow"]).inc();
+        self.decisions.inc([NO_LIMIT, "allow"]);
     }
 
     pub(super) fn refused(&self, limit: Limit) {
-        self.decisions.with_label_values(&[limit.as_str(), "refuse"]).inc();
+        self.decisions.inc([limit.as_str(), "refuse"]);
     }
 
     pub(super) fn alerted(&self, budget: Budget) {
-        self.decisions.with_label_values(&[budget.as_str(), "alert"]).inc();
+        self.decisions.inc([budget.as_str(), "alert"]);
     }
 
     pub(super) fn subjects(&self, count: usize) {
@@ -54,7 +54,7 @@ impl Metrics {
     }
 
     #[cfg(test)]
-    pub(super) fn decided(&self, limit: &str, decision: &str) -> u64 {
-        self.decisions.with_label_values(&[limit, decision]).get()
+    pub(super) fn decided(&self, limit: &'static str, decision: &'static str) -> u64 {
+        self.decisions.count([limit, decision])
     }
 }

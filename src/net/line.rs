@@ -1,6 +1,6 @@
 //! What is known of one connection, and how old one may get. It carries no bytes and closes nothing itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -70,13 +70,18 @@ impl Line {
 }
 
 /// The connections that are open and have carried a request. Locked for a pass over them, never across a wait.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<Kept>);
+#[derive(Debug)]
+pub(super) struct Lines {
+    kept: Mutex<Vec<Watched>>,
+    start: Instant,
+    /// When to look through them next, in nanoseconds from `start`. Whoever moves it on does so.
+    due: AtomicU64,
+}
 
-#[derive(Debug, Default)]
-struct Kept {
-    lines: Vec<Watched>,
-    swept: Option<Instant>,
+impl Default for Lines {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), start: Instant::now(), due: AtomicU64::new(0) }
+    }
 }
 
 #[derive(Debug)]
@@ -90,13 +95,13 @@ struct Watched {
 impl Lines {
     /// Watches a connection that carries its first request.
     pub(super) fn watch(&self, line: Arc<Line>, server: Option<&Authority>, connection: CaptureConnection) {
-        self.kept().lines.push(Watched { line, server: server.cloned(), connection });
+        self.kept().push(Watched { line, server: server.cloned(), connection });
     }
 
     /// One of the connections to a server turned out to be closed: no request goes out any more over those that are open. Most
     /// likely they are closed too, and nobody has noticed yet.
     pub(super) fn retire(&self, server: Option<&Authority>) {
-        self.kept().lines.retain(|watched| {
+        self.kept().retain(|watched| {
             let retired = watched.server.as_ref() == server;
             if retired {
                 give_up(&watched.connection);
@@ -109,12 +114,14 @@ impl Lines {
     ///
     /// Called before each request; looks through them at most once a second.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut kept = self.kept();
-        if kept.swept.is_some_and(|swept| now < swept + SWEEP_EVERY) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let at = nanos(now.saturating_duration_since(self.start));
+        let due = self.due.load(Ordering::Relaxed);
+        let next = at.saturating_add(nanos(SWEEP_EVERY));
+        if at < due || self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        kept.swept = Some(now);
-        kept.lines.retain(|Watched { line, connection, .. }| {
+        self.kept().retain(|Watched { line, connection, .. }| {
             let retired = line.is_too_old(now);
             if retired {
                 give_up(connection);
@@ -123,8 +130,8 @@ impl Lines {
         });
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,5 +139,27 @@ impl Lines {
 pub(super) fn give_up(connection: &CaptureConnection) {
     if let Some(connection) = connection.connection_metadata().as_ref() {
         connection.poison();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use hyper_util::client::legacy::connect::capture_connection;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_looked_through_once_a_second() {
+        let (lines, start) = (Lines::default(), Instant::now());
+        let gone = Arc::new(Line::new(None));
+        gone.end();
+        let mut left_at = |millis: u64| {
+            lines.watch(Arc::clone(&gone), None, capture_connection(&mut Request::new(())));
+            lines.sweep(start + Duration::from_millis(millis));
+            lines.kept().len()
+        };
+        let left = [0, 0, 999, 1000, 1001, 1999, 2500, 3000, 3500].map(&mut left_at);
+        assert_eq!(left, [0, 1, 2, 0, 1, 2, 0, 1, 0], "at once, and again no earlier than a second later");
     }
 }

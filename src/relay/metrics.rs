@@ -1,8 +1,9 @@
 //! What is counted of the transfers.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{Opts, Registry};
 
 use crate::cc::Kind;
+use crate::series::Counters;
 
 /// How a download ended, in metrics.
 const OUTCOMES: [&str; 3] = ["finished", "aborted", "failed"];
@@ -10,27 +11,27 @@ const OUTCOMES: [&str; 3] = ["finished", "aborted", "failed"];
 /// Counts of the downloads.
 #[derive(Debug)]
 pub struct Metrics {
-    downloads: IntCounterVec,
+    downloads: Counters<2>,
 }
 
 impl Metrics {
     /// Registers `ccgate_downloads_total`, with every series at zero so that a rate sees the first download.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let downloads = IntCounterVec::new(
+        let downloads = Counters::register(
+            registry,
             Opts::new("ccgate_downloads_total", "Downloads for which an audit entry was opened, by how they ended."),
-            &["kind", "outcome"],
+            ["kind", "outcome"],
         )?;
         for kind in Kind::ALL {
             for outcome in OUTCOMES {
-                downloads.with_label_values(&[kind.as_str(), outcome]).inc_by(0);
+                downloads.show([kind.as_str(), outcome]);
             }
         }
-        registry.register(Box::new(downloads.clone()))?;
         Ok(Self { downloads })
     }
 
     /// Counts a download that has ended.
     pub fn ended(&self, kind: Kind, outcome: &'static str) {
-        self.downloads.with_label_values(&[kind.as_str(), outcome]).inc();
+        self.downloads.inc([kind.as_str(), outcome]);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::trace::{random_uuid, simple};
 use super::{ClientCertificate, TraceParent};
 
 /// The circumstances of one request. They go into the decision and into every record of its entry.
@@ -42,20 +43,20 @@ impl Source {
     }
 }
 
-/// A request's id: the caller's `X-Request-Id` when it is `[A-Za-z0-9._-]{1,64}`, else a new one.
+/// A request's id; clones share its text: the caller's `X-Request-Id` when it is `[A-Za-z0-9._-]{1,64}`, else a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(String);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// Takes over a caller's id; `None` when it is not well formed.
     pub fn from_caller(text: &str) -> Option<Self> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        ((1..=64).contains(&text.len()) && text.bytes().all(known)).then(|| Self(text.to_owned()))
+        ((1..=64).contains(&text.len()) && text.bytes().all(known)).then(|| Self(text.into()))
     }
 
     /// A new random id.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
+        Self(simple(random_uuid()))
     }
 
     /// The id.

@@ -1,11 +1,18 @@
 //! The trace that a request belongs to (W3C Trace Context, <https://www.w3.org/TR/trace-context/>), and its own place in it. It
 //! holds nothing of who asks for what.
 
+use std::sync::Arc;
+
+use uuid::fmt::Simple;
+use uuid::{Builder, Uuid};
+
+use crate::random;
+
 /// A trace as version 00 of `traceparent` has it (section 3.2), and the ids of the spans that this request is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {
     /// 32 hex digits.
-    trace: String,
+    trace: Arc<str>,
     /// The caller's span; 0 where the trace began here.
     parent: u64,
     /// This request.
@@ -34,16 +41,16 @@ impl TraceParent {
             return None;
         }
         let (parent, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
-        Some(Self::here(trace.to_owned(), parent, flags & SAMPLED != 0))
+        Some(Self::here(trace.into(), parent, flags & SAMPLED != 0))
     }
 
     /// A trace that begins here; `sampled`: whether it is recorded.
     pub fn begin(sampled: bool) -> Self {
-        Self::here(uuid::Uuid::new_v4().simple().to_string(), 0, sampled)
+        Self::here(simple(random_uuid()), 0, sampled)
     }
 
-    fn here(trace: String, parent: u64, sampled: bool) -> Self {
-        let (span, call) = uuid::Uuid::new_v4().as_u64_pair();
+    fn here(trace: Arc<str>, parent: u64, sampled: bool) -> Self {
+        let (span, call) = random_uuid().as_u64_pair();
         Self { trace, parent, span: span | 1, call: call | 1, sampled }
     }
 
@@ -77,6 +84,16 @@ impl TraceParent {
     pub fn child(&self) -> String {
         format!("00-{}-{:016x}-{:02x}", self.trace, self.call, u8::from(self.sampled))
     }
+}
+
+/// A random UUID (RFC 9562, version 4). Where the pool has none the library asks the system itself.
+pub(super) fn random_uuid() -> Uuid {
+    random::bytes().map_or_else(|_unspecified| Uuid::new_v4(), |bytes| Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// A UUID's 32 hex digits.
+pub(super) fn simple(id: Uuid) -> Arc<str> {
+    Arc::from(&*id.simple().encode_lower(&mut [0; Simple::LENGTH]))
 }
 
 #[cfg(test)]

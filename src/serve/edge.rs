@@ -70,12 +70,13 @@ impl Edge {
             token.set_sensitive(true);
         }
         let has_body = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
-        let (now, tracing) = (self.flow.live.clock.now(), self.flow.live.tracing.as_ref());
+        let (now, tracing) = (self.flow.live.clock.at(start), self.flow.live.tracing.as_ref());
         let arrival = arrival(now, peer, &head.headers, &self.trusted_proxies, tracing);
         let download = route::operation(&head.uri).map(Operation::as_str);
         let labels = Labels::of(download.or(seat.map(SeatAct::as_str)), &head.method);
+        let id = HeaderValue::from_str(arrival.request_id.as_str());
         let mut story = Story::begin(labels, arrival.clone(), start, Arc::clone(&self.metrics), tracing.cloned());
-        head.extensions.insert((arrival.clone(), start));
+        head.extensions.insert((arrival, start));
         let service = match &self.cors {
             // The layer would answer any OPTIONS with 200; only a preflight for what is served is one to answer.
             Some(cors) if head.method != Method::OPTIONS || is_preflight(&head, seat) => Either::Left(cors.clone()),
@@ -85,7 +86,6 @@ impl Edge {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        let id = HeaderValue::from_str(arrival.request_id.as_str());
         // A request id is made of characters that a header may hold.
         if let Ok(id) = id {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -177,7 +177,7 @@ fn problem(failure: &Failure, trail: Trail, arrival: &Arrival) -> Response<Conte
 }
 
 fn finish(mut response: Response<Content>, trail: Trail, code: String) -> Response<Content> {
-    if let Some(Ok(id)) = trail.entry.map(|entry| HeaderValue::from_str(&entry.to_string())) {
+    if let Some(Ok(id)) = trail.entry.map(|entry| HeaderValue::try_from(entry.to_string())) {
         response.headers_mut().insert(AUDIT_ID, id);
     }
     response.extensions_mut().insert(Facts { code, entry: trail.entry, agent: trail.agent, steps: trail.steps });

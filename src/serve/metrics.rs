@@ -3,20 +3,43 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 use super::ending::Ending;
+use crate::series::{Counters, Histograms};
+
+/// Statuses whose series are looked up once: a status has a constant text only where it lies in a constant place.
+static USUAL: [StatusCode; 18] = [
+    StatusCode::OK,
+    StatusCode::PARTIAL_CONTENT,
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::CONFLICT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::RANGE_NOT_SATISFIABLE,
+    StatusCode::EXPECTATION_FAILED,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 /// Counts and durations of requests and connections.
 #[derive(Debug)]
 pub struct Metrics {
-    requests: IntCounterVec,
-    head: HistogramVec,
+    requests: Counters<3>,
+    head: Histograms<1>,
     whole: Histogram,
     in_flight: IntGauge,
     bytes: IntCounter,
     connections: IntGauge,
-    closed: IntCounterVec,
+    closed: Counters<1>,
 }
 
 impl Metrics {
@@ -25,17 +48,19 @@ impl Metrics {
         let seconds = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
         let longer = vec![0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
         let metrics = Self {
-            requests: IntCounterVec::new(
+            requests: Counters::register(
+                registry,
                 Opts::new("ccgate_http_requests_total", "Requests that got a response head."),
-                &["route", "method", "code"],
+                ["route", "method", "code"],
             )?,
-            head: HistogramVec::new(
+            head: Histograms::register(
+                registry,
                 HistogramOpts::new(
                     "ccgate_http_request_duration_seconds",
                     "From a request's head to the response's head.",
                 )
                 .buckets(seconds),
-                &["route"],
+                ["route"],
             )?,
             whole: Histogram::with_opts(
                 HistogramOpts::new("ccgate_http_response_duration_seconds", "From a request's head to the last byte.")
@@ -44,20 +69,18 @@ impl Metrics {
             in_flight: IntGauge::new("ccgate_http_requests_in_flight", "Requests whose last byte is not out yet.")?,
             bytes: IntCounter::new("ccgate_http_response_bytes_total", "Bytes of response bodies handed to clients.")?,
             connections: IntGauge::new("ccgate_http_connections", "Open connections of clients.")?,
-            closed: IntCounterVec::new(
+            closed: Counters::register(
+                registry,
                 Opts::new("ccgate_http_connections_closed_total", "Connections of clients, by why they ended."),
-                &["reason"],
+                ["reason"],
             )?,
         };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.head.clone()))?;
         registry.register(Box::new(metrics.whole.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.bytes.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
-        registry.register(Box::new(metrics.closed.clone()))?;
         for ending in Ending::ALL {
-            metrics.closed.with_label_values(&[ending.as_str()]).inc_by(0);
+            metrics.closed.show([ending.as_str()]);
         }
         Ok(metrics)
     }
@@ -71,13 +94,13 @@ impl Metrics {
     }
 
     pub(super) fn ended_for(&self, ending: Ending) {
-        self.closed.with_label_values(&[ending.as_str()]).inc();
+        self.closed.inc([ending.as_str()]);
     }
 
     /// A head that was refused before it was a request is counted among the requests all the same.
     pub(super) fn head_refused(&self, status: StatusCode) {
         let Labels { route, method } = Labels::REFUSED;
-        self.requests.with_label_values(&[route, method, status.as_str()]).inc();
+        self.count(route, method, status);
     }
 
     pub(super) fn started(&self) {
@@ -85,8 +108,15 @@ impl Metrics {
     }
 
     pub(super) fn head_sent(&self, labels: Labels, status: StatusCode, elapsed: Duration) {
-        self.requests.with_label_values(&[labels.route, labels.method, status.as_str()]).inc();
-        self.head.with_label_values(&[labels.route]).observe(elapsed.as_secs_f64());
+        self.count(labels.route, labels.method, status);
+        self.head.observe([labels.route], elapsed.as_secs_f64());
+    }
+
+    fn count(&self, route: &'static str, method: &'static str, status: StatusCode) {
+        match USUAL.iter().find(|usual| **usual == status) {
+            Some(usual) => self.requests.inc([route, method, usual.as_str()]),
+            None => self.requests.inc_any([route, method, status.as_str()]),
+        }
     }
 
     pub(super) fn handed_over(&self, bytes: u64) {
@@ -124,6 +154,20 @@ impl Labels {
 mod tests {
     use super::*;
     use crate::cc::Operation;
+
+    #[test]
+    fn every_status_has_its_series() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("metrics");
+        for status in [StatusCode::OK, StatusCode::IM_A_TEAPOT, StatusCode::OK] {
+            metrics.head_sent(Labels::of(None, &Method::GET), status, Duration::ZERO);
+        }
+        metrics.head_refused(StatusCode::BAD_REQUEST);
+        assert_eq!(metrics.requests.count(["other", "GET", "200"]), 2);
+        assert_eq!(metrics.requests.count(["other", "GET", "418"]), 1);
+        assert_eq!(metrics.requests.count(["other", "other", "400"]), 1);
+        assert_eq!(metrics.requests.count(["other", "GET", "400"]), 0);
+    }
 
     #[test]
     fn r23_labels_are_of_closed_sets() {

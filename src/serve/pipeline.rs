@@ -14,7 +14,7 @@ use crate::cc::{Kind, Meaning};
 use crate::policy::Authorized;
 use crate::relay::{self, RelayBody};
 use crate::room::Place;
-use crate::route::{self, Arrival, Download, Seat};
+use crate::route::{self, Arrival, Download, Seat, TraceParent};
 use crate::session::{Lease, LossCause};
 use crate::upstream::{self, Answer};
 
@@ -30,6 +30,8 @@ pub(super) struct Trail {
     pub(super) entry: Option<EntryId>,
     pub(super) agent: Option<crate::cc::AgentId>,
     pub(super) steps: Steps,
+    /// Whether the steps are told to anybody.
+    traced: bool,
 }
 
 /// What a request asks for, for the record of a token that is refused.
@@ -37,6 +39,15 @@ pub(super) struct Trail {
 pub(super) enum Asked<'a> {
     Download(&'a Download),
     Seat(Seat),
+}
+
+impl Trail {
+    /// The step is over. Only where that is told the clock is looked at.
+    fn over(&mut self, step: Step, start: Instant) {
+        if self.traced {
+            self.steps.over(step, start.elapsed());
+        }
+    }
 }
 
 impl Live {
@@ -52,23 +63,24 @@ impl Live {
     ) -> Result<Served, Failure> {
         let download = route::parse(head.version, &head.method, &head.uri, &head.headers)?;
         trail.agent = Some(download.agent());
+        trail.traced = self.tracing.is_some() && arrival.trace.as_ref().is_some_and(TraceParent::is_sampled);
         let caller = self.caller(head, &arrival, Asked::Download(&download)).await?;
-        trail.steps.over(Step::Authenticate, start.elapsed());
+        trail.over(Step::Authenticate, start);
         let authorized = self.authorize(caller, download, arrival).await?;
-        trail.steps.over(Step::Authorize, start.elapsed());
+        trail.over(Step::Authorize, start);
         let budgeted = self.reserve(authorized).await?;
         let (permit, lease) = match self.means(budgeted.authorized()).await {
             Ok(means) => means,
             Err(failure) => return Err(self.refuse(budgeted.authorized(), failure).await),
         };
-        trail.steps.over(Step::Session, start.elapsed());
+        trail.over(Step::Session, start);
         let mut entry = self.audit.open(budgeted, used(&lease)).await?;
-        trail.steps.over(Step::Audit, start.elapsed());
+        trail.over(Step::Audit, start);
         trail.entry = Some(*entry.id());
         entry.asking(self.relay.stop.clone());
         let asking = Asking::new(&self.relay.metrics, entry.download().file().kind());
         let fetched = self.fetch(&mut entry, lease).await;
-        trail.steps.over(Step::Upstream, start.elapsed());
+        trail.over(Step::Upstream, start);
         match fetched {
             Ok((Answer::File(file), lease)) => {
                 asking.answered();

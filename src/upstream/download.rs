@@ -148,7 +148,7 @@ impl Fetch<'_> {
         let mut request = Gateway::request(at, &call, Some(self.guid), Bytes::new())?;
         let headers = request.headers_mut();
         if let Some(range) = download.range() {
-            headers.insert(RANGE, printed(range)?);
+            headers.insert(RANGE, printed(range.to_string())?);
         }
         for (name, value) in [(IF_RANGE, download.if_range()), (ACCEPT, download.accept())] {
             if let Some(value) = value {
@@ -194,8 +194,8 @@ async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, E
 }
 
 /// A value that we print ourselves; none of them has a character that a header may not hold.
-fn printed(value: impl std::fmt::Display) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(&value.to_string()).map_err(|_| Error::Protocol("a header of ours cannot be printed"))
+fn printed(value: String) -> Result<HeaderValue, Error> {
+    HeaderValue::try_from(value).map_err(|_| Error::Protocol("a header of ours cannot be printed"))
 }
 
 /// The next piece of a body that holds bytes, after a silence of at most `idle`; trailers are dropped.

@@ -1,11 +1,12 @@
 //! What is counted of the calls to the gateway. Every label is of a closed set.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use tokio::time::Instant;
+use prometheus::{HistogramOpts, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{Error, Rest};
+use crate::series::{Counters, Histograms};
 
 /// Which call it is, for labels.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +21,8 @@ pub(super) enum Operation {
 /// Counts and durations of the calls, and who is left alone. Clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    requests: IntCounterVec,
-    duration: HistogramVec,
+    requests: Counters<2>,
+    duration: Histograms<1>,
     breaker: IntGaugeVec,
     healthy: IntGaugeVec,
 }
@@ -127,17 +128,19 @@ impl Metrics {
     /// Registers `ccgate_upstream_requests_total`, `ccgate_upstream_request_duration_seconds`,
     /// `ccgate_upstream_breaker_open` and `ccgate_upstream_healthy`.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
+        let requests = Counters::register(
+            registry,
             Opts::new("ccgate_upstream_requests_total", "Calls to CC-Gateway, by what was called and how it ended."),
-            &["operation", "outcome"],
+            ["operation", "outcome"],
         )?;
-        let duration = HistogramVec::new(
+        let duration = Histograms::register(
+            registry,
             HistogramOpts::new(
                 "ccgate_upstream_request_duration_seconds",
                 "Time of a call: to the whole answer, of a download to its first piece.",
             )
             .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-            &["operation"],
+            ["operation"],
         )?;
         let breaker = IntGaugeVec::new(
             Opts::new(
@@ -153,8 +156,6 @@ impl Metrics {
             ),
             &["upstream"],
         )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(breaker.clone()))?;
         registry.register(Box::new(healthy.clone()))?;
         Ok(Self { requests, duration, breaker, healthy })
@@ -168,13 +169,13 @@ impl Metrics {
 
     /// A call that was not made: it has no duration.
     pub(super) fn left_out(&self, operation: Operation, error: &Error) {
-        self.requests.with_label_values(&[operation.label(), error.label()]).inc();
+        self.requests.inc([operation.label(), error.label()]);
     }
 
     /// A call that was made, with the word for its outcome.
-    pub(super) fn count(&self, operation: Operation, start: Instant, outcome: &'static str) {
-        self.requests.with_label_values(&[operation.label(), outcome]).inc();
-        self.duration.with_label_values(&[operation.label()]).observe(start.elapsed().as_secs_f64());
+    pub(super) fn count(&self, operation: Operation, took: Duration, outcome: &'static str) {
+        self.requests.inc([operation.label(), outcome]);
+        self.duration.observe([operation.label()], took.as_secs_f64());
     }
 }
 

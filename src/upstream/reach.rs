@@ -97,7 +97,7 @@ impl Gateway {
             }
             left -= 1;
             let start = Instant::now();
-            let answer = match self.at(server, call, share).await {
+            let answer = match self.at(server, call, share, start).await {
                 Err(error @ Error::Resting { .. }) => {
                     not_asked = Some(sooner(not_asked, error));
                     continue;
@@ -145,19 +145,25 @@ impl Gateway {
     }
 
     /// Makes a call at one URL, unless that is left alone and the call is one that can wait ([`Error::Resting`]).
-    async fn at<A: Ask>(&self, server: &Server, call: &A, connect: Duration) -> Result<A::Answer, Error> {
-        let (start, operation) = (Instant::now(), call.operation());
-        let breaker = &server.breaker;
+    async fn at<A: Ask>(
+        &self,
+        server: &Server,
+        call: &A,
+        connect: Duration,
+        start: Instant,
+    ) -> Result<A::Answer, Error> {
+        let (operation, breaker) = (call.operation(), &server.breaker);
         let pass =
             if call.is_judged() { breaker.admit(operation, start)? } else { breaker.let_through(operation, start) };
         let answer = call.ask(self, &server.authority, connect).await;
-        breaker.settle(pass, &answer, Instant::now());
+        let end = Instant::now();
+        breaker.settle(pass, &answer, end);
         let outcome = match &answer {
             Ok(answer) if A::retcode(answer).is_none_or(|code| code.meaning() == Meaning::Success) => "ok",
             Ok(_) => "refused",
             Err(error) => error.label(),
         };
-        self.metrics.count(operation, start, outcome);
+        self.metrics.count(operation, end.saturating_duration_since(start), outcome);
         answer
     }
 

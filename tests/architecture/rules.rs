@@ -1,11 +1,13 @@
 //! The house rules as tables: who may import whom, what a module must never name, how a file must look. No logic.
 
 /// The line: a module imports only from its left.
-pub(crate) const LINE: [&str; 24] = [
+pub(crate) const LINE: [&str; 26] = [
     "cc",
     "clock",
+    "random",
     "ready",
     "room",
+    "series",
     "yaml",
     "net",
     "tlog",
@@ -32,14 +34,16 @@ pub(crate) const LINE: [&str; 24] = [
 pub(crate) const APART: [&str; 1] = ["sim"];
 
 /// Pure vocabulary without a word of the vendor: every module to their right may use it.
-pub(crate) const FOR_ALL: [&str; 3] = ["clock", "ready", "room"];
+pub(crate) const FOR_ALL: [&str; 5] = ["clock", "random", "ready", "room", "series"];
 
 /// What each module may import beside [`FOR_ALL`].
-pub(crate) const IMPORTS: [(&str, Allowed); 25] = [
+pub(crate) const IMPORTS: [(&str, Allowed); 27] = [
     ("cc", Allowed::These(&[])),
     ("clock", Allowed::These(&[])),
+    ("random", Allowed::These(&[])),
     ("ready", Allowed::These(&[])),
     ("room", Allowed::These(&[])),
+    ("series", Allowed::These(&[])),
     ("yaml", Allowed::These(&[])),
     ("net", Allowed::These(&[])),
     ("tlog", Allowed::These(&[])),
@@ -130,7 +134,7 @@ const DECISIONS: &[&str] = &["policy"];
 const EVERYWHERE: &[&str] = &[];
 
 /// What must never be named, and where.
-pub(crate) const BANS: [Ban; 26] = [
+pub(crate) const BANS: [Ban; 27] = [
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["tokio", "spawn"]), why: "an unowned task" },
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn"]), why: "an unowned task" },
     Ban { within: EVERYWHERE, but: &[], what: EndsWith(&["task", "spawn_local"]), why: "an unowned task" },
@@ -171,6 +175,7 @@ pub(crate) const BANS: [Ban; 26] = [
         why: "same input, same decision",
     },
     Ban { within: DECISIONS, but: &[], what: StartsWith(&["uuid"]), why: "randomness in a decision" },
+    Ban { within: DECISIONS, but: &[], what: StartsWith(&["crate", "random"]), why: "randomness in a decision" },
     Ban { within: DECISIONS, but: &[], what: StartsWith(&["aws_lc_rs", "rand"]), why: "randomness in a decision" },
 ];
 

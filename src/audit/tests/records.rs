@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::super::line::{Draft, Ledger};
-use super::super::{By, ConfigChange, Event, FailReason, Refusal, SessionChange};
+use super::super::{By, ConfigChange, EntryId, Event, FailReason, Refusal, SessionChange};
 use super::*;
 use crate::policy::{Denied, Policy, Reason};
 use crate::route::{Seat, SeatAct};
@@ -145,6 +145,21 @@ fn the_envelope_comes_first_and_a_record_can_be_empty() {
     let head = r#"{"v":1,"seq":7,"ts":"2026-11-22T12:00:00.500000Z","salt":"00000000000000000000000000000001","event":"config.loaded""#;
     assert_eq!(draft(&serde_json::json!({})), format!("{head}}}\n").as_bytes());
     assert_eq!(draft(&serde_json::json!({"a": 1})), format!("{head},\"a\":1}}\n").as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn numbers_are_printed_as_standard_formatting_does(seq in any::<u64>(), salt in any::<u128>(), micros in 0..253_402_207_200_000_000_i64) {
+        let ledger = Ledger::new(Metrics::register(&Registry::new()).expect("metrics"));
+        let at = jiff::Timestamp::from_microsecond(micros).expect("a time");
+        for salt in [salt, salt >> 64, salt & 0xff, 0, u128::MAX] {
+            let mut line = Vec::new();
+            let draft = Draft::own("process.started", at, &BTreeMap::from([("a", EntryId::parse(&format!("{salt:032x}")))]), &ledger);
+            draft.expect("it fits").write(seq, salt, &mut line).expect("memory");
+            let head = format!(r#"{{"v":1,"seq":{seq},"ts":"{at:.6}","salt":"{salt:032x}","event":"process.started""#);
+            prop_assert_eq!(String::from_utf8(line).expect("UTF-8"), format!("{head},\"a\":\"{salt:032x}\"}}\n"));
+        }
+    }
 }
 
 #[test]
