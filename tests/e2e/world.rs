@@ -359,7 +359,10 @@ impl World {
 
 impl Process {
     fn command(config: &Path, env: &[(String, String)], wrapper: &[&str]) -> Command {
-        let words: Vec<_> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_ccgate"), "run", "--config"]).collect();
+        // Another build of the same program, where one is named: with counters in it, or as it is shipped.
+        let other = std::env::var("PROCESS_UNDER_TEST").ok();
+        let binary = other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_ccgate"));
+        let words: Vec<_> = wrapper.iter().copied().chain([binary, "run", "--config"]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(config).stderr(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
         command.envs(env.iter().map(|(name, value)| (name, value)));
