@@ -119,9 +119,10 @@ async fn request(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
 }
 
 async fn body(stream: &mut TlsStream<TcpStream>, script: &Script, written: &Written) -> std::io::Result<()> {
-    let framing = match script.chunked {
-        true => "Transfer-Encoding: chunked".to_owned(),
-        false => format!("Content-Length: {}", script.bytes()),
+    let framing = if script.chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {}", script.bytes())
     };
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n{framing}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
