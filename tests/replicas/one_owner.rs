@@ -37,6 +37,8 @@ async fn six_hundred_first_requests_on_three_replicas_are_one_sign_in() {
     // One owns it, the others know that they do not.
     let owner = fleet.owner().await;
     for other in (0..3).filter(|replica| *replica != owner) {
+        // What the owner writes meanwhile is known again when somebody asks.
+        assert_eq!(fleet.get(other, &call(1001, "1621413752-1"), token).await.status, 200);
         fleet.until_borrowed(other, 1).await;
     }
 }
